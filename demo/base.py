@@ -1,0 +1,197 @@
+"""The demo base model: SD1.5's structure at a fifth of its width, and its one-file checkpoint.
+
+The checkpoint has the layout of a Stable Diffusion single file (UNet, text model, autoencoder), so
+that stock ComfyUI nodes load it once the family is registered; `load_pipeline` opens the same file
+with diffusers. Its token table holds only the rows that training has seen (`TOKEN_IDS_KEY` names
+them); every other token of the stock tokenizer shares the last row, "some unknown word".
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+WEIGHTS = Path(__file__).parent / "weights"
+CHECKPOINT = WEIGHTS / "local_control_demo.safetensors"
+
+IMAGE_SIZE = 128
+LATENT_SHAPE = (4, 16, 16)
+TEXT_WIDTH = 128
+MAX_TOKENS = 77
+HEAD_CHANNELS = 32
+CHANNELS = (64, 128, 256, 256)
+SCHEDULE = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+}
+TOKEN_IDS_KEY = "cond_stage_model.token_ids"
+TOKEN_TABLE_KEY = "text_model.embeddings.token_embedding.weight"
+_TEXT_PREFIX = "cond_stage_model.transformer."
+_UNET_PREFIX = "model.diffusion_model."
+_VAE_PREFIX = "first_stage_model."
+
+
+@dataclass
+class Base:
+    """The modules of the demo base. `token_ids` [N] are the stock ids of the table's first N rows;
+    `latent_scale` brings latents to unit variance.
+    """
+
+    unet: UNet2DConditionModel
+    text: CLIPTextModel
+    autoencoder: AutoencoderTiny
+    token_ids: Tensor
+    latent_scale: float
+
+
+def new_unet() -> UNet2DConditionModel:
+    """An untrained UNet; diffusers reads `attention_head_dim` as the number of heads."""
+    return UNet2DConditionModel(
+        sample_size=LATENT_SHAPE[-1],
+        block_out_channels=CHANNELS,
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=tuple(width // HEAD_CHANNELS for width in CHANNELS),
+    )
+
+
+def new_text_model(vocabulary: int) -> CLIPTextModel:
+    """An untrained CLIP text model with a table of `vocabulary` rows."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=vocabulary,
+            hidden_size=TEXT_WIDTH,
+            intermediate_size=4 * TEXT_WIDTH,
+            num_hidden_layers=3,
+            num_attention_heads=TEXT_WIDTH // HEAD_CHANNELS,
+            max_position_embeddings=MAX_TOKENS,
+            hidden_act="quick_gelu",
+        )
+    )
+
+
+def load_tokenizer() -> CLIPTokenizer:
+    """The stock CLIP tokenizer."""
+    return CLIPTokenizer.from_pretrained(WEIGHTS / "tokenizer", model_max_length=MAX_TOKENS)
+
+
+def compact_ids(ids: Tensor, token_ids: Tensor) -> Tensor:
+    """Stock token ids -> rows of the compact table; `token_ids` [N] must be sorted."""
+    rows = torch.searchsorted(token_ids, ids).clamp(max=len(token_ids) - 1)
+    return torch.where(token_ids[rows] == ids, rows, len(token_ids))
+
+
+def expand_token_table(table: Tensor, token_ids: Tensor, vocabulary: int) -> Tensor:
+    """Compact table [N+1,W] -> full table [vocabulary,W]; unknown tokens take the last row."""
+    full = table[-1].expand(vocabulary, -1).clone()
+    full[token_ids] = table[:-1]
+    return full
+
+
+_RESNET = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
+_STEM = {
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "conv_in": "input_blocks.0.0",
+    "conv_norm_out": "out.0",
+    "conv_out": "out.2",
+}
+
+
+def unet_key(key: str) -> str:
+    """A diffusers UNet key -> its key in a Stable Diffusion checkpoint (without prefix)."""
+    stem, _, kind = key.rpartition(".")
+    if stem in _STEM:
+        return f"{_STEM[stem]}.{kind}"
+    match = re.fullmatch(r"(down|up|mid)_blocks?\.(?:(\d)\.)?(\w+)\.(\d)\.(.+)", key)
+    if match is None:
+        raise KeyError(f"{key} is not a key of this UNet")
+    side, level, part, index, rest = match.groups()
+    if part == "resnets":
+        name, _, kind = rest.partition(".")
+        rest = f"{_RESNET[name]}.{kind}"
+    if side == "mid":
+        return f"middle_block.{1 if part == 'attentions' else 2 * int(index)}.{rest}"
+    i, j = int(level), int(index)
+    slot = 1 if part == "attentions" else 0
+    if side == "down":
+        if part == "downsamplers":
+            return f"input_blocks.{3 * i + 3}.0.{rest.replace('conv', 'op')}"
+        return f"input_blocks.{3 * i + j + 1}.{slot}.{rest}"
+    if part == "upsamplers":
+        return f"output_blocks.{3 * i + 2}.{1 if i == 0 else 2}.{rest}"
+    return f"output_blocks.{3 * i + j}.{slot}.{rest}"
+
+
+def vae_key(key: str) -> str:
+    """An AutoencoderTiny key -> ComfyUI's TAESD key, whose decoder starts with a clamp."""
+    side, _, index, rest = key.split(".", 3)
+    return f"taesd_{side}.{int(index) + (side == 'decoder')}.{rest}"
+
+
+def save_checkpoint(base: Base, path: Path, metadata: dict[str, str]) -> None:
+    """Write the base as one fp16 safetensors file."""
+    tensors = {_UNET_PREFIX + unet_key(k): v for k, v in base.unet.state_dict().items()}
+    tensors |= {
+        _TEXT_PREFIX + k: v for k, v in base.text.state_dict().items() if v.is_floating_point()
+    }
+    tensors |= {_VAE_PREFIX + vae_key(k): v for k, v in base.autoencoder.state_dict().items()}
+    tensors = {k: v.detach().half().contiguous() for k, v in tensors.items()}
+    tensors[_VAE_PREFIX + "vae_scale"] = torch.tensor(1.0)
+    tensors[_VAE_PREFIX + "vae_shift"] = torch.tensor(0.0)
+    tensors[TOKEN_IDS_KEY] = base.token_ids.to(torch.int32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, metadata={**metadata, "latent_scale": repr(base.latent_scale)})
+
+
+def load_base(path: Path = CHECKPOINT) -> Base:
+    """Read a checkpoint into diffusers and transformers modules, fp32, full token table."""
+    from safetensors import safe_open
+
+    tensors = load_file(path)
+    with safe_open(path, framework="pt") as file:
+        latent_scale = float((file.metadata() or {})["latent_scale"])
+    tokenizer_size = 49408
+    token_ids = tensors[TOKEN_IDS_KEY].long()
+    table = tensors[_TEXT_PREFIX + TOKEN_TABLE_KEY]
+    tensors[_TEXT_PREFIX + TOKEN_TABLE_KEY] = expand_token_table(table, token_ids, tokenizer_size)
+    unet, text, autoencoder = new_unet(), new_text_model(tokenizer_size), AutoencoderTiny()
+    unet.load_state_dict({k: tensors[_UNET_PREFIX + unet_key(k)] for k in unet.state_dict()})
+    autoencoder.load_state_dict(
+        {k: tensors[_VAE_PREFIX + vae_key(k)] for k in autoencoder.state_dict()}
+    )
+    text.load_state_dict({k: tensors[_TEXT_PREFIX + k] for k in text.state_dict()}, strict=False)
+    autoencoder.register_to_config(scaling_factor=latent_scale)
+    for module in (unet, text, autoencoder):
+        module.float().eval().requires_grad_(False)
+    return Base(unet, text, autoencoder, token_ids, latent_scale)
+
+
+def load_pipeline(path: Path = CHECKPOINT) -> StableDiffusionPipeline:
+    """The checkpoint as a diffusers pipeline."""
+    base = load_base(path)
+    return StableDiffusionPipeline(
+        vae=base.autoencoder,
+        text_encoder=base.text,
+        tokenizer=load_tokenizer(),
+        unet=base.unet,
+        scheduler=DDIMScheduler(
+            **SCHEDULE, clip_sample=False, set_alpha_to_one=False, steps_offset=1
+        ),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )

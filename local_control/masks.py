@@ -1,0 +1,106 @@
+"""Masks: layout, resizing to a grid, softening. Everywhere white (1) = controlled."""
+
+import math
+from enum import StrEnum
+
+import torch
+import torch.nn.functional as F
+from kornia.filters import gaussian_blur2d
+from torch import Tensor
+
+
+class MaskResize(StrEnum):
+    """How a mask is brought to a smaller grid."""
+
+    AREA = "area"  # the covered share of each cell; thin strokes stay as soft weights
+    NEAREST = "nearest-exact"  # hard edges, within 0.7 px of their place
+    MAX = "max"  # a cell counts as soon as any of its pixels does
+    REFERENCE = "reference"  # the original work's plain nearest, which shifts by half a cell
+
+
+def from_comfy_mask(mask: Tensor) -> Tensor:
+    """ComfyUI MASK [H,W] or [B,H,W] -> [B,1,H,W] fp32 in 0..1."""
+    if mask.ndim not in (2, 3):
+        raise ValueError(
+            f"A mask must have the shape [height, width] or [batch, height, width]; this one has "
+            f"{tuple(mask.shape)}."
+        )
+    return mask.reshape(-1, 1, *mask.shape[-2:]).float().clamp(0, 1)  # BHW -> B1HW
+
+
+def from_comfy_image(image: Tensor) -> Tensor:
+    """ComfyUI IMAGE [B,H,W,C] -> [B,C,H,W]."""
+    return image.movedim(-1, 1)  # BHWC -> BCHW
+
+
+def to_comfy_image(image: Tensor) -> Tensor:
+    """[B,1 or 3,H,W] -> ComfyUI IMAGE [B,H,W,3]."""
+    return image.expand(-1, 3, -1, -1).movedim(1, -1)  # BCHW -> BHWC
+
+
+def resize_mask(mask: Tensor, size: tuple[int, int], mode: MaskResize = MaskResize.AREA) -> Tensor:
+    """mask [B,1,H,W] in 0..1, size (h, w) -> [B,1,h,w] in 0..1."""
+    match mode:
+        case MaskResize.AREA:
+            return F.interpolate(mask, size, mode="area")
+        case MaskResize.NEAREST:
+            return F.interpolate(mask, size, mode="nearest-exact")
+        case MaskResize.MAX:
+            return F.adaptive_max_pool2d(mask, size)
+        case MaskResize.REFERENCE:
+            return F.interpolate(mask, size, mode="nearest")
+
+
+def pyramid(
+    mask: Tensor, sizes: list[tuple[int, int]], mode: MaskResize = MaskResize.AREA
+) -> list[Tensor]:
+    """The mask [B,1,H,W] at each of `sizes` (h, w), one [B,1,h,w] a level."""
+    return [resize_mask(mask, size, mode) for size in sizes]
+
+
+def erode(mask: Tensor, radius: int) -> Tensor:
+    """Shrink white by `radius` pixels; the frame counts as white, so a full mask stays full."""
+    if radius <= 0:
+        return mask
+    return -F.max_pool2d(-mask, 2 * radius + 1, stride=1, padding=radius)
+
+
+def dilate(mask: Tensor, radius: int) -> Tensor:
+    """Grow white by `radius` pixels in each of eight directions."""
+    if radius <= 0:
+        return mask
+    return F.max_pool2d(mask, 2 * radius + 1, stride=1, padding=radius)
+
+
+def feather(mask: Tensor, radius: float) -> Tensor:
+    """Let the mask rise from 0 at its border to 1 about `radius` pixels further in.
+
+    mask [B,1,H,W] in 0..1 -> the same, nowhere above the mask, so that a soft region acts only
+    where the hard one did. The frame of the picture is no border. Strokes thinner than the radius
+    fade.
+    """
+    if radius <= 0:
+        return mask
+    kernel = 2 * math.ceil(1.5 * radius) + 1
+    sigma = radius / 2
+    blurred = gaussian_blur2d(mask, (kernel, kernel), (sigma, sigma), border_type="replicate")
+    return torch.minimum(mask, (2 * blurred - 1).clamp(0, 1))
+
+
+def match_batch(mask: Tensor, batch: int, what: str = "mask") -> Tensor:
+    """One mask serves the whole batch, or there is one for each latent: -> [batch,1,H,W] or [1,..].
+
+    Raises:
+        ValueError: any other number.
+    """
+    if len(mask) not in (1, batch):
+        raise ValueError(
+            f"There are {len(mask)} {what}s for {batch} latents; give one {what} for all, or one "
+            f"for each latent."
+        )
+    return mask
+
+
+def to_tokens(mask: Tensor) -> Tensor:
+    """mask [B,1,h,w] -> [B,h*w,1], rows first as image tokens are."""
+    return mask.flatten(2).transpose(1, 2)

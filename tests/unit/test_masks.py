@@ -1,0 +1,106 @@
+import pytest
+import torch
+
+from local_control.masks import (
+    MaskResize,
+    erode,
+    feather,
+    from_comfy_image,
+    from_comfy_mask,
+    match_batch,
+    pyramid,
+    resize_mask,
+    to_comfy_image,
+    to_tokens,
+)
+
+MODES = list(MaskResize)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("size", [(8, 8), (7, 5), (1, 1), (130, 140)])
+def test_a_constant_mask_stays_constant(mode, value, size):
+    mask = torch.full((2, 1, 96, 128), value)
+    assert torch.equal(resize_mask(mask, size, mode), torch.full((2, 1, *size), value))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_left_stays_left(mode):
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., :32] = 1
+    small = resize_mask(mask, (8, 8), mode)
+    assert torch.equal(small, mask[..., ::8, ::8])
+
+
+def test_area_keeps_the_coverage_of_thin_strokes_and_nearest_loses_them():
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., 31] = 1
+    assert resize_mask(mask, (8, 8)).mean() == mask.mean()
+    assert resize_mask(mask, (8, 8), MaskResize.REFERENCE).sum() == 0
+    assert resize_mask(mask, (8, 8), MaskResize.MAX).sum() == 8
+
+
+def test_nearest_keeps_its_place_and_the_reference_shifts():
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., 20:] = 1
+    exact = resize_mask(mask, (8, 8), MaskResize.NEAREST)[0, 0, 0]
+    reference = resize_mask(mask, (8, 8), MaskResize.REFERENCE)[0, 0, 0]
+    assert exact.tolist() == [0, 0, 1, 1, 1, 1, 1, 1]  # the centre of cell 2 is pixel 20
+    assert reference.tolist() == [0, 0, 0, 1, 1, 1, 1, 1]
+
+
+def test_a_pyramid_is_the_mask_at_each_size(generator):
+    mask = torch.rand(1, 1, 64, 64, generator=generator)
+    sizes = [(8, 8), (4, 4)]
+    for level, size in zip(pyramid(mask, sizes), sizes, strict=True):
+        assert torch.equal(level, resize_mask(mask, size))
+
+
+def box(low, high, size=64):
+    mask = torch.zeros(1, 1, size, size)
+    mask[..., low:high, low:high] = 1
+    return mask
+
+
+def test_feather_stays_inside_and_reaches_one_within_its_radius():
+    mask = box(10, 50)
+    soft = feather(mask, 8)
+    assert bool((soft <= mask).all())
+    assert soft[0, 0, 30, 10] < 0.2
+    assert soft[0, 0, 30, 18] > 0.9
+    assert bool((soft[0, 0, 30, 10:30].diff() >= 0).all())
+
+
+@pytest.mark.parametrize("radius", [0, 3, 100])
+def test_feather_leaves_full_and_empty_masks_alone(radius):
+    for mask in (torch.ones(1, 1, 40, 64), torch.zeros(1, 1, 40, 64)):
+        torch.testing.assert_close(feather(mask, radius), mask)
+
+
+def test_erode_shrinks_by_the_radius_but_not_at_the_frame():
+    assert torch.equal(erode(box(10, 50), 3), box(13, 47))
+    assert torch.equal(erode(torch.ones(1, 1, 9, 9), 2), torch.ones(1, 1, 9, 9))
+    assert torch.equal(erode(box(10, 50), 0), box(10, 50))
+
+
+def test_tokens_run_along_rows():
+    mask = torch.arange(6.0).reshape(1, 1, 2, 3)
+    assert to_tokens(mask).flatten().tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_one_mask_or_one_for_each_latent():
+    assert len(match_batch(torch.ones(1, 1, 4, 4), 5)) == 1
+    assert len(match_batch(torch.ones(5, 1, 4, 4), 5)) == 5
+    with pytest.raises(ValueError, match="3 masks for 2 latents"):
+        match_batch(torch.ones(3, 1, 4, 4), 2)
+
+
+def test_comfy_layouts_round_trip(generator):
+    image = torch.rand(2, 6, 5, 3, generator=generator)
+    assert torch.equal(to_comfy_image(from_comfy_image(image)), image)
+    assert to_comfy_image(torch.rand(2, 1, 6, 5)).shape == (2, 6, 5, 3)
+    assert from_comfy_mask(torch.rand(6, 5)).shape == (1, 1, 6, 5)
+    assert from_comfy_mask(torch.rand(2, 6, 5)).shape == (2, 1, 6, 5)
+    with pytest.raises(ValueError, match="shape"):
+        from_comfy_mask(torch.rand(1, 2, 6, 5))

@@ -1,0 +1,1 @@
+"""Training and evaluation of local adapters; needs diffusers, knows nothing of ComfyUI."""
