@@ -40,7 +40,7 @@ def to_tensor(images: list[np.ndarray]) -> Tensor:
 
 @torch.no_grad()
 def encode(autoencoder: AutoencoderTiny, images: list[np.ndarray], fast: bool = True) -> Tensor:
-    """Unscaled latents [B,4,H/8,W/8] fp32; `fast` computes in bf16."""
+    """Unscaled latents [B,8,H/8,W/8] fp32; `fast` computes in bf16."""
     with torch.autocast("cpu", torch.bfloat16, enabled=fast):
         return autoencoder.encoder(to_tensor(images)).float()
 
@@ -66,7 +66,7 @@ def write_shard(scenes: SceneSet, autoencoder: AutoencoderTiny, start: int, path
 
 
 def load_shards(folder: Path) -> tuple[Tensor, Tensor]:
-    """All cached latents fp16 [N,4,16,16] and stock token ids int32 [N,77]."""
+    """All cached latents fp16 [N,8,16,16] and stock token ids int32 [N,77]."""
     shards = [load_file(path) for path in sorted(folder.glob("shard-*.safetensors"))]
     if not shards:
         raise FileNotFoundError(f"{folder} holds no latents; run `python -m demo.latents` first")

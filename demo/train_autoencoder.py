@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from training.state import TrainState
 
+from .base import new_autoencoder
 from .scenes import SIZE, SceneSet
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class Config(BaseSettings):
     output_dir: Path = Path("build/autoencoder")
     crop: int = 64
     train_batch_size: int = 16
-    max_train_steps: int = 7000
+    max_train_steps: int = 12_000
     learning_rate: float = 7e-4
     lr_warmup_steps: int = 200
     latent_noise: float = 0.1
@@ -43,11 +44,11 @@ class Config(BaseSettings):
 
 
 def crop_batch(scenes: SceneSet, step: int, batch_size: int, size: int, seed: int) -> Tensor:
-    """Random crops of fresh scenes, two a scene: [B,3,size,size] in -1..1."""
+    """Random crops of fresh scenes, four a scene: [B,3,size,size] in -1..1."""
     rng = np.random.default_rng((seed, step))
     crops = []
     for i in range(batch_size):
-        if i % 2 == 0:
+        if i % 4 == 0:
             image = scenes.scene(step * batch_size + i).image
         top, left = rng.integers(0, SIZE - size + 1, 2)
         crops.append(image[top : top + size, left : left + size])
@@ -68,7 +69,7 @@ def learning_rate(step: int, config: Config) -> float:
 
 
 def train_step(model: AutoencoderTiny, image: Tensor, step: int, config: Config) -> Tensor:
-    """One loss. Latents are noised, and on every fourth step halved in size together with the
+    """One loss. Latents are noised, and on every eighth step halved in size together with the
     image, which makes them smooth and keeps their edges where the image has its own.
     """
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
@@ -76,7 +77,7 @@ def train_step(model: AutoencoderTiny, image: Tensor, step: int, config: Config)
         latent = model.encoder(image)
         noise = torch.randn(latent.shape, generator=generator)
         latent = latent + config.latent_noise * noise
-        if step % 4 == 3:
+        if step % 8 == 7:
             latent = F.avg_pool2d(latent, 2)
             image = F.interpolate(image, scale_factor=0.5, mode="area")
         decoded = model.decoder(latent)
@@ -101,7 +102,7 @@ def main() -> None:
     config = Config()
     logging.basicConfig(level=logging.INFO)
     torch.manual_seed(config.seed)
-    model = AutoencoderTiny().to(memory_format=torch.channels_last)
+    model = new_autoencoder().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.0, fused=True)
     state = TrainState({"autoencoder": model}, optimizer)
     if state.load_latest(config.output_dir):

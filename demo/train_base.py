@@ -85,7 +85,7 @@ class Denoiser(nn.Module):
         self.unet.set_attn_processor(Fp32Attention())
 
     def forward(self, noisy: Tensor, timestep: Tensor, rows: Tensor) -> Tensor:
-        """noisy [B,4,h,w], timestep [B], rows [B,77] -> noise prediction [B,4,h,w]."""
+        """noisy [B,8,h,w], timestep [B], rows [B,77] -> noise prediction [B,8,h,w]."""
         context = self.text(rows).last_hidden_state
         return self.unet(noisy, timestep, context).sample
 
@@ -158,7 +158,7 @@ class Data:
         return len(self.token_ids)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """z0 [B,4,16,16] fp32 and rows [B,77]."""
+        """z0 [B,8,16,16] fp32 and rows [B,77]."""
         return self.latents[indices].float() * self.scale, self.rows[indices]
 
 

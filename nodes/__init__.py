@@ -1,0 +1,16 @@
+"""The nodes; each file holds one family of them."""
+
+from comfy_api.v0_0_2 import ComfyExtension, io
+
+from .adapters import LoadAdapter
+from .conditions import Condition
+from .regions import Apply, Region
+from .z0 import Z0Frames, Z0Preview
+
+
+class LocalControlExtension(ComfyExtension):
+    """All nodes of the pack."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """In the order of the graph."""
+        return [LoadAdapter, Condition, Region, Apply, Z0Preview, Z0Frames]
