@@ -1,0 +1,310 @@
+"""AdapterControl in ComfyUI's own sampling: invariants 1 to 4 of the design."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from small_models import FAMILIES, build_model, conditioning
+
+STEPS = 3
+SIZE = (16, 16)
+# Sampling multiplies rounding: latents here reach 14 and more.
+CLOSE = {"rtol": 1e-3, "atol": 5e-3}
+
+
+def adapter_file(comfy, family, in_channels=1, seed=1):
+    adapter = comfy.module("local_control.adapter")
+    config = adapter.AdapterConfig(
+        kind=FAMILIES[family].adapter_kind,
+        in_channels=in_channels,
+        channels=FAMILIES[family].channels,
+    )
+    torch.manual_seed(seed)
+    tensors = adapter.Adapter(config).state_dict()
+    return comfy.module("local_control.checkpoint").AdapterFile(config, tensors)
+
+
+@pytest.fixture(params=FAMILIES)
+def setup(comfy, request):
+    return make_setup(comfy, request.param)
+
+
+def make_setup(comfy, family):
+    hooks = comfy.module("nodes.hooks.adapter_control")
+    loaded = hooks.LoadedAdapter.from_file(adapter_file(comfy, family), "test")
+    return SimpleNamespace(
+        comfy=comfy,
+        family=family,
+        model=build_model(family),
+        control=hooks.AdapterControl(loaded),
+        Region=hooks.AdapterRegion,
+        loaded=loaded,
+    )
+
+
+def picture(size=SIZE, batch=1, seed=2):
+    generator = torch.Generator().manual_seed(seed)
+    height, width = (8 * side for side in size)
+    return torch.rand(batch, height, width, 3, generator=generator)
+
+
+def left(size=SIZE):
+    mask = torch.zeros(1, 8 * size[0], 8 * size[1])
+    mask[..., : 4 * size[1]] = 1
+    return mask
+
+
+def sample(setup, positive, negative, size=SIZE, batch=1, cfg=4.0, model=None):
+    import comfy.sample
+
+    generator = torch.Generator().manual_seed(3)
+    shape = (batch, FAMILIES[setup.family].latent_channels, *size)
+    latent = torch.zeros(shape)
+    noise = torch.randn(shape, generator=generator)
+    return comfy.sample.sample(
+        model or setup.model,
+        noise,
+        STEPS,
+        cfg,
+        "euler",
+        "normal",
+        positive,
+        negative,
+        latent,
+        seed=0,
+        disable_pbar=True,
+    )
+
+
+def prompts():
+    return conditioning(0), conditioning(1)
+
+
+def region(setup, mask, image=None, regions=(), **kwargs):
+    options = {
+        "strength": 1.0,
+        "start_percent": 0.0,
+        "end_percent": 1.0,
+        "feather": 0,
+        "level_weights": "1, 1, 1, 1",
+    }
+    node = setup.comfy.nodes["LocalControl_Region"]
+    image = picture() if image is None else image
+    options |= kwargs
+    return node.execute(setup.control, image, mask, **options, regions=regions).result[0]
+
+
+def local(setup, mask, image=None, positive=None, negative=None, overlap="add", **kwargs):
+    regions = region(setup, mask, image, **kwargs)
+    return apply(setup, regions, positive, negative, overlap)
+
+
+def apply(setup, regions, positive=None, negative=None, overlap="add"):
+    first, second = prompts()
+    node = setup.comfy.nodes["LocalControl_Apply"]
+    return node.execute(positive or first, negative or second, regions, overlap).result
+
+
+def stock(setup, control, image=None, positive=None, negative=None, **kwargs):
+    first, second = prompts()
+    options = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0} | kwargs
+    node = setup.comfy.nodes["ControlNetApplyAdvanced"]()
+    image = picture() if image is None else image
+    return node.apply_controlnet(positive or first, negative or second, control, image, **options)
+
+
+def core_control(setup):
+    """The same weights, loaded by ComfyUI's own loader."""
+    import comfy.controlnet
+
+    return comfy.controlnet.load_t2i_adapter(dict(adapter_file(setup.comfy, setup.family).tensors))
+
+
+def test_no_region_touched_means_bit_equal_to_no_control(setup):
+    plain = sample(setup, *prompts())
+    nearly = torch.zeros(1, 128, 128)
+    nearly[..., 0, 0] = 1e-30  # not black, so that it is accepted
+    assert torch.equal(sample(setup, *local(setup, nearly)), plain)
+
+
+def test_a_full_mask_is_bit_equal_to_the_plain_control(setup):
+    full = sample(setup, *local(setup, torch.ones(1, 128, 128)))
+    assert torch.equal(full, sample(setup, *stock(setup, setup.control)))
+    assert not torch.equal(full, sample(setup, *prompts()))
+
+
+def test_our_plain_control_is_bit_equal_to_comfyuis_own(setup):
+    ours = sample(setup, *stock(setup, setup.control))
+    assert torch.equal(ours, sample(setup, *stock(setup, core_control(setup))))
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.7])
+def test_strength_acts_as_in_comfyui(setup, strength):
+    ours = sample(setup, *stock(setup, setup.control, strength=strength))
+    theirs = sample(setup, *stock(setup, core_control(setup), strength=strength))
+    torch.testing.assert_close(ours, theirs, **CLOSE)
+    full = sample(setup, *local(setup, torch.ones(1, 128, 128), strength=strength))
+    assert torch.equal(full, ours)
+
+
+def test_left_half_differs_from_top_half(setup):
+    top = left().transpose(-1, -2).contiguous()
+    by_left, by_top = (sample(setup, *local(setup, mask)) for mask in (left(), top))
+    assert not torch.allclose(by_left, by_top)
+
+
+@pytest.mark.parametrize("size", [(8, 24), (10, 14), (9, 13)])
+def test_sizes_that_are_not_square_or_odd(setup, size):
+    image, ones = picture(size), torch.ones(1, 8 * size[0], 8 * size[1])
+    full = sample(setup, *local(setup, ones, image), size=size)
+    assert torch.equal(full, sample(setup, *stock(setup, setup.control, image), size=size))
+    half = sample(setup, *local(setup, left(size), image), size=size)
+    assert half.isfinite().all()
+    assert not torch.equal(half, full)
+
+
+def test_each_latent_of_a_batch_has_its_mask_and_its_condition(setup):
+    images, masks = picture(batch=2), torch.cat([left(), 1 - left()])
+    both = sample(setup, *local(setup, masks, images), batch=2)
+    # Noise is drawn for the batch, so one sample alone needs the batch too.
+    for i in range(2):
+        alone = sample(setup, *local(setup, masks[i : i + 1], images[i : i + 1]), batch=2)
+        torch.testing.assert_close(both[i], alone[i], **CLOSE)
+    assert not torch.allclose(both[0], both[1])
+
+
+def test_order_of_cond_and_uncond_does_not_matter(setup):
+    positive, negative = local(setup, left())
+    one = sample(setup, positive, negative)
+    import comfy.samplers
+
+    swapped = setup.model.clone()
+
+    def calc(args):
+        cond, uncond = args["conds"]
+        model, x, sigma = args["model"], args["input"], args["sigma"]
+        out = comfy.samplers.calc_cond_batch(model, [uncond, cond], x, sigma, args["model_options"])
+        return out[::-1]
+
+    swapped.set_model_sampler_calc_cond_batch_function(calc)
+    torch.testing.assert_close(sample(setup, positive, negative, model=swapped), one, **CLOSE)
+
+
+def test_cfg_one_runs_without_uncond(setup):
+    assert sample(setup, *local(setup, left()), cfg=1.0).isfinite().all()
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+def test_a_chain_with_a_stock_control_keeps_both(setup, ours_first):
+    other = core_control(setup)
+    ones, image = torch.ones(1, 128, 128), picture(seed=9)
+    if ours_first:
+        chained = stock(setup, other, image, *local(setup, ones))
+    else:
+        chained = local(setup, ones, None, *stock(setup, other, image))
+    both = stock(setup, core_control(setup), image, *stock(setup, core_control(setup)))
+    torch.testing.assert_close(sample(setup, *chained), sample(setup, *both), **CLOSE)
+
+
+def test_two_regions_that_cover_the_frame_equal_one(setup):
+    halves = region(setup, 1 - left(), regions=region(setup, left()))
+    one = sample(setup, *local(setup, torch.ones(1, 128, 128)))
+    torch.testing.assert_close(sample(setup, *apply(setup, halves)), one, **CLOSE)
+
+
+def test_overlap_rules_differ_where_regions_overlap(setup):
+    regions = region(setup, torch.ones(1, 128, 128), picture(seed=5), region(setup, left()))
+    results = [
+        sample(setup, *apply(setup, regions, overlap=rule))
+        for rule in ("add", "normalise", "priority")
+    ]
+    assert not torch.allclose(results[0], results[1])
+    assert not torch.allclose(results[1], results[2])
+
+
+def test_features_are_computed_once_per_sampling(setup, monkeypatch):
+    calls = []
+    network = setup.loaded.patcher.model
+    forward = network.forward
+    monkeypatch.setattr(network, "forward", lambda c: calls.append(1) or forward(c))
+    regions = region(setup, 1 - left(), regions=region(setup, left()))
+    sample(setup, *apply(setup, regions))
+    assert len(calls) == 2  # one for each region, whatever the number of steps
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.0, 0.4), (0.5, 1.0)])
+def test_start_and_end_act_as_in_comfyui(setup, start, end):
+    span = {"start_percent": start, "end_percent": end}
+    ours = sample(setup, *local(setup, torch.ones(1, 128, 128), **span))
+    theirs = sample(setup, *stock(setup, core_control(setup), **span))
+    assert torch.equal(ours, theirs)
+    assert not torch.equal(ours, sample(setup, *local(setup, torch.ones(1, 128, 128))))
+
+
+def test_what_enters_leaves_unharmed(setup):
+    positive, negative = prompts()
+    mask, image = left(), picture()
+    before = sample(setup, positive, negative)
+    kept = [positive[0][0].clone(), mask.clone(), image.clone()]
+    sample(setup, *local(setup, mask, image, positive, negative))
+    for now, then in zip((positive[0][0], mask, image), kept, strict=True):
+        assert torch.equal(now, then)
+    assert "control" not in positive[0][1]
+    assert torch.equal(sample(setup, positive, negative), before)
+
+
+def test_half_precision_models_get_half_precision_features(setup):
+    hooks = setup.comfy.module("nodes.hooks.adapter_control")
+    one = hooks.AdapterRegion(setup.loaded, picture().movedim(-1, 1))
+    control = setup.control.with_regions([one])
+    control.pre_run(setup.model.model, lambda percent: 1000.0 * (1 - percent))
+    channels = FAMILIES[setup.family].latent_channels
+    x = torch.zeros(2, channels, *SIZE, dtype=torch.bfloat16)
+    out = control.get_control(x, torch.tensor([500.0, 500.0]), {}, 2, {})
+    found = {f.dtype for row in out.values() for f in row if f is not None}
+    assert found == {torch.bfloat16}
+
+
+def test_a_control_of_core_can_be_gated(setup):
+    setup.control = core_control(setup)
+    full = sample(setup, *local(setup, torch.ones(1, 128, 128)))
+    assert torch.equal(full, sample(setup, *stock(setup, core_control(setup))))
+    assert not torch.equal(full, sample(setup, *local(setup, left())))
+
+
+def test_level_weights_of_zero_mean_no_control(setup):
+    silent = sample(setup, *local(setup, left(), level_weights="0, 0, 0, 0"))
+    assert torch.equal(silent, sample(setup, *prompts()))
+
+
+@pytest.mark.parametrize(
+    ("adapter", "model", "words"),
+    [
+        ("sd15", "sdxl", "width 32, but the model is SDXL"),
+        ("sdxl", "sd15", "for SDXL, but the model is SD15"),
+        ("sdxl", "demo", "for SDXL, but the model is LocalControlDemo"),
+    ],
+)
+def test_an_adapter_of_another_family_is_named(comfy, adapter, model, words):
+    setup = make_setup(comfy, adapter)
+    setup.model, setup.family = build_model(model), model
+    with pytest.raises(ValueError, match=words):
+        sample(setup, *local(setup, left()))
+
+
+def test_bad_regions_are_named(comfy):
+    setup = make_setup(comfy, "sd15")
+    with pytest.raises(ValueError, match="mask is 64 x 64, but the condition image is 128 x 128"):
+        local(setup, torch.ones(1, 64, 64))
+    with pytest.raises(ValueError, match="all black"):
+        local(setup, torch.zeros(1, 128, 128))
+    with pytest.raises(ValueError, match="leaves nothing"):
+        local(
+            setup, torch.nn.functional.one_hot(torch.tensor([[60] * 128]), 128).float(), feather=64
+        )
+    with pytest.raises(ValueError, match="4 numbers"):
+        local(setup, left(), level_weights="1, 2")
+    with pytest.raises(ValueError, match="3 masks for 2 latents"):
+        sample(setup, *local(setup, torch.ones(3, 128, 128)), batch=2)
+    with pytest.raises(ValueError, match="3 condition images for 2 latents"):
+        sample(setup, *local(setup, left(), picture(batch=3)), batch=2)

@@ -1,0 +1,95 @@
+"""The same weights, latent, mask and condition give the same prediction in both worlds."""
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from small_models import CONTEXT, FAMILIES, WIDTH, build_model, conditioning
+from test_adapter_control import adapter_file, left, picture
+
+from local_control.checkpoint import parse_adapter
+from training.denoise import control_features, predict
+
+BLOCKS = {
+    "sd15": {
+        "block_out_channels": (WIDTH, 2 * WIDTH, 4 * WIDTH, 4 * WIDTH),
+        "attention_head_dim": 2,
+    },
+    "sdxl": {
+        "block_out_channels": (WIDTH, 2 * WIDTH, 4 * WIDTH),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "attention_head_dim": (1, 1, 2),
+        "transformer_layers_per_block": (1, 2, 2),
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    },
+}
+BLOCKS["demo"] = {**BLOCKS["sd15"], "attention_head_dim": (1, 2, 4, 4)}
+
+
+def twin(name, model):
+    """The diffusers UNet with the weights of a ComfyUI model."""
+    import comfy.utils
+
+    family = FAMILIES[name]
+    unet = UNet2DConditionModel(
+        in_channels=family.latent_channels,
+        out_channels=family.latent_channels,
+        cross_attention_dim=CONTEXT,
+        **BLOCKS[name],
+    )
+    state = model.model.diffusion_model.state_dict()
+    keys = comfy.utils.unet_to_diffusers(family.config)
+    unet.load_state_dict({theirs: state[keys[theirs]] for theirs in unet.state_dict()})
+    return unet.eval()
+
+
+@pytest.mark.parametrize("size", [(16, 16), (8, 24), (16, 10)])
+@pytest.mark.parametrize("t", [20, 500, 980])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_noise_predictions_agree(comfy, name, t, size):
+    family, model = FAMILIES[name], build_model(name)
+    unet = twin(name, model)
+    file = adapter_file(comfy, name)
+    adapter = parse_adapter(file.tensors, "adapter").build()
+    generator = torch.Generator().manual_seed(4)
+    z_t = torch.randn(2, family.latent_channels, *size, generator=generator)
+    context = conditioning(0)[0][0].expand(2, -1, -1)
+    condition = picture(size).movedim(-1, 1).mean(1, keepdim=True)
+    mask = left(size)[None]
+
+    added, extra = None, {}
+    if name == "sdxl":
+        pooled = conditioning(0)[0][1]["pooled_output"].expand(2, -1)
+        sides = [8 * size[0], 8 * size[1]]
+        ids = torch.tensor([[*sides, 0, 0, *sides]], dtype=torch.float32).expand(2, -1)
+        added = {"text_embeds": pooled, "time_ids": ids}
+        extra["y"] = model.model.encode_adm(
+            pooled_output=pooled, height=sides[0], width=sides[1], device="cpu"
+        )
+    features = control_features(adapter, condition, mask)
+    by_diffusers = predict(unet, z_t, torch.tensor([t, t]), context, features, added)
+
+    hooks = comfy.module("nodes.hooks.adapter_control")
+    region = hooks.AdapterRegion(
+        hooks.LoadedAdapter.from_file(file, "test"), picture(size).movedim(-1, 1), mask
+    )
+    control = hooks.AdapterControl(region.adapter, [region])
+    control.pre_run(model.model, lambda percent: 1000.0 * (1 - percent))
+    sigma = model.model.model_sampling.sigma(torch.tensor([float(t)] * 2))
+    x = z_t * (sigma.view(-1, 1, 1, 1) ** 2 + 1).sqrt()
+    denoised = model.model.apply_model(
+        x,
+        sigma,
+        c_crossattn=context,
+        control=control.get_control(x, sigma, {}, 1, {}),
+        transformer_options={},
+        **extra,
+    )
+    by_comfy = (x - denoised) / sigma.view(-1, 1, 1, 1)
+    error = (by_comfy - by_diffusers).norm() / by_diffusers.norm()
+    uncontrolled = predict(unet, z_t, torch.tensor([t, t]), context, None, added)
+    assert error < 1e-4
+    assert (uncontrolled - by_diffusers).norm() / by_diffusers.norm() > 1e-2
