@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderTiny, DDPMScheduler
-from diffusers.models.attention_processor import Attention
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from training.attention import Fp32Attention
 from training.state import TrainState
 
 from .base import SCHEDULE, Base, compact_ids, new_text_model, new_unet, save_checkpoint
@@ -51,28 +50,6 @@ class Config(BaseSettings):
     checkpointing_steps: int = 500
     validation_steps: int = 500
     seed: int = 0
-
-
-class Fp32Attention:
-    """Attention whose softmax part runs in fp32: on CPUs its bf16 backward is far slower."""
-
-    def __call__(
-        self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        temb: Tensor | None = None,
-    ) -> Tensor:
-        """hidden_states [B,T,C] -> the same; diffusers' call signature."""
-        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        query, key, value = (
-            projected.unflatten(-1, (attn.heads, -1)).transpose(1, 2).float()
-            for projected in (attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context))
-        )
-        with torch.autocast("cpu", enabled=False):
-            out = F.scaled_dot_product_attention(query, key, value)
-        return attn.to_out[0](out.transpose(1, 2).flatten(2))
 
 
 class Denoiser(nn.Module):

@@ -20,7 +20,7 @@ def empty(size: Size, rng: Generator, objects: np.ndarray | None) -> np.ndarray:
 
 
 def box(size: Size, rng: Generator, objects: np.ndarray | None) -> np.ndarray:
-    """A box of 20 to 80 % of either side, anywhere, cut by the frame so that corners are reached."""
+    """A box of 20 to 80 % of either side; the frame may cut it, so that corners are reached."""
     height, width = size
     mask = np.zeros(size, np.float32)
     h, w = rng.uniform(0.2, 0.8, 2) * size
