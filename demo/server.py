@@ -177,8 +177,8 @@ class ComfyServer:
                 raise PromptError(f"{data['node_type']}: {data['exception_message'].strip()}")
             if event["type"] == "progress" and progress is not None:
                 progress(str(data["node"]), data["value"], data["max"])
-            if event["type"] == "execution_success":
-                return
+            if event["type"] == "executing" and data["node"] is None:
+                return  # the history is written by now, unlike at execution_success
 
     def image(self, entry: dict[str, str]) -> bytes:
         """The file behind one entry of a node's `images` output."""

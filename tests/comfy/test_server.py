@@ -1,0 +1,224 @@
+"""The nodes through a real server: the example workflow, stock nodes, and bad input."""
+
+import copy
+import io
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from demo.base import CHANNELS, Base, new_autoencoder, new_text_model, new_unet, save_checkpoint
+from demo.server import ComfyServer, PromptError, prepare_workspace
+from demo.workflow import find, to_prompt
+from local_control.adapter import Adapter, AdapterConfig
+from local_control.checkpoint import AdapterFile, write_adapter
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
+EXAMPLE = ROOT / "example_workflows" / "one_region_demo.json"
+
+
+def random_base(path):
+    """A checkpoint of the demo family with random weights."""
+    torch.manual_seed(0)
+    token_ids = torch.tensor([320, 2368, 49406, 49407])  # a, cat, start, end
+    base = Base(new_unet(), new_text_model(len(token_ids) + 1), new_autoencoder(), token_ids, 0.7)
+    save_checkpoint(base, path, {})
+    return path
+
+
+def random_adapter(path, **kwargs):
+    torch.manual_seed(1)
+    config = AdapterConfig(**{"channels": CHANNELS, "in_channels": 1} | kwargs)
+    metadata = {"local_control.condition": "canny 100 200"}
+    write_adapter(AdapterFile(config, Adapter(config).state_dict(), metadata), path)
+    return path
+
+
+def bad_adapters(folder, good):
+    content = good.read_bytes()
+    (folder / "text.safetensors").write_text("this is no model")
+    (folder / "cut.safetensors").write_bytes(content[: len(content) // 2])
+    config = AdapterConfig(channels=CHANNELS)
+    tensors = Adapter(config).state_dict()
+    tensors.pop("body.3.block1.weight")
+    save_file(tensors, folder / "incomplete.safetensors")
+    random_adapter(folder / "sdxl.safetensors", kind="xl")
+    return [folder / f"{name}.safetensors" for name in ("text", "cut", "incomplete", "sdxl")]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("server")
+    good = random_adapter(folder / "local_canny_demo.safetensors")
+    adapters = [good, *bad_adapters(folder, good)]
+    checkpoint = random_base(folder / "local_control_demo.safetensors")
+    workspace = prepare_workspace(
+        folder / "workspace", {"checkpoints": [checkpoint], "controlnet": adapters}
+    )
+    picture = Image.new("RGBA", (128, 128), (0, 0, 0, 255))
+    picture.paste((250, 240, 20, 0), (64, 20, 120, 100))
+    picture.save(workspace / "input" / "local_control_demo.png")
+    with ComfyServer(workspace) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def prompt(server):
+    found = to_prompt(json.loads(EXAMPLE.read_text()), server.object_info())
+    found[find(found, "KSampler")]["inputs"]["steps"] = 3
+    return found
+
+
+def pictures(server, outputs, node):
+    return [Image.open(io.BytesIO(server.image(entry))) for entry in outputs[node]["images"]]
+
+
+def edit(prompt, class_type, **inputs):
+    changed = copy.deepcopy(prompt)
+    changed[find(changed, class_type)]["inputs"] |= inputs
+    return changed
+
+
+def test_the_example_workflow_gives_a_picture_and_its_z0_frames(server, prompt):
+    steps = []
+    outputs = server.run(prompt, lambda node, step, total: steps.append((node, step, total)))
+    assert [p.size for p in pictures(server, outputs, find(prompt, "SaveImage"))] == [(128, 128)]
+    frames = [
+        node
+        for node, entry in prompt.items()
+        if entry["class_type"] == "PreviewImage"
+        and prompt[entry["inputs"]["images"][0]]["class_type"] == "LocalControl_Z0Frames"
+    ]
+    assert len(pictures(server, outputs, frames[0])) == 3
+    preview = find(prompt, "LocalControl_Z0Preview")
+    assert [(step, total) for node, step, total in steps if node == preview] == [
+        (1, 3),
+        (2, 3),
+        (3, 3),
+    ]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_example_fits_the_nodes(server, path):
+    workflow = json.loads(path.read_text())
+    info = server.object_info()
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    for _, source, output, target, slot, kind in workflow["links"]:
+        assert info[nodes[source]["type"]]["output"][output] == kind
+        name = nodes[target]["inputs"][slot]["name"]
+        schema = info[nodes[target]["type"]]["input"]
+        assert {**schema["required"], **schema.get("optional", {})}[name][0] == kind
+    for node in to_prompt(workflow, info).values():
+        required = info[node["class_type"]]["input"]["required"]
+        assert required.keys() <= node["inputs"].keys()
+
+
+def test_stock_nodes_load_and_apply_what_we_write(server, prompt):
+    stock = copy.deepcopy(prompt)
+    apply = stock[find(stock, "LocalControl_Apply")]
+    region = stock.pop(find(stock, "LocalControl_Region"))
+    loader = stock[find(stock, "LocalControl_LoadAdapter")]
+    loader["class_type"] = "ControlNetLoader"
+    loader["inputs"] = {"control_net_name": "local_canny_demo.safetensors"}
+    apply["class_type"] = "ControlNetApplyAdvanced"
+    apply["inputs"] = {
+        "positive": apply["inputs"]["positive"],
+        "negative": apply["inputs"]["negative"],
+        "control_net": region["inputs"]["control_net"],
+        "image": region["inputs"]["image"],
+        "strength": 1.0,
+        "start_percent": 0.0,
+        "end_percent": 1.0,
+    }
+    by_stock = pictures(server, server.run(stock), find(stock, "SaveImage"))[0]
+
+    ours = copy.deepcopy(stock)
+    loader = ours[find(ours, "ControlNetLoader")]
+    loader["class_type"] = "LocalControl_LoadAdapter"
+    loader["inputs"] = {"adapter_name": "local_canny_demo.safetensors"}
+    by_ours = pictures(server, server.run(ours), find(ours, "SaveImage"))[0]
+    assert by_stock.tobytes() == by_ours.tobytes()
+
+
+def white_mask(prompt, width, height, value=1.0, batch=1):
+    """The region's mask from a SolidMask, repeated."""
+    changed = copy.deepcopy(prompt)
+    changed["solid"] = {
+        "class_type": "SolidMask",
+        "inputs": {"value": value, "width": width, "height": height},
+    }
+    mask = ["solid", 0]
+    if batch > 1:
+        changed["image"] = {"class_type": "MaskToImage", "inputs": {"mask": mask}}
+        changed["repeat"] = {
+            "class_type": "RepeatImageBatch",
+            "inputs": {"image": ["image", 0], "amount": batch},
+        }
+        changed["mask"] = {
+            "class_type": "ImageToMask",
+            "inputs": {"image": ["repeat", 0], "channel": "red"},
+        }
+        mask = ["mask", 0]
+    changed[find(changed, "LocalControl_Region")]["inputs"]["mask"] = mask
+    return changed
+
+
+BAD = {
+    "a text file": (
+        lambda p: edit(p, "LocalControl_LoadAdapter", adapter_name="text.safetensors"),
+        "text.safetensors cannot be read as safetensors",
+    ),
+    "a truncated file": (
+        lambda p: edit(p, "LocalControl_LoadAdapter", adapter_name="cut.safetensors"),
+        "cut.safetensors cannot be read as safetensors",
+    ),
+    "missing keys": (
+        lambda p: edit(p, "LocalControl_LoadAdapter", adapter_name="incomplete.safetensors"),
+        "incomplete.safetensors lacks 1 of",
+    ),
+    "another family": (
+        lambda p: edit(p, "LocalControl_LoadAdapter", adapter_name="sdxl.safetensors"),
+        "sdxl.safetensors is for SDXL, but the model is LocalControlDemo",
+    ),
+    "another size": (
+        lambda p: white_mask(p, 64, 96),
+        "The mask is 64 x 96, but the condition image is 128 x 128",
+    ),
+    "an all-black mask": (
+        lambda p: white_mask(p, 128, 128, value=0.0),
+        "The mask of this region is all black",
+    ),
+    "three masks for two latents": (
+        lambda p: edit(white_mask(p, 128, 128, batch=3), "EmptyLatentImage", batch_size=2),
+        "There are 3 masks for 2 latents",
+    ),
+    "level weights that are no numbers": (
+        lambda p: edit(p, "LocalControl_Region", level_weights="high"),
+        "level_weights is 'high'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_gives_one_sentence_and_the_server_goes_on(server, prompt, name):
+    change, sentence = BAD[name]
+    with pytest.raises(PromptError) as error:
+        server.run(change(prompt))
+    message = str(error.value)
+    assert sentence in message
+    assert "\n" not in message
+    assert "Traceback" not in message
+    assert server.run(prompt)
+
+
+def test_the_pack_tells_what_an_adapter_is(server, prompt):
+    told = copy.deepcopy(prompt)
+    loader = find(told, "LocalControl_LoadAdapter")
+    told["told"] = {"class_type": "PreviewAny", "inputs": {"source": [loader, 1]}}
+    text = server.run(told)["told"]["text"][0]
+    assert "full T2I-Adapter for width 64" in text
+    assert "condition: canny 100 200" in text
