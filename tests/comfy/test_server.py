@@ -6,63 +6,20 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
+from demo_server import make_workspace
 from PIL import Image
-from safetensors.torch import save_file
 
-from demo.base import CHANNELS, Base, new_autoencoder, new_text_model, new_unet, save_checkpoint
-from demo.server import ComfyServer, PromptError, prepare_workspace
+from demo.server import ComfyServer, PromptError
 from demo.workflow import find, to_prompt
-from local_control.adapter import Adapter, AdapterConfig
-from local_control.checkpoint import AdapterFile, write_adapter
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
 EXAMPLE = ROOT / "example_workflows" / "one_region_demo.json"
 
 
-def random_base(path):
-    """A checkpoint of the demo family with random weights."""
-    torch.manual_seed(0)
-    token_ids = torch.tensor([320, 2368, 49406, 49407])  # a, cat, start, end
-    base = Base(new_unet(), new_text_model(len(token_ids) + 1), new_autoencoder(), token_ids, 0.7)
-    save_checkpoint(base, path, {})
-    return path
-
-
-def random_adapter(path, **kwargs):
-    torch.manual_seed(1)
-    config = AdapterConfig(**{"channels": CHANNELS, "in_channels": 1} | kwargs)
-    metadata = {"local_control.condition": "canny 100 200"}
-    write_adapter(AdapterFile(config, Adapter(config).state_dict(), metadata), path)
-    return path
-
-
-def bad_adapters(folder, good):
-    content = good.read_bytes()
-    (folder / "text.safetensors").write_text("this is no model")
-    (folder / "cut.safetensors").write_bytes(content[: len(content) // 2])
-    config = AdapterConfig(channels=CHANNELS)
-    tensors = Adapter(config).state_dict()
-    tensors.pop("body.3.block1.weight")
-    save_file(tensors, folder / "incomplete.safetensors")
-    random_adapter(folder / "sdxl.safetensors", kind="xl")
-    return [folder / f"{name}.safetensors" for name in ("text", "cut", "incomplete", "sdxl")]
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("server")
-    good = random_adapter(folder / "local_canny_demo.safetensors")
-    adapters = [good, *bad_adapters(folder, good)]
-    checkpoint = random_base(folder / "local_control_demo.safetensors")
-    workspace = prepare_workspace(
-        folder / "workspace", {"checkpoints": [checkpoint], "controlnet": adapters}
-    )
-    picture = Image.new("RGBA", (128, 128), (0, 0, 0, 255))
-    picture.paste((250, 240, 20, 0), (64, 20, 120, 100))
-    picture.save(workspace / "input" / "local_control_demo.png")
-    with ComfyServer(workspace) as running:
+    with ComfyServer(make_workspace(tmp_path_factory.mktemp("server"))) as running:
         yield running
 
 

@@ -1,0 +1,84 @@
+"""The example workflow as a person meets it: template browser, graph, run, live z0'."""
+
+import pytest
+import requests
+from demo_server import make_workspace
+
+from demo.server import ComfyServer
+
+NODES = 17
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, browser):
+    with ComfyServer(make_workspace(tmp_path_factory.mktemp("browser"))) as running:
+        url = f"{running.url}/api/settings/Comfy.TutorialCompleted"
+        requests.post(url, json=True, timeout=30).raise_for_status()
+        yield running
+
+
+@pytest.fixture
+def page(server, browser):
+    errors = []
+    context = browser.new_context(viewport={"width": 1800, "height": 1000})
+    opened = context.new_page()
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.goto(server.url)
+    opened.wait_for_function("window.app && window.app.graph && window.app.graph._nodes")
+    opened.wait_for_selector("button[aria-label='Run']", timeout=60_000)
+    yield opened
+    context.close()
+    assert not errors
+
+
+def open_template(page):
+    page.evaluate(
+        """async () => {
+            const url = "/api/workflow_templates/local_control/one_region_demo.json";
+            await window.app.loadGraphData(await (await fetch(url)).json());
+        }"""
+    )
+    page.wait_for_function(f"window.app.graph._nodes.length === {NODES}")
+
+
+def test_the_template_browser_lists_our_examples(server):
+    templates = server.get("/api/workflow_templates").json()
+    assert "one_region_demo" in templates["local_control"]
+
+
+def test_the_example_opens_with_every_node_known_and_linked(page):
+    open_template(page)
+    unknown = page.evaluate(
+        """() => window.app.graph._nodes
+            .filter(n => n.type !== "MarkdownNote" && !LiteGraph.registered_node_types[n.type])
+            .map(n => n.type)"""
+    )
+    assert unknown == []
+    assert (
+        page.evaluate("Object.keys(window.app.graph.links).length || window.app.graph.links.size")
+        == 22
+    )
+
+
+def test_run_shows_z0_live_on_our_node_and_ends_with_pictures(page):
+    open_template(page)
+    page.evaluate(
+        """() => {
+            window.seen = {previews: new Set(), done: false, error: null};
+            const api = window.app.api;
+            api.addEventListener("b_preview_with_metadata",
+                e => window.seen.previews.add(String(e.detail.displayNodeId ?? e.detail.nodeId)));
+            api.addEventListener("execution_success", () => { window.seen.done = true; });
+            api.addEventListener("execution_error", e => { window.seen.error = e.detail; });
+        }"""
+    )
+    page.click("button[aria-label='Run']")
+    page.wait_for_function("window.seen.done || window.seen.error", timeout=120_000)
+    assert page.evaluate("window.seen.error") is None
+    node = page.evaluate(
+        "String(window.app.graph._nodes.find(n => n.type === 'LocalControl_Z0Preview').id)"
+    )
+    assert node in page.evaluate("[...window.seen.previews]")
+    page.wait_for_function(
+        "window.app.graph._nodes.find(n => n.type === 'SaveImage').imgs?.length === 1"
+    )
