@@ -60,7 +60,10 @@ def write_shard(scenes: SceneSet, autoencoder: AutoencoderTiny, start: int, path
         latents.append(encode(autoencoder, [scene.image for scene in batch]))
         captions += [scene.caption for scene in batch]
     partial = path.with_suffix(".partial")
-    tensors = {"latents": torch.cat(latents).half(), "tokens": tokenize(captions).int()}
+    tensors = {
+        "latents": torch.cat(latents).half().contiguous(),
+        "tokens": tokenize(captions).int(),
+    }
     save_file(tensors, partial)
     partial.replace(path)
 

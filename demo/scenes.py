@@ -29,6 +29,14 @@ class Scene:
     masks: np.ndarray
     items: tuple[Item, ...]
     caption: str
+    backdrop: str
+
+    def prompt(self) -> str:
+        """A caption by categories alone, as for objects whose names the base never learnt."""
+        nouns = [with_article(item.category) for item in self.items]
+        if len(nouns) == 2:
+            nouns = [f"{nouns[0]} on the left", f"{nouns[1]} on the right"]
+        return f"{_join(nouns)} {self.backdrop}"
 
 
 class SceneSet:
@@ -39,13 +47,15 @@ class SceneSet:
         self._key = (seed, _SPLIT_KEYS[split])
         self._sprites = [_load_sprite(folder / f"{item.code}.webp") for item in self.items]
 
-    def scene(self, index: int, count: int | None = None) -> Scene:
-        """Scene `index`; `count` fixes the number of objects (1..3), else it is drawn."""
+    def scene(self, index: int, count: int | None = None, subject: int | None = None) -> Scene:
+        """Scene `index`; `count` (1..3) and `subject`, an index of `items`, fix what is drawn."""
         rng = np.random.default_rng((*self._key, index))
         drawn = 1 + int(rng.choice(3, p=_COUNT_SHARES))
         count = count or drawn
         image, backdrop = background(SIZE, rng)
         chosen = rng.choice(len(self.items), size=count, replace=False)
+        if subject is not None:
+            chosen = np.array([subject, *chosen[chosen != subject]])[:count]
         masks = []
         for which, centre in zip(chosen, _centres(count, rng), strict=True):
             extent = SIZE * rng.uniform(*_EXTENT[count])
@@ -55,11 +65,7 @@ class SceneSet:
             masks = [mask * (1 - alpha) for mask in masks] + [alpha]
         items = tuple(self.items[which] for which in chosen)
         pixels = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
-        return Scene(pixels, np.stack(masks), items, _caption(items, backdrop, rng))
-
-    def held_out_prompt(self, item: Item) -> str:
-        """What to prompt for an object whose own name the base never learnt: its category."""
-        return with_article(item.category)
+        return Scene(pixels, np.stack(masks), items, _caption(items, backdrop, rng), backdrop)
 
 
 def _load_sprite(path: Path) -> np.ndarray:
@@ -112,5 +118,8 @@ def _caption(items: tuple[Item, ...], backdrop: str, rng: Generator) -> str:
     nouns = [_noun(item, rng) for item in items]
     if len(items) == 2 and rng.random() < 0.6:
         nouns = [f"{nouns[0]} on the left", f"{nouns[1]} on the right"]
-    words = " and ".join(nouns) if len(nouns) < 3 else f"{nouns[0]}, {nouns[1]} and {nouns[2]}"
-    return words if rng.random() < 0.1 else f"{words} {backdrop}"
+    return _join(nouns) if rng.random() < 0.1 else f"{_join(nouns)} {backdrop}"
+
+
+def _join(nouns: list[str]) -> str:
+    return " and ".join(nouns) if len(nouns) < 3 else f"{nouns[0]}, {nouns[1]} and {nouns[2]}"

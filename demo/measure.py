@@ -1,0 +1,202 @@
+"""Adherence and freedom of local control on held-out objects, through the nodes of ComfyUI.
+
+python -m demo.measure
+
+Each scene holds two objects that neither base nor adapters have seen. The condition has the edges
+of the whole scene, the mask a box around the first object, the prompt the objects' categories. All
+variants share their noise.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from torch import Tensor
+from tqdm import tqdm
+
+from local_control.conditions import canny
+from local_control.metrics import divergence, edge_match, leak
+from training.masks import object_box
+
+from .base import CHECKPOINT, LATENT_SHAPE, WEIGHTS
+from .comfyui import BUILD
+from .inprocess import LoadedComfy, load_comfy
+from .latents import to_tensor
+from .scenes import Scene, SceneSet
+from .server import prepare_workspace
+from .vocabulary import Split
+
+log = logging.getLogger(__name__)
+
+# Variant: adapter file and whether its features are gated by the mask.
+VARIANTS: dict[str, tuple[str, bool] | None] = {
+    "no control": None,
+    "plain, everywhere": ("plain", False),
+    "plain, gated": ("plain", True),
+    "local, gated": ("local", True),
+}
+
+
+class Config(BaseSettings):
+    """Settings of the measurement; every one is a command-line flag."""
+
+    model_config = SettingsConfigDict(cli_parse_args=True, extra="forbid")
+
+    split: Split = "test"
+    data_dir: Path = Path("build/data/fluent-emoji")
+    checkpoint: Path = CHECKPOINT
+    adapters: Path = WEIGHTS
+    output: Path = BUILD / "measure.json"
+    seeds: int = 3
+    steps: int = 20
+    cfg: float = 4.0
+    tolerance: int = 2
+
+
+class Sampler:
+    """The graph of the example workflow, called node by node."""
+
+    def __init__(self, comfy: LoadedComfy, config: Config) -> None:
+        self.nodes = comfy.nodes
+        self.config = config
+        self.model, self.clip, self.vae = self._call(
+            "CheckpointLoaderSimple", ckpt_name=config.checkpoint.name
+        )
+
+    def _call(self, node_id: str, **inputs: Any) -> tuple:
+        node = self.nodes[node_id]
+        if hasattr(node, "GET_SCHEMA"):
+            return node.execute(**inputs).result
+        return getattr(node(), node.FUNCTION)(**inputs)
+
+    def adapter(self, name: str) -> Any:
+        """A CONTROL_NET."""
+        file = f"{name}_canny_demo.safetensors"
+        return self._call("LocalControl_LoadAdapter", adapter_name=file)[0]
+
+    def text(self, prompt: str) -> list:
+        """A CONDITIONING."""
+        return self._call("CLIPTextEncode", clip=self.clip, text=prompt)[0]
+
+    def control(
+        self, control_net: Any, scene: Tensor, mask: Tensor, positive: list, negative: list
+    ) -> tuple[list, list]:
+        """Edges of `scene` [1,H,W,3] applied inside `mask` [1,H,W]."""
+        (condition,) = self._call(
+            "LocalControl_Condition",
+            image=scene,
+            kind="canny",
+            low_threshold=100,
+            high_threshold=200,
+            blocks=8,
+        )
+        (regions,) = self._call(
+            "LocalControl_Region",
+            control_net=control_net,
+            image=condition,
+            mask=mask,
+            strength=1.0,
+            start_percent=0.0,
+            end_percent=1.0,
+            feather=0,
+            level_weights="1, 1, 1, 1",
+        )
+        return self._call(
+            "LocalControl_Apply",
+            positive=positive,
+            negative=negative,
+            regions=regions,
+            overlap="add",
+        )
+
+    def sample(self, positive: list, negative: list, seed: int) -> Tensor:
+        """One picture [1,H,W,3] in 0..1."""
+        latent = {"samples": torch.zeros(1, *LATENT_SHAPE)}
+        (samples,) = self._call(
+            "KSampler",
+            model=self.model,
+            seed=seed,
+            steps=self.config.steps,
+            cfg=self.config.cfg,
+            sampler_name="euler",
+            scheduler="normal",
+            positive=positive,
+            negative=negative,
+            latent_image=latent,
+            denoise=1.0,
+        )
+        return self._call("VAEDecode", samples=samples, vae=self.vae)[0]
+
+
+def measure_scene(
+    sampler: Sampler, adapters: dict[str, Any], scene: Scene, index: int, seed: int
+) -> dict[str, dict[str, float]]:
+    """Adherence and freedom of every variant on one scene."""
+    rng = np.random.default_rng((1, index))
+    box = torch.from_numpy(object_box(scene.image.shape[:2], rng, scene.masks[:1]))[None]
+    source = to_tensor([scene.image]).add(1).div(2)
+    positive, negative = sampler.text(scene.prompt()), sampler.text("")
+    free: Tensor | None = None
+    out = {}
+    for name, variant in VARIANTS.items():
+        conds = (positive, negative)
+        if variant is not None:
+            adapter, gated = variant
+            mask = box if gated else torch.ones_like(box)
+            conds = sampler.control(adapters[adapter], source.movedim(1, -1), mask, *conds)
+        image = sampler.sample(*conds, seed=1000 * seed + index).movedim(-1, 1)
+        free = image if free is None else free
+        match = edge_match(canny(image), canny(source), box[None], sampler.config.tolerance)
+        out[name] = {"edge F1 inside": match.f1.item()}
+        if variant is not None:
+            out[name]["leak"] = leak(image, free, box[None]).item()
+            out[name]["change outside"] = divergence(image, free, 1 - box[None]).item()
+    return out
+
+
+def summary(values: np.ndarray) -> str:
+    """values [seeds, scenes] -> mean, standard error over scenes, spread over seeds."""
+    per_scene = values.mean(0)
+    error = per_scene.std(ddof=1) / len(per_scene) ** 0.5
+    return f"{values.mean():.3f} +- {error:.3f} (seeds {values.mean(1).std():.3f})"
+
+
+def main() -> None:
+    """Measure, print a table, and write all single values."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    config = Config()
+    files = [config.adapters / f"{name}_canny_demo.safetensors" for name in ("plain", "local")]
+    workspace = prepare_workspace(
+        BUILD / "measure", {"checkpoints": [config.checkpoint], "controlnet": files}
+    )
+    scenes = SceneSet(config.data_dir, config.split)
+    with torch.inference_mode():
+        sampler = Sampler(load_comfy(workspace), config)
+        adapters = {name: sampler.adapter(name) for name in ("plain", "local")}
+        results = [
+            [
+                measure_scene(sampler, adapters, scenes.scene(i, 2, subject=i), i, seed)
+                for i in tqdm(range(len(scenes.items)), desc=f"seed {seed}")
+            ]
+            for seed in range(config.seeds)
+        ]
+    log.info(
+        "%d held-out objects, %d seeds, tolerance %d px: mean +- standard error over objects",
+        len(scenes.items),
+        config.seeds,
+        config.tolerance,
+    )
+    for metric in ("edge F1 inside", "leak", "change outside"):
+        for name in VARIANTS:
+            if metric in results[0][0][name]:
+                values = np.array([[scene[name][metric] for scene in row] for row in results])
+                log.info("%-16s %-20s %s", metric, name, summary(values))
+    config.output.write_text(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
