@@ -18,6 +18,7 @@ from tqdm import tqdm
 from training.denoise import predict
 
 from .base import CHECKPOINT, IMAGE_SIZE, SCHEDULE, Base, load_base, load_pipeline
+from .data import DEFAULT_FOLDER
 from .latents import encode, to_tensor, tokenize
 from .probe import accuracy, labelled, load_probe
 from .scenes import Scene, SceneSet
@@ -33,7 +34,7 @@ class Config(BaseSettings):
     model_config = SettingsConfigDict(cli_parse_args=True, extra="forbid")
 
     checkpoint: Path = CHECKPOINT
-    data_dir: Path = Path("build/data/fluent-emoji")
+    data_dir: Path = DEFAULT_FOLDER
     output_dir: Path = Path("build/base_report")
     seeds: int = 3
     steps: int = 30

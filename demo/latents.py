@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .base import MAX_TOKENS, load_tokenizer
+from .data import DEFAULT_FOLDER
 from .scenes import SceneSet
 
 SHARD = 1000
@@ -25,7 +26,7 @@ class Config(BaseSettings):
 
     model_config = SettingsConfigDict(cli_parse_args=True, extra="forbid")
 
-    data_dir: Path = Path("build/data/fluent-emoji")
+    data_dir: Path = DEFAULT_FOLDER
     autoencoder: Path = Path("build/autoencoder/diffusers")
     output_dir: Path = Path("build/latents")
     count: int = 100_000

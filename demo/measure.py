@@ -24,6 +24,7 @@ from training.masks import object_box
 
 from .base import CHECKPOINT, LATENT_SHAPE, WEIGHTS
 from .comfyui import BUILD
+from .data import DEFAULT_FOLDER
 from .inprocess import LoadedComfy, load_comfy
 from .latents import to_tensor
 from .scenes import Scene, SceneSet
@@ -47,7 +48,7 @@ class Config(BaseSettings):
     model_config = SettingsConfigDict(cli_parse_args=True, extra="forbid")
 
     split: Split = "test"
-    data_dir: Path = Path("build/data/fluent-emoji")
+    data_dir: Path = DEFAULT_FOLDER
     checkpoint: Path = CHECKPOINT
     adapters: Path = WEIGHTS
     output: Path = BUILD / "measure.json"

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from training.state import TrainState
 
 from .base import WEIGHTS
+from .data import DEFAULT_FOLDER
 from .latents import to_tensor
 from .scenes import SceneSet
 
@@ -34,7 +35,7 @@ class Config(BaseSettings):
 
     model_config = SettingsConfigDict(cli_parse_args=True, extra="forbid")
 
-    data_dir: Path = Path("build/data/fluent-emoji")
+    data_dir: Path = DEFAULT_FOLDER
     output_dir: Path = Path("build/probe")
     max_train_steps: int = 2500
     train_batch_size: int = 64

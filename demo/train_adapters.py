@@ -24,6 +24,7 @@ from training.masks import random_mask
 from training.train import Base, Examples, TrainConfig, to_file, train
 
 from .base import CHANNELS, CHECKPOINT, SCHEDULE, load_base
+from .data import DEFAULT_FOLDER
 from .latents import encode, to_tensor, tokenize
 from .scenes import SceneSet
 
@@ -38,7 +39,7 @@ class Config(BaseSettings):
     model_config = SettingsConfigDict(cli_parse_args=True, extra="forbid")
 
     name: Literal["plain", "local"]
-    data_dir: Path = Path("build/data/fluent-emoji")
+    data_dir: Path = DEFAULT_FOLDER
     checkpoint: Path = CHECKPOINT
     output_dir: Path = Path("build/adapters")
     max_train_steps: int = 3000

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from training.state import TrainState
 
 from .base import LATENT_SHAPE
+from .data import DEFAULT_FOLDER
 from .scenes import SIZE, SceneSet
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class Config(BaseSettings):
 
     model_config = SettingsConfigDict(cli_parse_args=True, extra="forbid")
 
-    data_dir: Path = Path("build/data/fluent-emoji")
+    data_dir: Path = DEFAULT_FOLDER
     output_dir: Path = Path("build/autoencoder")
     latent_channels: int = LATENT_SHAPE[0]
     widen: Path | None = None

@@ -19,6 +19,7 @@ from training.attention import Fp32Attention
 from training.state import TrainState
 
 from .base import SCHEDULE, Base, compact_ids, new_text_model, new_unet, save_checkpoint
+from .data import DEFAULT_FOLDER
 from .latents import encode, load_shards, tokenize
 from .scenes import SceneSet
 
@@ -34,7 +35,7 @@ class Config(BaseSettings):
     model_config = SettingsConfigDict(cli_parse_args=True, extra="forbid")
 
     latents_dir: Path = Path("build/latents")
-    data_dir: Path = Path("build/data/fluent-emoji")
+    data_dir: Path = DEFAULT_FOLDER
     autoencoder: Path = Path("build/autoencoder/diffusers")
     output_dir: Path = Path("build/base")
     train_batch_size: int = 64
