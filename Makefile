@@ -5,12 +5,12 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
 
-.PHONY: demo test lint types unit comfy browser chromium clean
+.PHONY: demo test lint types unit training comfy browser chromium clean
 
 demo: $(VENV)/comfyui
 	$(PY) -m demo $(if $(OPEN),--open_browser true)
 
-test: lint types unit comfy browser
+test: lint types unit training comfy browser
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +32,9 @@ types: $(VENV)/ready
 
 unit: $(VENV)/ready
 	$(PYTEST) tests/unit
+
+training: $(VENV)/ready
+	$(PYTEST) tests/training
 
 comfy: $(VENV)/comfyui
 	$(PYTEST) tests/comfy

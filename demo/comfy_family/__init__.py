@@ -26,6 +26,17 @@ class DemoLatentFormat(comfy.latent_formats.LatentFormat):
     """Eight channels of unit variance; the colours are a linear fit on training scenes."""
 
     latent_channels = 8
+    latent_rgb_factors = [  # noqa: RUF012 - ComfyUI's own form
+        [0.0609, 0.1567, -0.0391],
+        [-0.0860, 0.2001, 0.2323],
+        [-0.3337, -0.0571, -0.0015],
+        [-0.0559, 0.0351, -0.2531],
+        [-0.0076, 0.0743, -0.0858],
+        [0.0076, 0.0250, -0.0299],
+        [-0.0087, 0.0717, -0.0045],
+        [-0.0971, 0.1695, -0.0655],
+    ]
+    latent_rgb_factors_bias = [0.1445, -0.1613, -0.2688]  # noqa: RUF012
 
 
 class DemoTextModel(comfy.sd1_clip.SDClipModel):

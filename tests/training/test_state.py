@@ -1,0 +1,73 @@
+import logging
+
+import torch
+from torch import nn
+
+from training.state import TrainState, list_states
+
+
+def make(seed=0):
+    torch.manual_seed(seed)
+    module = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+    optimizer = torch.optim.AdamW(module.parameters(), lr=0.01)
+    return TrainState({"model": module}, optimizer)
+
+
+def step(state):
+    generator = torch.Generator().manual_seed(state.step)
+    x = torch.randn(3, 4, generator=generator)
+    state.modules["model"](x).square().sum().backward()
+    state.optimizer.step()
+    state.optimizer.zero_grad()
+    state.step += 1
+
+
+def weights(state):
+    return torch.cat([p.flatten() for p in state.modules["model"].parameters()])
+
+
+def test_a_resumed_run_is_bit_equal_to_one_that_never_stopped(tmp_path):
+    whole = make()
+    for _ in range(6):
+        step(whole)
+    first = make()
+    for _ in range(3):
+        step(first)
+    first.save(tmp_path)
+    resumed = make(seed=1)
+    assert resumed.load_latest(tmp_path)
+    assert resumed.step == 3
+    for _ in range(3):
+        step(resumed)
+    assert torch.equal(weights(resumed), weights(whole))
+
+
+def test_only_the_newest_states_are_kept(tmp_path):
+    state = make()
+    for _ in range(5):
+        step(state)
+        state.save(tmp_path, keep=2)
+    assert [path.name for path in list_states(tmp_path)] == [
+        "state-00000004.safetensors",
+        "state-00000005.safetensors",
+    ]
+
+
+def test_a_damaged_state_is_named_and_the_one_before_it_used(tmp_path, caplog):
+    state = make()
+    for _ in range(2):
+        step(state)
+        newest = state.save(tmp_path)
+    newest.write_bytes(newest.read_bytes()[:-10])
+    found = make(seed=1)
+    with caplog.at_level(logging.WARNING):
+        assert found.load_latest(tmp_path)
+    assert found.step == 1
+    assert newest.name in caplog.text
+
+
+def test_nothing_to_resume_leaves_the_state_alone(tmp_path):
+    state = make()
+    before = weights(state)
+    assert not state.load_latest(tmp_path)
+    assert torch.equal(weights(state), before)
