@@ -5,10 +5,13 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
 
-.PHONY: demo test lint types unit training comfy browser chromium clean
+.PHONY: demo bench test lint types unit training comfy browser chromium clean
 
 demo: $(VENV)/comfyui
 	$(PY) -m demo $(if $(OPEN),--open_browser true)
+
+bench: $(VENV)/comfyui
+	$(PY) -m benchmarks.sampling
 
 test: lint types unit training comfy browser
 

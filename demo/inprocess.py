@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from .comfyui import comfyui_path
 from .server import FAMILY_PACK
@@ -17,6 +18,13 @@ class LoadedComfy:
 
     nodes: Mapping[str, type]
     pack: str
+
+    def call(self, node_id: str, **inputs: Any) -> tuple:
+        """Run one node, ours or stock, and return its outputs."""
+        node = self.nodes[node_id]
+        if hasattr(node, "GET_SCHEMA"):
+            return node.execute(**inputs).result
+        return getattr(node(), node.FUNCTION)(**inputs)
 
     def module(self, name: str) -> ModuleType:
         """A module of the pack as ComfyUI has loaded it, such as `nodes.regions`."""

@@ -62,32 +62,26 @@ class Sampler:
     """The graph of the example workflow, called node by node."""
 
     def __init__(self, comfy: LoadedComfy, config: Config) -> None:
-        self.nodes = comfy.nodes
+        self.comfy = comfy
         self.config = config
-        self.model, self.clip, self.vae = self._call(
+        self.model, self.clip, self.vae = self.comfy.call(
             "CheckpointLoaderSimple", ckpt_name=config.checkpoint.name
         )
-
-    def _call(self, node_id: str, **inputs: Any) -> tuple:
-        node = self.nodes[node_id]
-        if hasattr(node, "GET_SCHEMA"):
-            return node.execute(**inputs).result
-        return getattr(node(), node.FUNCTION)(**inputs)
 
     def adapter(self, name: str) -> Any:
         """A CONTROL_NET."""
         file = f"{name}_canny_demo.safetensors"
-        return self._call("LocalControl_LoadAdapter", adapter_name=file)[0]
+        return self.comfy.call("LocalControl_LoadAdapter", adapter_name=file)[0]
 
     def text(self, prompt: str) -> list:
         """A CONDITIONING."""
-        return self._call("CLIPTextEncode", clip=self.clip, text=prompt)[0]
+        return self.comfy.call("CLIPTextEncode", clip=self.clip, text=prompt)[0]
 
     def control(
         self, control_net: Any, scene: Tensor, mask: Tensor, positive: list, negative: list
     ) -> tuple[list, list]:
         """Edges of `scene` [1,H,W,3] applied inside `mask` [1,H,W]."""
-        (condition,) = self._call(
+        (condition,) = self.comfy.call(
             "LocalControl_Condition",
             image=scene,
             kind="canny",
@@ -95,7 +89,7 @@ class Sampler:
             high_threshold=200,
             blocks=8,
         )
-        (regions,) = self._call(
+        (regions,) = self.comfy.call(
             "LocalControl_Region",
             control_net=control_net,
             image=condition,
@@ -106,7 +100,7 @@ class Sampler:
             feather=0,
             level_weights="1, 1, 1, 1",
         )
-        return self._call(
+        return self.comfy.call(
             "LocalControl_Apply",
             positive=positive,
             negative=negative,
@@ -117,7 +111,7 @@ class Sampler:
     def sample(self, positive: list, negative: list, seed: int) -> Tensor:
         """One picture [1,H,W,3] in 0..1."""
         latent = {"samples": torch.zeros(1, *LATENT_SHAPE)}
-        (samples,) = self._call(
+        (samples,) = self.comfy.call(
             "KSampler",
             model=self.model,
             seed=seed,
@@ -130,7 +124,7 @@ class Sampler:
             latent_image=latent,
             denoise=1.0,
         )
-        return self._call("VAEDecode", samples=samples, vae=self.vae)[0]
+        return self.comfy.call("VAEDecode", samples=samples, vae=self.vae)[0]
 
 
 def measure_scene(
