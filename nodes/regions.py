@@ -1,5 +1,6 @@
 """Regions: where a condition acts, and applying them to the conditioning."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -35,12 +36,13 @@ def parse_level_weights(text: str, levels: int) -> tuple[float, ...]:
     return weights
 
 
-def to_adapter(control: ControlBase) -> LoadedAdapter:
-    """The adapter behind a CONTROL_NET; ValueError if it is another kind of control."""
+def to_adapter(control: ControlBase, regions: Sequence[AdapterRegion]) -> LoadedAdapter:
+    """The adapter behind a CONTROL_NET, shared with earlier regions; ValueError for other kinds."""
     if isinstance(control, AdapterControl):
         return control.adapter
     if isinstance(control, T2IAdapter):
-        return LoadedAdapter.from_core(control)
+        known = (r.adapter for r in regions if r.adapter.source is control.t2i_model)
+        return next(known, None) or LoadedAdapter.from_core(control)
     raise ValueError(
         f"A region takes a T2I-Adapter, but this control is a {type(control).__name__}; load one "
         f"with Load Local Adapter or Load ControlNet Model."
@@ -106,7 +108,7 @@ class Region(io.ComfyNode):
         regions: tuple[AdapterRegion, ...] = (),
     ) -> io.NodeOutput:
         """Check all that can be checked before sampling."""
-        adapter = to_adapter(control_net)
+        adapter = to_adapter(control_net, regions)
         condition, white = from_comfy_image(image), from_comfy_mask(mask)
         check_frame(condition, white)
         region = AdapterRegion(

@@ -33,9 +33,12 @@ _CHANNEL_MULTIPLES = {"full": [1, 2, 4, 4], "light": [1, 2, 4, 4], "xl": [1, 2, 
 class LoadedAdapter:
     """An adapter's network in ComfyUI's memory manager."""
 
-    def __init__(self, network: nn.Module, config: AdapterConfig, name: str) -> None:
+    def __init__(
+        self, network: nn.Module, config: AdapterConfig, name: str, source: object = None
+    ) -> None:
         self.name = name
         self.config = config
+        self.source = source
         self.patcher = ModelPatcher(
             # fp32 whatever the file holds: it runs once per sampling, so precision is free.
             network.float(),
@@ -50,10 +53,13 @@ class LoadedAdapter:
 
     @classmethod
     def from_core(cls, control: T2IAdapter) -> "LoadedAdapter":
-        """A copy of the network that ComfyUI's own loader has built."""
+        """A copy of the network that ComfyUI's own loader has built, which is its `source`.
+
+        ComfyUI moves and casts the original whenever it samples with it, so it is not shared.
+        """
         network = copy.deepcopy(control.t2i_model)
         config = parse_adapter(network.state_dict(), "This T2I-Adapter").config
-        return cls(network, config, "of Load ControlNet Model")
+        return cls(network, config, "of Load ControlNet Model", source=control.t2i_model)
 
     def features(self, condition: Tensor, height: int, width: int) -> list[Tensor]:
         """Features of an image [B,C,H,W] for a latent of height x width, one a level."""

@@ -272,6 +272,13 @@ def test_a_control_of_core_can_be_gated(setup):
     assert not torch.equal(full, sample(setup, *local(setup, left())))
 
 
+def test_regions_of_one_core_control_share_one_copy_and_leave_it_alone(setup):
+    setup.control = core_control(setup)
+    first, second = region(setup, 1 - left(), regions=region(setup, left()))
+    assert first.adapter is second.adapter
+    assert first.adapter.patcher.model is not setup.control.t2i_model
+
+
 def test_level_weights_of_zero_mean_no_control(setup):
     silent = sample(setup, *local(setup, left(), level_weights="0, 0, 0, 0"))
     assert torch.equal(silent, sample(setup, *prompts()))
