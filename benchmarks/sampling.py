@@ -14,21 +14,19 @@ from statistics import median
 from typing import Any
 
 import torch
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from torch import Tensor
 
 from demo.base import CHECKPOINT, LATENT_SHAPE, WEIGHTS
 from demo.comfyui import BUILD
 from demo.inprocess import LoadedComfy, load_comfy
 from demo.server import prepare_workspace
+from training.settings import CommandSettings
 
 log = logging.getLogger(__name__)
 
 
-class Config(BaseSettings):
+class Config(CommandSettings):
     """Settings of the benchmark; every one is a command-line flag."""
-
-    model_config = SettingsConfigDict(cli_parse_args=True, extra="forbid")
 
     checkpoint: Path = CHECKPOINT
     adapter: Path = WEIGHTS / "local_canny_demo.safetensors"

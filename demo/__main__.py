@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from torch import Tensor
 from tqdm import tqdm
 
 from local_control.conditions import canny
 from local_control.metrics import edge_match, leak
+from training.settings import CommandSettings
 
 from .base import CHECKPOINT, WEIGHTS
 from .comfyui import BUILD, ROOT
@@ -34,10 +34,8 @@ ADAPTERS = {name: WEIGHTS / f"{name}_canny_demo.safetensors" for name in ("plain
 _CELL = 256
 
 
-class Config(BaseSettings):
+class Config(CommandSettings):
     """Settings of the demo; every one is a command-line flag."""
-
-    model_config = SettingsConfigDict(cli_parse_args=True, extra="forbid")
 
     output: Path = BUILD / "demo.png"
     seed: int = 0

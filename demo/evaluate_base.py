@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from PIL import Image, ImageDraw
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from torch import Tensor
 from tqdm import tqdm
 
 from training.denoise import predict
+from training.settings import CommandSettings
 
 from .base import CHECKPOINT, IMAGE_SIZE, SCHEDULE, Base, load_base, load_pipeline
 from .data import DEFAULT_FOLDER
@@ -28,10 +28,8 @@ from .vocabulary import with_article
 log = logging.getLogger(__name__)
 
 
-class Config(BaseSettings):
+class Config(CommandSettings):
     """Settings of the report; every one is a command-line flag."""
-
-    model_config = SettingsConfigDict(cli_parse_args=True, extra="forbid")
 
     checkpoint: Path = CHECKPOINT
     data_dir: Path = DEFAULT_FOLDER

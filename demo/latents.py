@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
+
+from training.settings import CommandSettings
 
 from .base import MAX_TOKENS, load_tokenizer
 from .data import DEFAULT_FOLDER
@@ -21,10 +22,8 @@ from .scenes import SceneSet
 SHARD = 1000
 
 
-class Config(BaseSettings):
+class Config(CommandSettings):
     """Settings of the cache; every one is a command-line flag."""
-
-    model_config = SettingsConfigDict(cli_parse_args=True, extra="forbid")
 
     data_dir: Path = DEFAULT_FOLDER
     autoencoder: Path = Path("build/autoencoder/diffusers")

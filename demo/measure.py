@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from torch import Tensor
 from tqdm import tqdm
 
 from local_control.conditions import canny
 from local_control.metrics import divergence, edge_match, leak
 from training.masks import object_box
+from training.settings import CommandSettings
 
 from .base import CHECKPOINT, LATENT_SHAPE, WEIGHTS
 from .comfyui import BUILD
@@ -42,10 +42,8 @@ VARIANTS: dict[str, tuple[str, bool] | None] = {
 }
 
 
-class Config(BaseSettings):
+class Config(CommandSettings):
     """Settings of the measurement; every one is a command-line flag."""
-
-    model_config = SettingsConfigDict(cli_parse_args=True, extra="forbid")
 
     split: Split = "test"
     data_dir: Path = DEFAULT_FOLDER

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torchvision.models import shufflenet_v2_x0_5
 from torchvision.transforms.v2 import GaussianBlur, RandomApply
 from tqdm import tqdm
 
+from training.settings import CommandSettings
 from training.state import TrainState
 
 from .base import WEIGHTS
@@ -30,10 +30,8 @@ _FIRST_TRAIN = 30_000_000
 _FIRST_TEST = 40_000_000
 
 
-class Config(BaseSettings):
+class Config(CommandSettings):
     """Settings of the probe's training; every one is a command-line flag."""
-
-    model_config = SettingsConfigDict(cli_parse_args=True, extra="forbid")
 
     data_dir: Path = DEFAULT_FOLDER
     output_dir: Path = Path("build/probe")

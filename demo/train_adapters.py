@@ -14,13 +14,13 @@ from typing import Literal
 import numpy as np
 import torch
 from diffusers import DDPMScheduler
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from local_control.adapter import AdapterConfig
 from local_control.checkpoint import write_adapter
 from local_control.conditions import canny
 from training.attention import Fp32Attention
 from training.masks import random_mask
+from training.settings import CommandSettings
 from training.train import Base, Examples, TrainConfig, to_file, train
 
 from .base import CHANNELS, CHECKPOINT, SCHEDULE, load_base
@@ -33,10 +33,8 @@ SHAPE = AdapterConfig(kind="full", in_channels=1, channels=CHANNELS, blocks=2)
 FIRST_SCENE = 20_000_000
 
 
-class Config(BaseSettings):
+class Config(CommandSettings):
     """Settings of a run; every one is a command-line flag."""
-
-    model_config = SettingsConfigDict(cli_parse_args=True, extra="forbid")
 
     name: Literal["plain", "local"]
     data_dir: Path = DEFAULT_FOLDER

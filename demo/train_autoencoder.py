@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderTiny
 from kornia.filters import spatial_gradient
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from training.settings import CommandSettings
 from training.state import TrainState
 
 from .base import LATENT_SHAPE
@@ -29,10 +29,8 @@ from .scenes import SIZE, SceneSet
 log = logging.getLogger(__name__)
 
 
-class Config(BaseSettings):
+class Config(CommandSettings):
     """Settings of the autoencoder's training; every one is a command-line flag."""
-
-    model_config = SettingsConfigDict(cli_parse_args=True, extra="forbid")
 
     data_dir: Path = DEFAULT_FOLDER
     output_dir: Path = Path("build/autoencoder")

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny, DDPMScheduler
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from training.attention import Fp32Attention
+from training.settings import CommandSettings
 from training.state import TrainState
 
 from .base import SCHEDULE, Base, compact_ids, new_text_model, new_unet, save_checkpoint
@@ -29,10 +29,8 @@ log = logging.getLogger(__name__)
 FIRST_HELD_OUT = 10_000_000
 
 
-class Config(BaseSettings):
+class Config(CommandSettings):
     """Settings of the base's training; every one is a command-line flag."""
-
-    model_config = SettingsConfigDict(cli_parse_args=True, extra="forbid")
 
     latents_dir: Path = Path("build/latents")
     data_dir: Path = DEFAULT_FOLDER
