@@ -1,0 +1,152 @@
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.dataset import (
+    Coco,
+    Columns,
+    DatasetError,
+    HubDataset,
+    ImageFolder,
+    TarShards,
+    check,
+    to_rgb,
+)
+
+
+def picture(seed=0, size=(40, 32)):
+    pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), np.uint8)
+    return Image.fromarray(pixels)
+
+
+def left_mask(size=(40, 32)):
+    mask = Image.new("L", size)
+    mask.paste(255, (0, 0, size[0] // 2, size[1]))
+    return mask
+
+
+def png(image):
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_a_folder_is_captioned_by_text_files(tmp_path):
+    for i in range(3):
+        picture(i).save(tmp_path / f"{i}.png")
+    (tmp_path / "1.txt").write_text("one\n")
+    folder = ImageFolder(tmp_path, Columns())
+    assert [folder[i].caption for i in range(len(folder))] == ["", "one", ""]
+    assert np.array_equal(folder[2].load().image, np.asarray(picture(2)))
+    assert folder[0].load().masks.shape == (0, 32, 40)
+
+
+def test_metadata_names_captions_conditions_and_masks(tmp_path):
+    picture().save(tmp_path / "a.png")
+    picture(1).save(tmp_path / "edges.png")
+    left_mask().save(tmp_path / "m.png")
+    row = {"file_name": "a.png", "text": "a thing", "edges": "edges.png", "where": "m.png"}
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(row) + "\n")
+    sample = ImageFolder(tmp_path, Columns(condition="edges", mask="where"))[0].load()
+    assert sample.caption == "a thing"
+    assert np.array_equal(sample.condition, np.asarray(picture(1)))
+    assert sample.masks.shape == (1, 32, 40)
+    assert sample.masks[0, :, :20].all()
+    assert not sample.masks[0, :, 20:].any()
+
+
+def test_missing_folders_columns_and_broken_lines_are_named(tmp_path):
+    with pytest.raises(DatasetError, match="no folder"):
+        ImageFolder(tmp_path / "absent", Columns())
+    with pytest.raises(DatasetError, match=r"metadata\.jsonl"):
+        ImageFolder(tmp_path, Columns(mask="mask"))
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png"}\n')
+    with pytest.raises(DatasetError, match="no column 'text'"):
+        ImageFolder(tmp_path, Columns())
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "text": ""}\n{broken\n')
+    with pytest.raises(DatasetError, match="line 2 is no JSON"):
+        ImageFolder(tmp_path, Columns())
+
+
+def test_unreadable_small_and_misfitting_samples_are_named_and_left_out(tmp_path, caplog):
+    picture().save(tmp_path / "good.png")
+    picture(size=(8, 8)).save(tmp_path / "small.png")
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "cut.png").write_bytes(png(picture(3))[:200])
+    checked = check(ImageFolder(tmp_path, Columns()), min_side=16)
+    assert len(checked) == 1
+    assert checked[0].key == "good.png"
+    assert checked.skipped.keys() == {"small.png", "text.png", "cut.png"}
+    assert "3 of 4 samples are skipped" in caplog.text
+
+
+def test_nothing_usable_is_an_error(tmp_path):
+    with pytest.raises(DatasetError, match="None of the 0 samples"):
+        check(ImageFolder(tmp_path, Columns()), 16)
+
+
+def test_shards_are_read_at_random(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for i in range(3):
+            files = {"png": png(picture(i)), "txt": f"number {i}".encode()}
+            files["mask.png"] = png(left_mask())
+            for suffix, content in files.items():
+                info = tarfile.TarInfo(f"{i:04d}.{suffix}")
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    shards = TarShards([tmp_path / "a.tar"], Columns(mask="mask.png"))
+    assert len(shards) == 3
+    for i in (2, 0, 1):
+        sample = shards[i].load()
+        assert sample.caption == f"number {i}"
+        assert np.array_equal(sample.image, np.asarray(picture(i)))
+        assert sample.masks[0, :, :20].all()
+
+
+def test_a_local_hub_data_set(tmp_path):
+    import datasets
+
+    table = {"image": [picture(0), picture(1)], "text": ["zero", "one"]}
+    features = datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")})
+    datasets.Dataset.from_dict(table, features=features).save_to_disk(tmp_path / "hub")
+    source = HubDataset(str(tmp_path / "hub"), Columns(image="image"))
+    assert np.array_equal(source[1].load().image, np.asarray(picture(1)))
+    assert source[1].caption == "one"
+    with pytest.raises(DatasetError, match="no column 'caption'"):
+        HubDataset(str(tmp_path / "hub"), Columns(image="image", caption="caption"))
+
+
+def test_coco_gives_captions_and_instance_masks(tmp_path):
+    picture().save(tmp_path / "x.png")
+    runs = {"size": [32, 40], "counts": [0, 32 * 10, 32 * 30]}  # ten columns from the left
+    instances = {
+        "images": [{"id": 7, "file_name": "x.png"}],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [
+            {"image_id": 7, "category_id": 1, "segmentation": [[0, 0, 20, 0, 20, 32, 0, 32]]},
+            {"image_id": 7, "category_id": 1, "segmentation": runs},
+        ],
+    }
+    (tmp_path / "instances.json").write_text(json.dumps(instances))
+    captions = {"annotations": [{"image_id": 7, "caption": "a cat sits"}]}
+    (tmp_path / "captions.json").write_text(json.dumps(captions))
+    sample = Coco(tmp_path, tmp_path / "instances.json", tmp_path / "captions.json")[0].load()
+    assert sample.caption == "a cat sits"
+    assert sample.masks.shape == (2, 32, 40)
+    assert sample.masks[0].mean() == pytest.approx(0.5, abs=0.05)
+    assert sample.masks[1].mean() == 0.25
+    assert Coco(tmp_path, tmp_path / "instances.json")[0].caption == "cat"
+
+
+def test_pictures_are_turned_upright_and_transparency_is_white():
+    image = picture()
+    exif = image.getexif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", exif=exif)
+    assert to_rgb(Image.open(buffer)).shape == (40, 32, 3)
+    assert to_rgb(Image.new("RGBA", (4, 4), (0, 0, 0, 0))).min() == 255

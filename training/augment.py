@@ -1,0 +1,81 @@
+"""Paired augmentation: picture, condition and masks are cropped and flipped as one."""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+
+from .dataset import Sample
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Crop:
+    """What became of a picture: SDXL is told `original` and `corner` as its time ids.
+
+    original: (height, width) before; corner: (top, left) of the crop in the scaled picture;
+    size: (height, width) after.
+    """
+
+    original: Size
+    corner: tuple[int, int]
+    size: Size
+    flipped: bool
+
+
+def buckets(resolution: int, step: int = 64, ratio: float = 2.0) -> list[Size]:
+    """Sizes (height, width) of about resolution^2 pixels, multiples of `step`, up to 1:`ratio`."""
+    found = set()
+    for width in range(step, int(resolution * math.sqrt(ratio)) + step, step):
+        height = int(resolution**2 / width) // step * step
+        if height and max(width / height, height / width) <= ratio:
+            found |= {(height, width), (width, height)}
+    return sorted(found | {(resolution, resolution)})
+
+
+def nearest_bucket(size: Size, choices: list[Size]) -> Size:
+    """The bucket whose shape is closest to `size` (height, width)."""
+    aspect = math.log(size[1] / size[0])
+    return min(choices, key=lambda b: (abs(math.log(b[1] / b[0]) - aspect), -b[0] * b[1]))
+
+
+def plan_crop(original: Size, size: Size, rng: Generator, random: bool, flip: bool) -> Crop:
+    """Where to crop a picture of `original` size to `size`, after scaling it to cover that."""
+    scale = max(size[0] / original[0], size[1] / original[1])
+    room = [max(0, round(o * scale) - s) for o, s in zip(original, size, strict=True)]
+    draws = rng.random(3)  # always three, so that options do not shift later draws
+    corner = [int(d * (r + 1)) if random else r // 2 for d, r in zip(draws, room, strict=False)]
+    return Crop(original, (corner[0], corner[1]), size, bool(flip and draws[2] < 0.5))
+
+
+def apply_crop(array: np.ndarray, crop: Crop, interpolation: int | None = None) -> np.ndarray:
+    """Scale, cut and flip an array [H,W] or [H,W,C] as the plan says."""
+    height, width = crop.size
+    scale = max(height / crop.original[0], width / crop.original[1])
+    scaled = (
+        max(height, round(crop.original[0] * scale)),
+        max(width, round(crop.original[1] * scale)),
+    )
+    if interpolation is None:
+        interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    if array.shape[:2] != scaled:
+        array = cv2.resize(array, scaled[::-1], interpolation=interpolation)
+    top, left = crop.corner
+    array = array[top : top + height, left : left + width]
+    return np.ascontiguousarray(array[:, ::-1] if crop.flipped else array)
+
+
+def crop_sample(sample: Sample, crop: Crop) -> Sample:
+    """All parts of a sample under one crop; masks stay in 0..1."""
+    condition = sample.condition
+    masks = [apply_crop(mask, crop, cv2.INTER_LINEAR) for mask in sample.masks]
+    return Sample(
+        sample.key,
+        apply_crop(sample.image, crop),
+        sample.caption,
+        None if condition is None else apply_crop(condition, crop, cv2.INTER_NEAREST_EXACT),
+        np.stack(masks) if masks else np.zeros((0, *crop.size), np.float32),
+    )

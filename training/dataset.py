@@ -1,0 +1,381 @@
+"""Training pictures with their words, read by index from wherever they are kept.
+
+Every source gives the same sample for the same index, which is what exact resumption stands on.
+"""
+
+import io
+import json
+import logging
+import tarfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+from tqdm.contrib.concurrent import thread_map
+
+log = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+Opener = Callable[[], Image.Image]
+
+
+class DatasetError(ValueError):
+    """A data set that cannot be trained on; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture: image uint8 [H,W,3], caption, condition uint8 [H,W,3] or None, masks [K,H,W].
+
+    masks are float32 in 0..1 with white (1) = what may be controlled; K may be 0.
+    """
+
+    key: str
+    image: np.ndarray
+    caption: str
+    condition: np.ndarray | None
+    masks: np.ndarray
+
+
+@dataclass(frozen=True)
+class Record:
+    """How one sample is read; `key` names it in messages and caches."""
+
+    key: str
+    caption: str
+    image: Opener
+    condition: Opener | None = None
+    masks: Callable[[tuple[int, int]], np.ndarray] | None = None
+
+    def load(self) -> Sample:
+        """Decode all of it, upright as its EXIF says.
+
+        Raises:
+            OSError, ValueError: what PIL says of a picture that it cannot read, or of a condition
+                whose size is not the picture's.
+        """
+        image = to_rgb(self.image())
+        condition = None if self.condition is None else to_rgb(self.condition())
+        if condition is not None and condition.shape != image.shape:
+            raise ValueError(
+                f"the condition is {condition.shape[1]} x {condition.shape[0]}, the picture "
+                f"{image.shape[1]} x {image.shape[0]}"
+            )
+        size = (image.shape[0], image.shape[1])
+        masks = np.zeros((0, *size), np.float32) if self.masks is None else self.masks(size)
+        return Sample(self.key, image, self.caption, condition, masks)
+
+
+class Source(Protocol):
+    """A data set as records by index."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Record: ...
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """Upright RGB uint8 [H,W,3]; transparency is laid on white."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("RGBA", "LA", "P", "PA"):
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return np.asarray(image.convert("RGB"))
+
+
+def mask_from_image(opener: Opener) -> Callable[[tuple[int, int]], np.ndarray]:
+    """A mask picture (white = controlled) as a reader of masks [1,H,W]."""
+
+    def read(size: tuple[int, int]) -> np.ndarray:
+        mask = ImageOps.exif_transpose(opener()).convert("L")
+        if mask.size != (size[1], size[0]):
+            raise ValueError(
+                f"the mask is {mask.width} x {mask.height}, the picture {size[1]} x {size[0]}"
+            )
+        return np.asarray(mask, np.float32)[None] / 255
+
+    return read
+
+
+def open_path(path: Path) -> Opener:
+    """A file as an opener."""
+    return lambda: Image.open(path)
+
+
+def open_bytes(content: bytes) -> Opener:
+    """Encoded bytes as an opener."""
+    return lambda: Image.open(io.BytesIO(content))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a table hold what."""
+
+    image: str = "file_name"
+    caption: str = "text"
+    condition: str | None = None
+    mask: str | None = None
+
+
+class ImageFolder:
+    """A folder of pictures, captioned by metadata.jsonl or by a .txt beside each picture.
+
+    metadata.jsonl has one object a line; `columns` names its fields, and paths in it are relative
+    to it. Without it every picture below the folder counts; conditions and masks then need it.
+    """
+
+    def __init__(self, folder: Path, columns: Columns) -> None:
+        if not folder.is_dir():
+            raise DatasetError(f"There is no folder {folder}; name one with --train_data_dir.")
+        self._folder = folder
+        self._columns = columns
+        table = folder / "metadata.jsonl"
+        if table.is_file():
+            self._rows = read_jsonl(table)
+            missing = [c for c in (columns.image, columns.caption) if c not in self._rows[0]]
+            if missing:
+                raise DatasetError(
+                    f"{table} has no column {missing[0]!r}, only {sorted(self._rows[0])}; name the "
+                    f"right one with --image_column, --caption_column."
+                )
+            return
+        if columns.condition or columns.mask:
+            raise DatasetError(
+                f"Conditions and masks from columns need {table}; write one, or drop "
+                f"--conditioning_image_column and --mask_column."
+            )
+        paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        self._rows = [{columns.image: str(path.relative_to(folder))} for path in paths]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Record:
+        row, columns = self._rows[index], self._columns
+        path = self._folder / row[columns.image]
+        caption = row.get(columns.caption)
+        if caption is None:
+            text = path.with_suffix(".txt")
+            caption = text.read_text(encoding="utf-8").strip() if text.is_file() else ""
+        condition = mask = None
+        if columns.condition:
+            condition = open_path(self._folder / row[columns.condition])
+        if columns.mask and row.get(columns.mask):
+            mask = mask_from_image(open_path(self._folder / row[columns.mask]))
+        return Record(str(row[columns.image]), caption, open_path(path), condition, mask)
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON Lines file; DatasetError names the line that is none."""
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise DatasetError(f"{path}, line {number} is no JSON ({error}).") from None
+    if not rows:
+        raise DatasetError(f"{path} is empty; write one JSON object a line.")
+    return rows
+
+
+class HubDataset:
+    """A Hugging Face data set: a local one, or one that `datasets` can load by name."""
+
+    def __init__(self, name: str, columns: Columns, split: str = "train") -> None:
+        import datasets
+
+        if Path(name).is_dir() and (Path(name) / "dataset_info.json").is_file():
+            rows: Any = datasets.load_from_disk(name)
+        else:
+            rows = datasets.load_dataset(name, split=split)
+        self._rows = rows
+        missing = [
+            column
+            for column in (columns.image, columns.caption, columns.condition, columns.mask)
+            if column and column not in rows.column_names
+        ]
+        if missing:
+            raise DatasetError(
+                f"The data set {name} has no column {missing[0]!r}, only {self._rows.column_names}."
+            )
+        self._columns = columns
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Record:
+        columns = self._columns
+
+        def column(name: str) -> Opener:
+            return lambda: self._rows[index][name]
+
+        return Record(
+            f"row {index}",
+            str(self._rows[index][columns.caption] or ""),
+            column(columns.image),
+            column(columns.condition) if columns.condition else None,
+            mask_from_image(column(columns.mask)) if columns.mask else None,
+        )
+
+
+@dataclass
+class _Entry:
+    """Where the files of one WebDataset sample stand: suffix -> (shard, offset, size)."""
+
+    key: str
+    files: dict[str, tuple[Path, int, int]] = field(default_factory=dict)
+
+
+class TarShards:
+    """WebDataset shards, indexed once and then read at random.
+
+    A sample is all files of one name: NAME.jpg, NAME.txt, and with columns also NAME.COLUMN.
+    """
+
+    def __init__(self, shards: Sequence[Path], columns: Columns) -> None:
+        if not shards:
+            raise DatasetError("There are no .tar shards in the folder.")
+        self._columns = columns
+        entries: dict[str, _Entry] = {}
+        for shard in shards:
+            with tarfile.open(shard) as tar:
+                for member in tar:
+                    if member.isfile():
+                        stem, _, suffix = member.name.partition(".")
+                        key = f"{shard.name}/{stem}"
+                        place = (shard, member.offset_data, member.size)
+                        entries.setdefault(key, _Entry(key)).files[suffix.lower()] = place
+        suffixes = {suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES}
+        self._entries = [e for e in entries.values() if suffixes & e.files.keys()]
+        self._suffixes = suffixes
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, index: int) -> Record:
+        entry, columns = self._entries[index], self._columns
+
+        def read(suffix: str) -> bytes:
+            shard, offset, size = entry.files[suffix]
+            with shard.open("rb") as file:
+                file.seek(offset)
+                return file.read(size)
+
+        def opener(suffix: str) -> Opener:
+            return lambda: Image.open(io.BytesIO(read(suffix)))
+
+        caption = read("txt").decode("utf-8").strip() if "txt" in entry.files else ""
+        image = next(suffix for suffix in entry.files if suffix in self._suffixes)
+        condition = mask = None
+        if columns.condition:
+            condition = opener(columns.condition)
+        if columns.mask and columns.mask in entry.files:
+            mask = mask_from_image(opener(columns.mask))
+        return Record(entry.key, caption, opener(image), condition, mask)
+
+
+class Coco:
+    """COCO: pictures, captions and instance masks from its annotation files."""
+
+    def __init__(self, images: Path, instances: Path, captions: Path | None = None) -> None:
+        table = json.loads(instances.read_text())
+        self._folder = images
+        self._images = sorted(table["images"], key=lambda entry: entry["id"])
+        self._instances = _group(table["annotations"])
+        self._categories = {c["id"]: c["name"] for c in table.get("categories", [])}
+        self._captions: Mapping[int, list[dict[str, Any]]] = {}
+        if captions is not None:
+            self._captions = _group(json.loads(captions.read_text())["annotations"])
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Record:
+        image = self._images[index]
+        instances = self._instances.get(image["id"], [])
+        written = self._captions.get(image["id"], [])
+        names = dict.fromkeys(self._categories.get(i["category_id"], "") for i in instances)
+        caption = written[0]["caption"] if written else ", ".join(filter(None, names))
+
+        def masks(size: tuple[int, int]) -> np.ndarray:
+            drawn = [rasterise(i["segmentation"], size) for i in instances]
+            return np.stack(drawn) if drawn else np.zeros((0, *size), np.float32)
+
+        path = self._folder / image["file_name"]
+        return Record(image["file_name"], caption, open_path(path), None, masks)
+
+
+def _group(annotations: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+    grouped: dict[int, list[dict[str, Any]]] = {}
+    for annotation in annotations:
+        grouped.setdefault(annotation["image_id"], []).append(annotation)
+    return grouped
+
+
+def rasterise(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
+    """COCO polygons or run lengths -> mask float32 [H,W]."""
+    from pycocotools import mask as coco
+
+    height, width = size
+    if isinstance(segmentation, list):
+        runs = coco.merge(coco.frPyObjects(segmentation, height, width))
+    elif isinstance(segmentation["counts"], list):
+        runs = coco.frPyObjects(segmentation, height, width)
+    else:
+        runs = segmentation
+    return coco.decode(runs).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A source without the samples that cannot be read; `skipped` maps their keys to reasons."""
+
+    source: Source
+    indices: list[int]
+    skipped: dict[str, str]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Record:
+        return self.source[self.indices[index]]
+
+
+def check(source: Source, min_side: int) -> Checked:
+    """Read every sample once; leave out, count and name those that fail or are too small.
+
+    Raises:
+        DatasetError: nothing is left.
+    """
+
+    def problem(index: int) -> tuple[str, str | None]:
+        try:
+            record = source[index]
+        except Exception as error:
+            return f"sample {index}", str(error)
+        try:
+            shape = record.load().image.shape
+        except (OSError, ValueError, KeyError, UnidentifiedImageError) as error:
+            return record.key, str(error)
+        if min(shape[:2]) < min_side:
+            return record.key, f"is {shape[1]} x {shape[0]}, smaller than {min_side}"
+        return record.key, None
+
+    found = thread_map(problem, range(len(source)), desc="checking pictures", leave=False)
+    skipped = {key: reason for key, reason in found if reason is not None}
+    indices = [index for index, (_, reason) in enumerate(found) if reason is None]
+    for key, reason in list(skipped.items())[:10]:
+        log.warning("skipped %s: %s", key, reason)
+    if skipped:
+        log.warning("%d of %d samples are skipped.", len(skipped), len(found))
+    if not indices:
+        raise DatasetError(
+            f"None of the {len(found)} samples can be used; the first reason: "
+            f"{next(iter(skipped.values()), 'there are none')}."
+        )
+    return Checked(source, indices, skipped)
