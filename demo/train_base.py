@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from training.attention import Fp32Attention
 from training.settings import CommandSettings
-from training.state import TrainState
+from training.state import StopSignal, TrainState
 
 from .base import SCHEDULE, Base, compact_ids, new_text_model, new_unet, save_checkpoint
 from .data import DEFAULT_FOLDER
@@ -225,29 +225,32 @@ def main() -> None:
         total=config.max_train_steps,
         mininterval=10,
     )
-    for step in bar:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, config)
-        loss, noise_loss = train_step(model, data, step, alphas_cumprod, config)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        update_ema(ema, model, step, config.ema_decay)
-        state.step = step + 1
-        if state.step % 20 == 0:
-            writer.add_scalar("noise_loss", noise_loss.item(), state.step)
-            writer.add_scalar("gradient_norm", norm.item(), state.step)
-        last = state.step == config.max_train_steps
-        if last or state.step % config.validation_steps == 0:
-            held_out = validation.loss(ema, config.mixed_precision)
-            writer.add_scalar("held_out_noise_loss", held_out, state.step)
-            bar.write(
-                f"step {state.step}: noise loss {noise_loss.item():.4f}, held out {held_out:.4f}"
-            )
-            export(ema, data, config, state.step, held_out)
-        if last or state.step % config.checkpointing_steps == 0:
-            state.save(config.output_dir)
+    with StopSignal() as stop:
+        for step in bar:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, config)
+            loss, noise_loss = train_step(model, data, step, alphas_cumprod, config)
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            update_ema(ema, model, step, config.ema_decay)
+            state.step = step + 1
+            if state.step % 20 == 0:
+                writer.add_scalar("noise_loss", noise_loss.item(), state.step)
+                writer.add_scalar("gradient_norm", norm.item(), state.step)
+            last = state.step == config.max_train_steps
+            if last or state.step % config.validation_steps == 0:
+                held_out = validation.loss(ema, config.mixed_precision)
+                writer.add_scalar("held_out_noise_loss", held_out, state.step)
+                bar.write(
+                    f"step {state.step}: noise loss {noise_loss:.4f}, held out {held_out:.4f}"
+                )
+                export(ema, data, config, state.step, held_out)
+            if last or stop.wanted or state.step % config.checkpointing_steps == 0:
+                state.save(config.output_dir)
+            if stop.wanted:
+                break
 
 
 if __name__ == "__main__":

@@ -4,9 +4,11 @@ import json
 import logging
 import os
 import re
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -89,3 +91,34 @@ class TrainState:
 def list_states(folder: Path) -> list[Path]:
     """The state files in a folder, oldest first."""
     return sorted(path for path in folder.glob("state-*.safetensors") if _NAME.match(path.name))
+
+
+class StopSignal:
+    """Context manager that turns SIGTERM and Ctrl+C into a wish to stop after the current step.
+
+    Example:
+        with StopSignal() as stop:
+            for step in steps:
+                ...
+                if stop.wanted:
+                    state.save(folder)
+                    break
+    """
+
+    _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self._before: list[Any] = []
+
+    def __enter__(self) -> "StopSignal":
+        self._before = [signal.signal(number, self._note) for number in self._SIGNALS]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in zip(self._SIGNALS, self._before, strict=True):
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: object) -> None:
+        log.warning("%s: saving after this step.", signal.Signals(number).name)
+        self.wanted = True

@@ -27,7 +27,7 @@ from local_control.losses import (
 from local_control.prediction import PredictionType
 
 from .denoise import control_features, predict
-from .state import TrainState
+from .state import StopSignal, TrainState
 
 log = logging.getLogger(__name__)
 
@@ -150,23 +150,28 @@ def train(
         desc=config.output_dir.name,
         mininterval=5,
     )
-    for step in progress:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, config)
-        examples = source.batch(step, config.train_batch_size)
-        terms = loss_function.terms(denoise(base, adapter, examples, config, step))
-        torch.stack([term.mean() for term in terms.values()]).sum().backward()
-        torch.nn.utils.clip_grad_norm_(adapter.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        state.step = step + 1
-        if state.step % 50 == 0:
-            progress.set_postfix({k: f"{v.mean().item():.4f}" for k, v in terms.items()})
-        last = state.step == config.max_train_steps
-        if last or state.step % config.checkpointing_steps == 0:
-            state.save(config.output_dir)
-            if on_checkpoint is not None:
-                on_checkpoint(adapter, state.step)
+    with StopSignal() as stop:
+        for step in progress:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, config)
+            examples = source.batch(step, config.train_batch_size)
+            terms = loss_function.terms(denoise(base, adapter, examples, config, step))
+            torch.stack([term.mean() for term in terms.values()]).sum().backward()
+            torch.nn.utils.clip_grad_norm_(adapter.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            state.step = step + 1
+            if state.step % 50 == 0:
+                progress.set_postfix({k: f"{v.mean().item():.4f}" for k, v in terms.items()})
+            last = state.step == config.max_train_steps
+            if last or stop.wanted or state.step % config.checkpointing_steps == 0:
+                state.save(config.output_dir)
+                if on_checkpoint is not None:
+                    on_checkpoint(adapter, state.step)
+            if stop.wanted and not last:
+                raise SystemExit(
+                    f"stopped at step {state.step}; the same command goes on from there"
+                )
     return adapter
 
 

@@ -1,5 +1,7 @@
 """The adapter trainer on a small random base."""
 
+import signal
+
 import pytest
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
@@ -142,3 +144,18 @@ def test_fp32_attention_is_the_stock_attention(base):
     ours = base.unet(*args).sample
     base.unet.set_attn_processor(processors)
     torch.testing.assert_close(ours, stock, rtol=1e-4, atol=1e-5)
+
+
+def test_sigterm_saves_after_the_step_and_the_run_goes_on_bit_equal(base, tmp_path):
+    whole = run(base, tmp_path / "whole")
+
+    class Interrupted(Noise):
+        def batch(self, step, size):
+            if step == 2:
+                signal.raise_signal(signal.SIGTERM)
+            return super().batch(step, size)
+
+    path = tmp_path / "stopped"
+    with pytest.raises(SystemExit, match="stopped at step 3"):
+        train(base, Interrupted(), SHAPE, config(path, checkpointing_steps=100))
+    assert torch.equal(run(base, path), whole)
