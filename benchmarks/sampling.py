@@ -54,11 +54,6 @@ def regions(comfy: LoadedComfy, control: Any, image: Tensor, count: int) -> tupl
             control_net=control,
             image=image,
             mask=mask,
-            strength=1.0,
-            start_percent=0.0,
-            end_percent=1.0,
-            feather=0,
-            level_weights="1, 1, 1, 1",
             regions=found,
         )
     return found

@@ -92,11 +92,6 @@ class Sampler:
             control_net=control_net,
             image=condition,
             mask=mask,
-            strength=1.0,
-            start_percent=0.0,
-            end_percent=1.0,
-            feather=0,
-            level_weights="1, 1, 1, 1",
         )
         return self.comfy.call(
             "LocalControl_Apply",

@@ -100,11 +100,11 @@ class Region(io.ComfyNode):
         control_net: ControlBase,
         image: Tensor,
         mask: Tensor,
-        strength: float,
-        start_percent: float,
-        end_percent: float,
-        feather: int,
-        level_weights: str,
+        strength: float = 1.0,
+        start_percent: float = 0.0,
+        end_percent: float = 1.0,
+        feather: int = 0,
+        level_weights: str = "1, 1, 1, 1",
         regions: tuple[AdapterRegion, ...] = (),
     ) -> io.NodeOutput:
         """Check all that can be checked before sampling."""

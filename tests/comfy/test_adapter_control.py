@@ -81,17 +81,9 @@ def prompts():
 
 
 def region(setup, mask, image=None, regions=(), **kwargs):
-    options = {
-        "strength": 1.0,
-        "start_percent": 0.0,
-        "end_percent": 1.0,
-        "feather": 0,
-        "level_weights": "1, 1, 1, 1",
-    }
     node = setup.comfy.nodes["LocalControl_Region"]
     image = picture() if image is None else image
-    options |= kwargs
-    return node.execute(setup.control, image, mask, **options, regions=regions).result[0]
+    return node.execute(setup.control, image, mask, **kwargs, regions=regions).result[0]
 
 
 def local(setup, mask, image=None, positive=None, negative=None, overlap="add", **kwargs):

@@ -6,16 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.dataset import (
-    Coco,
-    Columns,
-    DatasetError,
-    HubDataset,
-    ImageFolder,
-    TarShards,
-    check,
-    to_rgb,
-)
+from training.dataset import Columns, DatasetError, ImageFolder, check, to_rgb
+from training.sources import Coco, HubDataset, TarShards
 
 
 def picture(seed=0, size=(40, 32)):
