@@ -4,7 +4,8 @@ python -m demo.measure
 
 Each scene holds two objects that neither base nor adapters have seen. The condition has the edges
 of the whole scene, the mask a box around the first object, the prompt the objects' categories. All
-variants share their noise.
+variants share their noise. Two rows that no sampling is needed for say what a score can be: another
+scene (what chance gives) and the scene itself through the autoencoder (the most that can be had).
 """
 
 import json
@@ -56,6 +57,10 @@ class Config(CommandSettings):
     tolerance: int = 2
 
 
+CHANCE = "another scene"
+CEILING = "reconstruction"
+
+
 class Sampler:
     """The graph of the example workflow, called node by node."""
 
@@ -65,6 +70,11 @@ class Sampler:
         self.model, self.clip, self.vae = self.comfy.call(
             "CheckpointLoaderSimple", ckpt_name=config.checkpoint.name
         )
+
+    def reconstruct(self, image: Tensor) -> Tensor:
+        """A picture [1,H,W,3] through the autoencoder."""
+        (latent,) = self.comfy.call("VAEEncode", pixels=image, vae=self.vae)
+        return self.comfy.call("VAEDecode", samples=latent, vae=self.vae)[0]
 
     def adapter(self, name: str) -> Any:
         """A CONTROL_NET."""
@@ -121,29 +131,50 @@ class Sampler:
 
 
 def measure_scene(
-    sampler: Sampler, adapters: dict[str, Any], scene: Scene, index: int, seed: int
+    sampler: Sampler, adapters: dict[str, Any], scenes: SceneSet, index: int, seed: int
 ) -> dict[str, dict[str, float]]:
     """Adherence and freedom of every variant on one scene."""
+    scene = subject_scene(scenes, index)
     rng = np.random.default_rng((1, index))
     box = torch.from_numpy(object_box(scene.image.shape[:2], rng, scene.masks[:1]))[None]
-    source = to_tensor([scene.image]).add(1).div(2)
+    source = picture(scene)
     positive, negative = sampler.text(scene.prompt()), sampler.text("")
+
+    def adherence(image: Tensor) -> dict[str, float]:
+        edges, wanted = canny(image.movedim(-1, 1)), canny(source.movedim(-1, 1))
+        match = edge_match(edges, wanted, box[None], sampler.config.tolerance)
+        return {"edge F1 inside": match.f1.item()}
+
+    out = {
+        CHANCE: adherence(picture(subject_scene(scenes, (index + 1) % len(scenes.items)))),
+        CEILING: adherence(sampler.reconstruct(source)),
+    }
     free: Tensor | None = None
-    out = {}
     for name, variant in VARIANTS.items():
         conds = (positive, negative)
         if variant is not None:
             adapter, gated = variant
             mask = box if gated else torch.ones_like(box)
-            conds = sampler.control(adapters[adapter], source.movedim(1, -1), mask, *conds)
-        image = sampler.sample(*conds, seed=1000 * seed + index).movedim(-1, 1)
-        free = image if free is None else free
-        match = edge_match(canny(image), canny(source), box[None], sampler.config.tolerance)
-        out[name] = {"edge F1 inside": match.f1.item()}
-        if variant is not None:
-            out[name]["leak"] = leak(image, free, box[None]).item()
-            out[name]["change outside"] = divergence(image, free, 1 - box[None]).item()
+            conds = sampler.control(adapters[adapter], source, mask, *conds)
+        image = sampler.sample(*conds, seed=1000 * seed + index)
+        out[name] = adherence(image)
+        if free is None:
+            free = image
+        else:
+            pair = image.movedim(-1, 1), free.movedim(-1, 1)
+            out[name]["leak"] = leak(*pair, box[None]).item()
+            out[name]["change outside"] = divergence(*pair, 1 - box[None]).item()
     return out
+
+
+def subject_scene(scenes: SceneSet, index: int) -> Scene:
+    """A scene of two objects, the first being object `index` of the split."""
+    return scenes.scene(index, 2, subject=index)
+
+
+def picture(scene: Scene) -> Tensor:
+    """A scene as an IMAGE [1,H,W,3] in 0..1."""
+    return to_tensor([scene.image]).add(1).div(2).movedim(1, -1)
 
 
 def summary(values: np.ndarray) -> str:
@@ -167,7 +198,7 @@ def main() -> None:
         adapters = {name: sampler.adapter(name) for name in ("plain", "local")}
         results = [
             [
-                measure_scene(sampler, adapters, scenes.scene(i, 2, subject=i), i, seed)
+                measure_scene(sampler, adapters, scenes, i, seed)
                 for i in tqdm(range(len(scenes.items)), desc=f"seed {seed}")
             ]
             for seed in range(config.seeds)
@@ -179,7 +210,7 @@ def main() -> None:
         config.tolerance,
     )
     for metric in ("edge F1 inside", "leak", "change outside"):
-        for name in VARIANTS:
+        for name in (CHANCE, *VARIANTS, CEILING):
             if metric in results[0][0][name]:
                 values = np.array([[scene[name][metric] for scene in row] for row in results])
                 log.info("%-16s %-20s %s", metric, name, summary(values))
