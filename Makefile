@@ -8,7 +8,7 @@ PYTEST := $(PY) -m pytest
 .PHONY: demo bench test lint types unit training comfy browser chromium clean
 
 demo: $(VENV)/comfyui
-	$(PY) -m demo $(if $(OPEN),--open_browser true)
+	$(PY) -m demo $(if $(OPEN),--open_browser)
 
 bench: $(VENV)/comfyui
 	$(PY) -m benchmarks.sampling

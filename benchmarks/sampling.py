@@ -20,7 +20,7 @@ from demo.base import CHECKPOINT, LATENT_SHAPE, WEIGHTS
 from demo.comfyui import BUILD
 from demo.inprocess import LoadedComfy, load_comfy
 from demo.server import prepare_workspace
-from training.settings import CommandSettings
+from training.settings import CommandSettings, read_settings
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def sampler(comfy: LoadedComfy, model: Any, conds: tuple, config: Config) -> Cal
 def main() -> None:
     """Time all variants in turn and print their ratios."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = Config()
+    config = read_settings(Config)
     workspace = prepare_workspace(
         BUILD / "benchmark", {"checkpoints": [config.checkpoint], "controlnet": [config.adapter]}
     )

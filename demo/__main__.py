@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from local_control.conditions import canny
 from local_control.metrics import edge_match, leak
-from training.settings import CommandSettings
+from training.settings import CommandSettings, read_settings
 
 from .base import CHECKPOINT, WEIGHTS
 from .comfyui import BUILD, ROOT
@@ -114,7 +114,7 @@ def sheet(rows: list[list[tuple[str, Image.Image]]]) -> Image.Image:
 
 def main() -> None:
     """Set up, run, measure, draw."""
-    config = Config()
+    config = read_settings(Config)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     workspace = prepare_workspace(
         default_workspace(),

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from training.denoise import predict
-from training.settings import CommandSettings
+from training.settings import CommandSettings, read_settings
 
 from .base import CHECKPOINT, IMAGE_SIZE, SCHEDULE, Base, load_base, load_pipeline
 from .data import DEFAULT_FOLDER
@@ -107,7 +107,7 @@ def contact_sheet(images: Tensor, names: list[str], columns: int = 16) -> Image.
 def main() -> None:
     """Measure, print, and write report.json and a contact sheet for each seed."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = Config()
+    config = read_settings(Config)
     config.output_dir.mkdir(parents=True, exist_ok=True)
     base = load_base(config.checkpoint)
     report: dict[str, object] = {"seeds": config.seeds, "guidance_scale": config.guidance_scale}

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from training.settings import CommandSettings
+from training.settings import CommandSettings, read_settings
 
 from .base import MAX_TOKENS, load_tokenizer
 from .data import DEFAULT_FOLDER
@@ -82,7 +82,7 @@ def load_shards(folder: Path) -> tuple[Tensor, Tensor]:
 def main() -> None:
     """Write the shards that are missing."""
     logging.basicConfig(level=logging.INFO)
-    config = Config()
+    config = read_settings(Config)
     config.output_dir.mkdir(parents=True, exist_ok=True)
     autoencoder = AutoencoderTiny.from_pretrained(config.autoencoder)
     autoencoder = autoencoder.to(memory_format=torch.channels_last).eval()

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from local_control.conditions import canny
 from local_control.metrics import divergence, edge_match, leak
 from training.masks import object_box
-from training.settings import CommandSettings
+from training.settings import CommandSettings, read_settings
 
 from .base import CHECKPOINT, LATENT_SHAPE, WEIGHTS
 from .comfyui import BUILD
@@ -187,7 +187,7 @@ def summary(values: np.ndarray) -> str:
 def main() -> None:
     """Measure, print a table, and write all single values."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = Config()
+    config = read_settings(Config)
     files = [config.adapters / f"{name}_canny_demo.safetensors" for name in ("plain", "local")]
     workspace = prepare_workspace(
         BUILD / "measure", {"checkpoints": [config.checkpoint], "controlnet": files}

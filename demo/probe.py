@@ -14,7 +14,7 @@ from torchvision.models import shufflenet_v2_x0_5
 from torchvision.transforms.v2 import GaussianBlur, RandomApply
 from tqdm import tqdm
 
-from training.settings import CommandSettings
+from training.settings import CommandSettings, read_settings
 from training.state import TrainState
 
 from .base import WEIGHTS
@@ -73,7 +73,7 @@ def accuracy(probe: nn.Module, images: Tensor, labels: Tensor, top: int = 1) -> 
 def main() -> None:
     """Train, or resume, and write fp16 weights."""
     logging.basicConfig(level=logging.INFO)
-    config = Config()
+    config = read_settings(Config)
     torch.manual_seed(config.seed)
     scenes = SceneSet(config.data_dir, "train", config.seed)
     probe = new_probe(len(scenes.items))

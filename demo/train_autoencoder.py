@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from training.settings import CommandSettings
+from training.settings import CommandSettings, read_settings
 from training.state import TrainState
 
 from .base import LATENT_SHAPE
@@ -112,7 +112,7 @@ def psnr(model: AutoencoderTiny, scenes: SceneSet, count: int = 128) -> float:
 
 def main() -> None:
     """Train, or resume, to `max_train_steps`."""
-    config = Config()
+    config = read_settings(Config)
     logging.basicConfig(level=logging.INFO)
     torch.manual_seed(config.seed)
     model = AutoencoderTiny(latent_channels=config.latent_channels)

@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from training.attention import Fp32Attention
-from training.settings import CommandSettings
+from training.settings import CommandSettings, read_settings
 from training.state import StopSignal, TrainState
 
 from .base import SCHEDULE, Base, compact_ids, new_text_model, new_unet, save_checkpoint
@@ -203,7 +203,7 @@ def export(ema: Denoiser, data: Data, config: Config, step: int, loss: float) ->
 
 def main() -> None:
     """Train, or resume, to `max_train_steps`."""
-    config = Config()
+    config = read_settings(Config)
     logging.basicConfig(level=logging.INFO)
     torch.manual_seed(config.seed)
     alphas_cumprod = DDPMScheduler(**SCHEDULE).alphas_cumprod

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +17,7 @@ from .adapter import Adapter, AdapterConfig
 METADATA_PREFIX = "local_control."
 
 _LEVELS = 4
+_DIFFUSERS_KINDS = {"full": "full_adapter", "light": "light_adapter", "xl": "full_adapter_xl"}
 _WRAPPERS = ("module.", "adapter.", "t2i_adapter.")
 
 
@@ -120,6 +122,38 @@ def write_adapter(adapter: AdapterFile, path: Path) -> None:
     partial = path.with_suffix(".partial")
     save_file(tensors, partial, metadata=adapter.metadata)
     partial.replace(path)
+
+
+def to_diffusers(adapter: AdapterFile) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The config and the tensors of a diffusers T2IAdapter.
+
+    Raises:
+        AdapterFileError: diffusers has no network of this shape.
+    """
+    config = adapter.config
+    if config.strided or (config.kernel != 1 and config.kind != "light"):
+        raise AdapterFileError(
+            f"diffusers has no adapter with {config.kernel}x{config.kernel} second convolutions or "
+            f"strided downsampling; use the flat file."
+        )
+    tensors = {}
+    for key, value in adapter.tensors.items():
+        if config.kind == "light":
+            key = re.sub(r"^(body\.\d+)\.body\.", r"\1.resnets.", key)
+        elif match := re.match(r"body\.(\d+)\.(.+)", key):
+            level, block = divmod(int(match[1]), config.blocks)
+            shared = match[2].startswith(("in_conv.", "down_opt."))
+            key = f"body.{level}.{match[2] if shared else f'resnets.{block}.{match[2]}'}"
+        tensors[f"adapter.{key}"] = value
+    about = {
+        "_class_name": "T2IAdapter",
+        "adapter_type": _DIFFUSERS_KINDS[config.kind],
+        "channels": list(config.channels),
+        "downscale_factor": config.unshuffle,
+        "in_channels": config.in_channels,
+        "num_res_blocks": config.blocks,
+    }
+    return about, tensors
 
 
 def _unwrap(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -87,17 +87,22 @@ class TimeWeight:
 
 
 class NoiseLoss:
-    """Squared error of the model's own prediction, over the whole latent or inside the mask."""
+    """Squared error of the model's own prediction, over the whole latent or inside the mask.
+
+    snr_gamma: weigh every sample as if its error in z0 weighed min(SNR, gamma) (Hang et al., 2023).
+    """
 
     def __init__(
         self,
         masked: bool = False,
         mean: Mean = "pixels",
         resize: MaskResize = MaskResize.AREA,
+        snr_gamma: float | None = None,
     ) -> None:
         self.masked = masked
         self.mean: Mean = mean
         self.resize = resize
+        self.snr_gamma = snr_gamma
 
     def error(self, batch: Denoising) -> Tensor:
         """Unreduced squared error [B,C,h,w] fp32, zero outside the mask if masked."""
@@ -108,9 +113,19 @@ class NoiseLoss:
 
     def __call__(self, batch: Denoising) -> Tensor:
         """-> [B]."""
-        if not self.masked:
-            return self.error(batch).mean((1, 2, 3))
-        return per_sample_mean(self.error(batch), self._mask(batch), self.mean)
+        error = self.error(batch)
+        if self.masked:
+            loss = per_sample_mean(error, self._mask(batch), self.mean)
+        else:
+            loss = error.mean((1, 2, 3))
+        return loss if self.snr_gamma is None else loss * self._snr_weight(batch, self.snr_gamma)
+
+    @staticmethod
+    def _snr_weight(batch: Denoising, gamma: float) -> Tensor:
+        # An error in noise is one in z0 times SNR; one in v is one in z0 times SNR + 1.
+        snr = batch.alpha_bar.float() / (1 - batch.alpha_bar.float())
+        per_z0 = snr + 1 if batch.kind is PredictionType.V else snr
+        return snr.clamp(max=gamma) / per_z0
 
     def _mask(self, batch: Denoising) -> Tensor:
         size = (batch.output.shape[-2], batch.output.shape[-1])

@@ -1,91 +1,32 @@
-"""Arrays on disk, keyed by everything that changes them: latents and text embeddings.
+"""Build the cache of a run beforehand: latents, conditions and text embeddings.
 
-An entry's name is a digest of what it was made from, so a stale one is never found: another VAE,
-crop, caption or picture has another name. Files appear whole or not at all, so a build that was
-stopped goes on where it was, and several processes may build at once.
+python -m training.cache --config sd15_canny --train_data_dir pictures --output_dir my-adapter
+
+Takes the settings of `training.train`, which finds what is built here. Stopped, it goes on where it
+was; `accelerate launch -m training.cache` shares the work among processes.
 """
 
-import hashlib
-import json
-import os
-import shutil
-import tempfile
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+import logging
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from .config import TrainSettings
+from .settings import read_settings
+from .setup import USER_ERRORS, open_base, open_source, prepare_data
 
-# A cache must leave the disk room for checkpoints.
-_RESERVE_BYTES = 2 * 1024**3
+log = logging.getLogger(__name__)
 
 
-def digest(*parts: Any) -> str:
-    """A name for what `parts` (JSON values, bytes) determine."""
-    hasher = hashlib.sha256()
-    for part in parts:
-        content = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True).encode()
-        hasher.update(len(content).to_bytes(8, "little"))
-        hasher.update(content)
-    return hasher.hexdigest()[:32]
+def main() -> None:
+    """Check the data set and encode what is missing."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    settings = read_settings(TrainSettings)
+    try:
+        source = open_source(settings)
+        data, _ = prepare_data(settings, open_base(settings), source)
+    except USER_ERRORS as error:
+        raise SystemExit(str(error)) from error
+    counts = len(data.train.data), len(data.held_out.data)
+    log.info("%d pictures to train on and %d held out are cached", *counts)
 
 
-def weights_digest(module: nn.Module) -> str:
-    """A name for a module's weights: of every tensor its name, shape and bytes."""
-    hasher = hashlib.sha256()
-    for key, value in sorted(module.state_dict().items()):
-        flat = value.detach().cpu().contiguous().flatten()
-        hasher.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
-        hasher.update(flat.view(torch.uint8).numpy().tobytes())
-    return hasher.hexdigest()[:32]
-
-
-class TensorCache:
-    """Dictionaries of tensors by name, one file each."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def path(self, name: str) -> Path:
-        """Where an entry is: in 256 folders, so that none grows too large."""
-        return self.folder / name[:2] / f"{name}.safetensors"
-
-    def has(self, name: str) -> bool:
-        """Whether there is an entry."""
-        return self.path(name).is_file()
-
-    def get(self, name: str) -> dict[str, Tensor] | None:
-        """An entry, or None if there is none or it is damaged (then it is removed)."""
-        path = self.path(name)
-        try:
-            return load_file(path)
-        except FileNotFoundError:
-            return None
-        except SafetensorError:
-            path.unlink(missing_ok=True)
-            return None
-
-    def put(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        """Write an entry in one step.
-
-        Raises:
-            OSError: the disk is nearly full; what was written before stays.
-        """
-        free = shutil.disk_usage(self.folder).free
-        if free < _RESERVE_BYTES:
-            raise OSError(
-                f"The disk of {self.folder} has {free / 1024**3:.1f} GiB left, and "
-                f"{_RESERVE_BYTES / 1024**3:.0f} are kept for checkpoints; free some, or name "
-                f"another folder with --cache_dir."
-            )
-        path = self.path(name)
-        path.parent.mkdir(exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-        os.close(handle)
-        contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-        save_file(contiguous, partial)
-        Path(partial).replace(path)
+if __name__ == "__main__":
+    main()

@@ -3,21 +3,23 @@
 Every source gives the same sample for the same index, which is what exact resumption stands on.
 """
 
+import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from tqdm.contrib.concurrent import thread_map
 
 log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 Opener = Callable[[], Image.Image]
+Size = tuple[int, int]
 
 
 class DatasetError(ValueError):
@@ -40,13 +42,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Record:
-    """How one sample is read; `key` names it in messages and caches."""
+    """How one sample is read. `key` names it in messages; `stamp` changes with its files."""
 
     key: str
+    stamp: str
     caption: str
     image: Opener
     condition: Opener | None = None
-    masks: Callable[[tuple[int, int]], np.ndarray] | None = None
+    masks: Callable[[Size], np.ndarray] | None = None
 
     def load(self) -> Sample:
         """Decode all of it, upright as its EXIF says.
@@ -81,21 +84,31 @@ def to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode in ("RGBA", "LA", "P", "PA"):
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return np.asarray(image.convert("RGB"))
+    return np.array(image.convert("RGB"))
 
 
-def mask_from_image(opener: Opener) -> Callable[[tuple[int, int]], np.ndarray]:
-    """A mask picture (white = controlled) as a reader of masks [1,H,W]."""
+def masks_from_images(*openers: Opener) -> Callable[[Size], np.ndarray]:
+    """Mask pictures (white = controlled) as a reader of masks [K,H,W]."""
 
-    def read(size: tuple[int, int]) -> np.ndarray:
+    def read_one(opener: Opener, size: Size) -> np.ndarray:
         mask = ImageOps.exif_transpose(opener()).convert("L")
         if mask.size != (size[1], size[0]):
             raise ValueError(
                 f"the mask is {mask.width} x {mask.height}, the picture {size[1]} x {size[0]}"
             )
-        return np.asarray(mask, np.float32)[None] / 255
+        return np.asarray(mask, np.float32) / 255
 
-    return read
+    return lambda size: np.stack([read_one(opener, size) for opener in openers])
+
+
+def file_stamp(*paths: Path | None) -> str:
+    """What changes when one of the files does: their sizes and times of change.
+
+    Raises:
+        OSError: one of them is missing.
+    """
+    stats = [path.stat() for path in paths if path is not None]
+    return " ".join(f"{stat.st_size}-{stat.st_mtime_ns}" for stat in stats)
 
 
 def open_path(path: Path) -> Opener:
@@ -116,8 +129,9 @@ class Columns:
 class ImageFolder:
     """A folder of pictures, captioned by metadata.jsonl or by a .txt beside each picture.
 
-    metadata.jsonl has one object a line; `columns` names its fields, and paths in it are relative
-    to it. Without it every picture below the folder counts; conditions and masks then need it.
+    metadata.jsonl has one object a line; `columns` names its fields, paths in it are relative to
+    it, and its mask column may hold one path or a list. Without it every picture below the folder
+    counts, and there are no conditions and masks.
     """
 
     def __init__(self, folder: Path, columns: Columns) -> None:
@@ -153,12 +167,17 @@ class ImageFolder:
         if caption is None:
             text = path.with_suffix(".txt")
             caption = text.read_text(encoding="utf-8").strip() if text.is_file() else ""
-        condition = mask = None
-        if columns.condition:
-            condition = open_path(self._folder / row[columns.condition])
-        if columns.mask and row.get(columns.mask):
-            mask = mask_from_image(open_path(self._folder / row[columns.mask]))
-        return Record(str(row[columns.image]), caption, open_path(path), condition, mask)
+        condition = self._folder / row[columns.condition] if columns.condition else None
+        named = (row.get(columns.mask) if columns.mask else None) or []
+        masks = [self._folder / name for name in ([named] if isinstance(named, str) else named)]
+        return Record(
+            str(row[columns.image]),
+            file_stamp(path, condition, *masks),
+            caption,
+            open_path(path),
+            None if condition is None else open_path(condition),
+            masks_from_images(*map(open_path, masks)) if masks else None,
+        )
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -178,11 +197,11 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Checked:
-    """A source without the samples that cannot be read; `skipped` maps their keys to reasons."""
+    """The samples of a source that can be read: their records, and sizes (height, width)."""
 
     source: Source
-    indices: list[int]
-    skipped: dict[str, str]
+    indices: tuple[int, ...]
+    sizes: tuple[Size, ...]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -190,37 +209,84 @@ class Checked:
     def __getitem__(self, index: int) -> Record:
         return self.source[self.indices[index]]
 
+    def subset(self, chosen: Sequence[int]) -> "Checked":
+        """Some of the samples, in the order given."""
+        indices = tuple(self.indices[i] for i in chosen)
+        return Checked(self.source, indices, tuple(self.sizes[i] for i in chosen))
 
-def check(source: Source, min_side: int) -> Checked:
-    """Read every sample once; leave out, count and name those that fail or are too small.
+
+def check(source: Source, min_side: int, limit: int | None = None) -> Checked:
+    """Read every sample (or the first `limit`) once; name, count and leave out the unusable.
 
     Raises:
         DatasetError: nothing is left.
     """
 
-    def problem(index: int) -> tuple[str, str | None]:
+    def problem(index: int) -> tuple[str, str | None, Size]:
         try:
             record = source[index]
-        except Exception as error:
-            return f"sample {index}", str(error)
+        except (OSError, ValueError, KeyError) as error:
+            return f"sample {index}", str(error), (0, 0)
         try:
-            shape = record.load().image.shape
-        except (OSError, ValueError, KeyError, UnidentifiedImageError) as error:
-            return record.key, str(error)
-        if min(shape[:2]) < min_side:
-            return record.key, f"is {shape[1]} x {shape[0]}, smaller than {min_side}"
-        return record.key, None
+            height, width = record.load().image.shape[:2]
+        except (OSError, ValueError, KeyError) as error:
+            return record.key, str(error), (0, 0)
+        if min(height, width) < min_side:
+            return record.key, f"is {width} x {height}, smaller than {min_side}", (0, 0)
+        return record.key, None, (height, width)
 
-    found = thread_map(problem, range(len(source)), desc="checking pictures", leave=False)
-    skipped = {key: reason for key, reason in found if reason is not None}
-    indices = [index for index, (_, reason) in enumerate(found) if reason is None]
+    total = len(source) if limit is None else min(limit, len(source))
+    found = thread_map(problem, range(total), desc="checking pictures", leave=False)
+    skipped = {key: reason for key, reason, _ in found if reason is not None}
     for key, reason in list(skipped.items())[:10]:
         log.warning("skipped %s: %s", key, reason)
     if skipped:
-        log.warning("%d of %d samples are skipped.", len(skipped), len(found))
-    if not indices:
+        log.warning("%d of %d samples are skipped.", len(skipped), total)
+    good = [(index, size) for index, (_, reason, size) in enumerate(found) if reason is None]
+    if not good:
         raise DatasetError(
-            f"None of the {len(found)} samples can be used; the first reason: "
+            f"None of the {total} samples can be used; the first reason: "
             f"{next(iter(skipped.values()), 'there are none')}."
         )
-    return Checked(source, indices, skipped)
+    indices, sizes = zip(*good, strict=True)
+    return Checked(source, indices, sizes)
+
+
+def check_once(source: Source, min_side: int, limit: int | None, folder: Path) -> Checked:
+    """`check`, whose outcome is kept in `folder` until a sample is added, removed or changed."""
+    total = len(source) if limit is None else min(limit, len(source))
+    hasher = hashlib.sha256(f"{min_side} {total}".encode())
+    for index in range(total):
+        try:
+            record = source[index]
+        except (OSError, ValueError, KeyError) as error:
+            hasher.update(str(error).encode())
+        else:
+            hasher.update(f"{record.key} {record.stamp}\n".encode())
+    path = folder / f"checked-{hasher.hexdigest()[:32]}.json"
+    if path.is_file():
+        kept = json.loads(path.read_text())
+        if len(kept["indices"]) < total:
+            log.warning("%d of %d samples are skipped.", total - len(kept["indices"]), total)
+        return Checked(source, tuple(kept["indices"]), tuple(map(tuple, kept["sizes"])))
+    checked = check(source, min_side, limit)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps({"indices": checked.indices, "sizes": checked.sizes}))
+    partial.replace(path)
+    return checked
+
+
+def hold_out(checked: Checked, share: float) -> tuple[Checked, Checked]:
+    """Split into training and validation samples, by a digest of each key: stable as sets grow.
+
+    Raises:
+        DatasetError: there is but one sample.
+    """
+    count = len(checked)
+    if count < 2:
+        raise DatasetError("There is one picture only, and one must be held out; add some more.")
+    order = sorted(range(count), key=lambda i: hashlib.sha256(checked[i].key.encode()).digest())
+    held = set(order[: max(1, min(count - 1, round(share * count)))])
+    train = [i for i in range(count) if i not in held]
+    return checked.subset(train), checked.subset(sorted(held))

@@ -1,12 +1,19 @@
-"""One controlled noise prediction through diffusers, as the nodes make it through ComfyUI."""
+"""Controlled noise predictions through diffusers, as the nodes make them through ComfyUI."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from diffusers import UNet2DConditionModel
+import torch
 from torch import Tensor
 
 from local_control.adapter import Adapter
 from local_control.gating import gate_features
+from local_control.losses import Denoising
+from local_control.prediction import PredictionType
+
+from .bases import Base
+from .config import TrainSettings
+from .examples import Batch
 
 
 def control_features(
@@ -23,7 +30,7 @@ def control_features(
 
 
 def predict(
-    unet: UNet2DConditionModel,
+    unet: Any,  # UNet2DConditionModel, compiled or not
     z_t: Tensor,
     timestep: Tensor,
     context: Tensor,
@@ -46,3 +53,33 @@ def predict(
         added_cond_kwargs=added,
         down_intrablock_additional_residuals=residuals,
     ).sample
+
+
+def timesteps(u: Tensor, total: int, sampling: str) -> Tensor:
+    """Draws u [B] in 0..1 -> timesteps [B]; cubic prefers noisy ones, as T2I-Adapter does
+    (t = (1 - u^3) T).
+    """
+    if sampling == "cubic":
+        u = 1 - u**3
+    return (u * total).long().clamp(max=total - 1)
+
+
+def denoise_at(
+    base: Base,
+    adapter: Adapter,
+    batch: Batch,
+    timestep: Tensor,
+    settings: TrainSettings,
+    dtype: torch.dtype | None = None,
+) -> Denoising:
+    """Noise a batch to `timestep` [B] and predict; `dtype` is that of mixed precision."""
+    alpha_bar = base.alphas_cumprod.to(timestep.device)[timestep]
+    a = alpha_bar.view(-1, 1, 1, 1)
+    z_t = a.sqrt() * batch.z0 + (1 - a).sqrt() * batch.noise
+    mask = batch.mask if settings.mask_features else None
+    with torch.autocast(timestep.device.type, dtype, enabled=dtype is not None):
+        features = control_features(adapter, batch.condition, mask)
+        output = predict(base.unet, z_t, timestep, batch.context, features, batch.added())
+    velocity = a.sqrt() * batch.noise - (1 - a).sqrt() * batch.z0
+    target = velocity if base.kind is PredictionType.V else batch.noise
+    return Denoising(output, target, z_t, batch.z0, alpha_bar, timestep, batch.mask, base.kind)

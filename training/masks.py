@@ -87,6 +87,13 @@ def object_box(size: Size, rng: Generator, objects: np.ndarray | None) -> np.nda
     return mask
 
 
+def exact(size: Size, rng: Generator, objects: np.ndarray | None) -> np.ndarray:
+    """One of the data set's masks as it is; a box if there is none."""
+    if objects is None or not len(objects):
+        return box(size, rng, objects)
+    return objects[rng.integers(len(objects))].astype(np.float32)
+
+
 SHAPES: dict[str, Callable[[Size, Generator, np.ndarray | None], np.ndarray]] = {
     "full": full,
     "empty": empty,
@@ -96,6 +103,7 @@ SHAPES: dict[str, Callable[[Size, Generator, np.ndarray | None], np.ndarray]] = 
     "several": several,
     "object": object_shape,
     "object_box": object_box,
+    "exact": exact,
 }
 
 # Random boxes never cover the whole frame and seldom its corners: full masks get a share.
@@ -109,6 +117,19 @@ DEFAULT_SHARES: dict[str, float] = {
     "object": 0.1,
     "object_box": 0.2,
 }
+
+
+def mask_shares(source: str, shares: Mapping[str, float]) -> Mapping[str, float]:
+    """The shares of `--mask_source`; those that the user names go before."""
+    if shares:
+        return shares
+    match source:
+        case "full":
+            return {"full": 1.0}
+        case "dataset":
+            return {"full": 0.1, "empty": 0.05, "exact": 0.85}
+        case _:
+            return DEFAULT_SHARES
 
 
 def random_mask(

@@ -1,6 +1,21 @@
-"""Settings of commands: typed, from command-line flags alone."""
+"""Settings of commands: typed, from command-line flags and perhaps a TOML file."""
 
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    CliApp,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+Settings = TypeVar("Settings", bound="CommandSettings")
 
 
 class CommandSettings(BaseSettings):
@@ -9,7 +24,14 @@ class CommandSettings(BaseSettings):
     The environment is not read: a variable that happens to be called SEED must not change a run.
     """
 
-    model_config = SettingsConfigDict(cli_parse_args=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        cli_implicit_flags=True,
+        cli_avoid_json=True,
+        cli_hide_none_type=True,
+        cli_exit_on_error=False,
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -22,3 +44,56 @@ class CommandSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what the caller passes; pydantic-settings puts the flags before it."""
         return (init_settings,)
+
+
+class TomlFlag(InitSettingsSource):
+    """The TOML file that the flag `--config` names, below the flags themselves."""
+
+    def __init__(self, settings_cls: type[BaseSettings], presets: Path) -> None:
+        super().__init__(settings_cls, {})
+        self._presets = presets
+
+    def __call__(self) -> dict[str, Any]:
+        """The file's settings.
+
+        Raises:
+            ValueError: there is no such file or preset, or it is no TOML.
+        """
+        name = self.current_state.get("config")
+        return {} if name is None else read_toml(Path(name), self._presets)
+
+
+def read_toml(name: Path, presets: Path) -> dict[str, Any]:
+    """A TOML file, or the preset of that name."""
+    path = name if name.is_file() else presets / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(preset.stem for preset in presets.glob("*.toml")))
+        raise ValueError(f"--config {name}: there is no such file, and no such preset ({known}).")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is no TOML: {error}.") from None
+
+
+def read_settings(kind: type[Settings], arguments: Sequence[str] | None = None) -> Settings:
+    """The settings that flags (`sys.argv` by default) name; SystemExit says what is wrong."""
+    try:
+        return CliApp.run(kind, cli_args=list(sys.argv[1:] if arguments is None else arguments))
+    except ValidationError as error:
+        raise SystemExit("\n".join(map(_sentence, error.errors()))) from None
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+
+
+def _sentence(error: Any) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    match error["type"]:
+        case "extra_forbidden":
+            return f"There is no setting {name!r}; --help lists them all."
+        case "missing":
+            return f"--{name} is missing."
+        case "value_error":
+            message = str(error["ctx"]["error"])
+            return f"--{name}: {message}" if name else message
+        case _:
+            return f"--{name} is {error['input']!r}: {error['msg']}."

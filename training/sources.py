@@ -17,7 +17,8 @@ from .dataset import (
     DatasetError,
     Opener,
     Record,
-    mask_from_image,
+    file_stamp,
+    masks_from_images,
     open_path,
 )
 
@@ -55,10 +56,11 @@ class HubDataset:
 
         return Record(
             f"row {index}",
+            f"{self._rows._fingerprint} {index}",
             str(self._rows[index][columns.caption] or ""),
             column(columns.image),
             column(columns.condition) if columns.condition else None,
-            mask_from_image(column(columns.mask)) if columns.mask else None,
+            masks_from_images(column(columns.mask)) if columns.mask else None,
         )
 
 
@@ -114,8 +116,10 @@ class TarShards:
         if columns.condition:
             condition = opener(columns.condition)
         if columns.mask and columns.mask in entry.files:
-            mask = mask_from_image(opener(columns.mask))
-        return Record(entry.key, caption, opener(image), condition, mask)
+            mask = masks_from_images(opener(columns.mask))
+        shard, offset, _ = entry.files[image]
+        stamp = f"{file_stamp(shard)} {offset}"
+        return Record(entry.key, stamp, caption, opener(image), condition, mask)
 
 
 class Coco:
@@ -124,6 +128,7 @@ class Coco:
     def __init__(self, images: Path, instances: Path, captions: Path | None = None) -> None:
         table = json.loads(instances.read_text())
         self._folder = images
+        self._stamp = file_stamp(instances)
         self._images = sorted(table["images"], key=lambda entry: entry["id"])
         self._instances = _group(table["annotations"])
         self._categories = {c["id"]: c["name"] for c in table.get("categories", [])}
@@ -146,7 +151,8 @@ class Coco:
             return np.stack(drawn) if drawn else np.zeros((0, *size), np.float32)
 
         path = self._folder / image["file_name"]
-        return Record(image["file_name"], caption, open_path(path), None, masks)
+        stamp = f"{file_stamp(path)} {self._stamp}"
+        return Record(image["file_name"], stamp, caption, open_path(path), None, masks)
 
 
 def _group(annotations: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,22 @@ log = logging.getLogger(__name__)
 _NAME = re.compile(r"state-(\d{8})\.safetensors")
 
 
+class StateError(OSError):
+    """A checkpoint that cannot be written; the message says what to do."""
+
+
 @dataclass
 class TrainState:
     """What a run needs to go on as if it had never stopped.
 
-    Random draws are derived from the step, so no generator state is kept.
+    Random draws are derived from the step, so no generator state is kept. notes: whatever else JSON
+    can hold.
     """
 
     modules: Mapping[str, nn.Module]
     optimizer: torch.optim.Optimizer
     step: int = 0
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state by a stable name (views on the live ones)."""
@@ -38,40 +44,59 @@ class TrainState:
             for name, module in self.modules.items()
             for key, value in module.state_dict().items()
         }
-        for index, parameter in enumerate(self._parameters()):
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                out[f"optimizer.{index}.{key}"] = value
+        for index, values in self.optimizer.state_dict()["state"].items():
+            for key, value in values.items():
+                out[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
         return out
 
     def save(self, folder: Path, keep: int = 2) -> Path:
-        """Write `state-STEP.safetensors` into `folder` and drop all but the newest `keep`."""
+        """Write `state-STEP.safetensors` into `folder` and drop all but the newest `keep`.
+
+        Raises:
+            StateError: it could not be written; the states before it are untouched.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"state-{self.step:08d}.safetensors"
         partial = path.with_suffix(".partial")
         tensors = {key: value.detach().cpu().contiguous() for key, value in self.tensors().items()}
-        save_file(tensors, partial, metadata={"step": json.dumps(self.step)})
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.replace(path)
+        about = {"step": json.dumps(self.step), "notes": json.dumps(self.notes)}
+        try:
+            save_file(tensors, partial, metadata=about)
+            with partial.open("rb") as written:
+                os.fsync(written.fileno())
+            partial.replace(path)
+        except (OSError, SafetensorError) as error:
+            partial.unlink(missing_ok=True)
+            raise StateError(
+                f"{path} could not be written ({error}); the checkpoints before it are safe. Free "
+                f"some space and resume."
+            ) from error
         for old in list_states(folder)[:-keep]:
             old.unlink()
         return path
 
     def load(self, path: Path) -> None:
-        """Restore modules, optimizer and step from one file."""
+        """Restore modules, optimizer and step from one file.
+
+        Raises:
+            SafetensorError, KeyError, RuntimeError: it is damaged or of another run.
+        """
         with safe_open(path, framework="pt") as file:
             saved = {key: file.get_tensor(key) for key in file.keys()}
-            self.step = int(json.loads((file.metadata() or {})["step"]))
+            about = file.metadata() or {}
         for name, module in self.modules.items():
             prefix = f"module.{name}."
             module.load_state_dict(
                 {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
             )
-        for index, parameter in enumerate(self._parameters()):
-            prefix = f"optimizer.{index}."
-            self.optimizer.state[parameter] = {
-                k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)
-            }
+        states: dict[int, dict[str, Tensor]] = {}
+        for key, value in saved.items():
+            if match := re.fullmatch(r"optimizer\.(\d+)\.(.+)", key):
+                states.setdefault(int(match[1]), {})[match[2]] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": states, "param_groups": groups})
+        self.step = int(json.loads(about["step"]))
+        self.notes = json.loads(about.get("notes", "{}"))
 
     def load_latest(self, folder: Path) -> bool:
         """Resume from the newest readable state; a damaged one is named and passed over."""
@@ -83,9 +108,6 @@ class TrainState:
             else:
                 return True
         return False
-
-    def _parameters(self) -> list[nn.Parameter]:
-        return [p for group in self.optimizer.param_groups for p in group["params"]]
 
 
 def list_states(folder: Path) -> list[Path]:

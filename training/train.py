@@ -1,197 +1,325 @@
-"""The training loop of local adapters: only the adapter learns, the base stays as it is."""
+"""Train a local adapter: only the adapter learns, the base stays as it is.
 
+python -m training.train --config sd15_canny --train_data_dir pictures --output_dir my-adapter
+accelerate launch -m training.train ...
+"""
+
+import copy
 import logging
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, cast
 
 import torch
-from diffusers import UNet2DConditionModel
-from pydantic import BaseModel, ConfigDict
-from torch import Tensor
+from accelerate import Accelerator
+from diffusers.optimization import get_scheduler
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from local_control.adapter import Adapter, AdapterConfig
-from local_control.checkpoint import METADATA_PREFIX, AdapterFile
-from local_control.losses import (
-    Denoising,
-    LocalControlLoss,
-    Mean,
-    NoiseLoss,
-    Schedule,
-    TimeWeight,
-    Z0Loss,
-)
-from local_control.prediction import PredictionType
+from local_control.adapter import Adapter
+from local_control.checkpoint import AdapterFileError, read_adapter, write_adapter
 
-from .denoise import control_features, predict
-from .state import StopSignal, TrainState
+from .bases import Base
+from .config import TrainSettings
+from .dataset import Source
+from .denoise import denoise_at, timesteps
+from .examples import Batch, Examples, Places, loader
+from .export import to_file
+from .plan import EpochPlan
+from .prepare import Cache, condition_channels
+from .preview import write_preview
+from .processes import on_cpu
+from .settings import read_settings
+from .setup import USER_ERRORS, Data, open_base, open_source, prepare_data
+from .state import StopSignal, TrainState, list_states
+from .validate import Validation
 
 log = logging.getLogger(__name__)
 
-
-class TrainConfig(BaseModel):
-    """What a run is: its files follow from these settings and the code alone."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    output_dir: Path
-    max_train_steps: int = 2000
-    train_batch_size: int = 32
-    learning_rate: float = 5e-4
-    lr_warmup_steps: int = 100
-    mask_features: bool = True
-    z0_loss_weight: float = 0.0
-    z0_loss_schedule: Schedule = "alpha_bar"
-    z0_loss_mean: Mean = "area"
-    z0_loss_erode: int = 0
-    edge: str | None = "sobel"
-    timestep_sampling: Literal["uniform", "cubic"] = "uniform"
-    mixed_precision: Literal["no", "bf16"] = "no"
-    checkpointing_steps: int = 500
-    seed: int = 0
-
-    def loss(self) -> LocalControlLoss:
-        """The objective that these settings name."""
-        z0 = Z0Loss(
-            self.edge,
-            TimeWeight(self.z0_loss_schedule),
-            mean=self.z0_loss_mean,
-            erode_cells=self.z0_loss_erode,
-        )
-        return LocalControlLoss(NoiseLoss(), z0, z0_weight=self.z0_loss_weight)
+_DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+_LOG_STEPS = 20
 
 
-@dataclass(frozen=True)
-class Base:
-    """The frozen model: alphas_cumprod [T] are its schedule."""
-
-    unet: UNet2DConditionModel
-    alphas_cumprod: Tensor
-    kind: PredictionType = PredictionType.EPSILON
+class ResumeError(ValueError):
+    """A run that cannot go on as asked; the message says what to do."""
 
 
-@dataclass(frozen=True)
-class Examples:
-    """z0 [B,C,h,w], text context [B,T,D], condition [B,Cin,H,W], mask [B,1,H,W]."""
-
-    z0: Tensor
-    context: Tensor
-    condition: Tensor
-    mask: Tensor
-
-
-class Source(Protocol):
-    """Where examples come from; the same step always gives the same examples."""
-
-    def batch(self, step: int, size: int) -> Examples:
-        """The examples of one step."""
-        ...
-
-
-def draw_timesteps(count: int, total: int, sampling: str, generator: torch.Generator) -> Tensor:
-    """Timesteps [count]; cubic prefers noisy ones, as T2I-Adapter does (t = (1 - u^3) T)."""
-    u = torch.rand(count, generator=generator)
-    if sampling == "cubic":
-        u = 1 - u**3
-    return (u * total).long().clamp(max=total - 1)
-
-
-def denoise(
-    base: Base, adapter: Adapter, examples: Examples, config: TrainConfig, step: int
-) -> Denoising:
-    """Noise the examples and predict; every draw depends on (seed, step) alone."""
-    generator = torch.Generator().manual_seed(config.seed * 10_000_019 + step)
-    z0 = examples.z0
-    total = len(base.alphas_cumprod)
-    timestep = draw_timesteps(len(z0), total, config.timestep_sampling, generator).to(z0.device)
-    noise = torch.randn(z0.shape, generator=generator).to(z0)
-    alpha_bar = base.alphas_cumprod.to(z0.device)[timestep]
-    a = alpha_bar.view(-1, 1, 1, 1)
-    z_t = a.sqrt() * z0 + (1 - a).sqrt() * noise
-    mask = examples.mask if config.mask_features else None
-    amp = torch.autocast(z0.device.type, torch.bfloat16, enabled=config.mixed_precision == "bf16")
-    with amp:
-        features = control_features(adapter, examples.condition, mask)
-        output = predict(base.unet, z_t, timestep, examples.context, features)
-    velocity = a.sqrt() * noise - (1 - a).sqrt() * z0
-    target = velocity if base.kind is PredictionType.V else noise
-    return Denoising(output, target, z_t, z0, alpha_bar, timestep, examples.mask, base.kind)
-
-
-def learning_rate(step: int, config: TrainConfig) -> float:
-    """Warm-up, then a cosine to a tenth."""
-    warm = min(1.0, (step + 1) / config.lr_warmup_steps)
-    cosine = 0.55 + 0.45 * math.cos(math.pi * step / config.max_train_steps)
-    return config.learning_rate * warm * cosine
-
-
-def train(
-    base: Base,
-    source: Source,
-    shape: AdapterConfig,
-    config: TrainConfig,
-    on_checkpoint: Callable[[Adapter, int], None] | None = None,
-) -> Adapter:
-    """Train, or resume, an adapter to `max_train_steps`."""
-    torch.manual_seed(config.seed)
+def new_adapter(base: Base, settings: TrainSettings) -> Adapter:
+    """The adapter at the start: from a file, or fresh weights that the seed determines."""
+    kind = None if settings.adapter_type == "auto" else settings.adapter_type
+    shape = base.adapter_config(kind, condition_channels(settings))
+    torch.manual_seed(settings.seed)
     adapter = Adapter(shape)
-    optimizer = torch.optim.AdamW(adapter.parameters(), lr=0.0, weight_decay=1e-2, fused=True)
-    state = TrainState({"adapter": adapter}, optimizer)
-    if state.load_latest(config.output_dir):
-        log.info("resumed %s at step %d", config.output_dir, state.step)
-    loss_function = config.loss()
-    progress = tqdm(
-        range(state.step, config.max_train_steps),
-        initial=state.step,
-        total=config.max_train_steps,
-        desc=config.output_dir.name,
-        mininterval=5,
-    )
-    with StopSignal() as stop:
-        for step in progress:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, config)
-            examples = source.batch(step, config.train_batch_size)
-            terms = loss_function.terms(denoise(base, adapter, examples, config, step))
-            torch.stack([term.mean() for term in terms.values()]).sum().backward()
-            torch.nn.utils.clip_grad_norm_(adapter.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            state.step = step + 1
-            if state.step % 50 == 0:
-                progress.set_postfix({k: f"{v.mean().item():.4f}" for k, v in terms.items()})
-            last = state.step == config.max_train_steps
-            if last or stop.wanted or state.step % config.checkpointing_steps == 0:
-                state.save(config.output_dir)
-                if on_checkpoint is not None:
-                    on_checkpoint(adapter, state.step)
-            if stop.wanted and not last:
-                raise SystemExit(
-                    f"stopped at step {state.step}; the same command goes on from there"
-                )
+    if settings.adapter_model_name_or_path is not None:
+        file = read_adapter(settings.adapter_model_name_or_path)
+        if (file.config.kind, file.config.channels) != (shape.kind, shape.channels):
+            raise AdapterFileError(
+                f"{settings.adapter_model_name_or_path} is a {file.config.kind} adapter with "
+                f"channels {file.config.channels}; this base needs {shape.kind} and "
+                f"{shape.channels}."
+            )
+        if file.config.in_channels != shape.in_channels:
+            raise AdapterFileError(
+                f"{settings.adapter_model_name_or_path} reads {file.config.in_channels} channels, "
+                f"but --condition {settings.condition} has {shape.in_channels}."
+            )
+        adapter = file.build().float().train().requires_grad_(True)
     return adapter
 
 
-def to_file(adapter: Adapter, config: TrainConfig, **about: str) -> AdapterFile:
-    """The adapter with what a reader wants to know of its training."""
-    method = "masked features" if config.mask_features else "features never masked"
-    if config.z0_loss_weight:
-        name = config.edge or "plain"
-        method += (
-            f", {name} z0 loss (weight {config.z0_loss_weight:g}, {config.z0_loss_schedule}, "
-            f"mean over {config.z0_loss_mean})"
-        )
-    facts = {
-        **about,
-        "method": method,
-        "steps": str(config.max_train_steps),
-        "batch": str(config.train_batch_size),
-        "learning_rate": f"{config.learning_rate:g}",
-        "seed": str(config.seed),
-        "paper": "arXiv 2602.01991",
+def new_optimizer(adapter: Adapter, settings: TrainSettings) -> torch.optim.Optimizer:
+    """The optimiser that the settings name; its learning rate is set at every step."""
+    options: dict[str, Any] = {
+        "lr": settings.learning_rate,
+        "betas": (settings.adam_beta1, settings.adam_beta2),
+        "weight_decay": settings.adam_weight_decay,
+        "eps": settings.adam_epsilon,
     }
-    metadata = {METADATA_PREFIX + key: value for key, value in facts.items()}
-    return AdapterFile(adapter.config, adapter.state_dict(), metadata)
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(adapter.parameters(), fused=settings.fused, **options)
+    try:
+        from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise SystemExit(
+            "--optimizer adamw_8bit needs bitsandbytes: pip install bitsandbytes, or use adamw."
+        ) from None
+    return AdamW8bit(adapter.parameters(), **options)
+
+
+def learning_rates(settings: TrainSettings) -> Callable[[int], float]:
+    """step -> learning rate; a function of the step alone, so there is nothing to resume."""
+    unused = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule: Any = get_scheduler(
+        settings.lr_scheduler,
+        unused,
+        num_warmup_steps=settings.lr_warmup_steps,
+        num_training_steps=settings.max_train_steps,
+    )
+    factor = schedule.lr_lambdas[0]
+    # Warm-ups of the library start at 0, which would waste the first step.
+    return lambda step: settings.learning_rate * factor(step + 1)
+
+
+@torch.no_grad()
+def update_ema(ema: nn.Module, model: nn.Module, step: int, decay: float) -> None:
+    """Move the average towards the model; early on it follows faster."""
+    rate = 1 - min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), rate)
+
+
+def resume(state: TrainState, settings: TrainSettings) -> None:
+    """Load the state that the settings ask for.
+
+    Raises:
+        ResumeError: there is an earlier run that would be overwritten, or no such state.
+    """
+    wanted, found = settings.resume_from_checkpoint, list_states(settings.output_dir)
+    if wanted is None:
+        if found:
+            raise ResumeError(
+                f"{settings.output_dir} holds a run that is at {found[-1].stem}; add "
+                f"--resume_from_checkpoint latest to go on with it, or name another --output_dir."
+            )
+    elif wanted == "latest":
+        if state.load_latest(settings.output_dir):
+            log.info("resumed %s at step %d", settings.output_dir, state.step)
+        elif found:
+            raise ResumeError(
+                f"None of the {len(found)} checkpoints in {settings.output_dir} fits this run or "
+                f"can be read; the reasons are above."
+            )
+    elif Path(wanted).is_file():
+        state.load(Path(wanted))
+    else:
+        raise ResumeError(f"There is no checkpoint {wanted}; 'latest' finds the newest one.")
+
+
+class Trainer:
+    """One run: what it trains, on what, and where it writes."""
+
+    def __init__(self, settings: TrainSettings, base: Base, data: Data, cache: Cache) -> None:
+        self.settings = settings
+        self.base = base
+        self.accelerator = _accelerator(settings)
+        self.dtype = _DTYPES[settings.mixed_precision]
+        device = self.accelerator.device
+        base.place(device, self.dtype)
+        if settings.gradient_checkpointing:
+            base.unet.enable_gradient_checkpointing()
+        if settings.channels_last:
+            base.unet.to(memory_format=torch.channels_last)
+        if settings.torch_compile:
+            cast(Any, base.unet).compile()
+        if settings.allow_tf32:
+            torch.backends.cuda.matmul.allow_tf32 = True
+        self.adapter = new_adapter(base, settings).to(device)
+        self.ema = copy.deepcopy(self.adapter).requires_grad_(False) if settings.use_ema else None
+        self.optimizer = new_optimizer(self.adapter, settings)
+        modules = {"adapter": self.adapter} | ({"ema": self.ema} if self.ema else {})
+        self.state = TrainState(modules, self.optimizer)
+        resume(self.state, settings)
+        self.wrapped, self.stepper = self.accelerator.prepare(self.adapter, self.optimizer)
+        if self.accelerator.scaler is not None and "scaler" in self.state.notes:
+            self.accelerator.scaler.load_state_dict(self.state.notes["scaler"])
+        self.objective = settings.loss()
+        self.validation = Validation(base, data.held_out, cache, settings, self.dtype)
+        self._examples = Examples(data.train, cache, settings)
+        world = self.accelerator.num_processes
+        global_batch = settings.train_batch_size * settings.gradient_accumulation_steps * world
+        plan = EpochPlan(data.train.buckets, global_batch, settings.seed)
+        self._places = Places(plan, settings, self.accelerator.process_index, world)
+        self._global_batch = global_batch
+
+    @property
+    def best_adapter(self) -> Adapter:
+        """What is validated and written: the average, if there is one."""
+        return self.ema or self.adapter
+
+    def run(self) -> Path:
+        """Train to `max_train_steps` -> the adapter's file."""
+        settings, state = self.settings, self.state
+        main = self.accelerator.is_main_process
+        if main:
+            settings.write()
+        self._places.first_step = state.step
+        batches = iter(loader(self._examples, self._places, settings.dataloader_num_workers))
+        rate = learning_rates(settings)
+        progress = tqdm(
+            range(state.step, settings.max_train_steps),
+            initial=state.step,
+            total=settings.max_train_steps,
+            desc=settings.output_dir.name,
+            disable=not main,
+            mininterval=2,
+        )
+        with StopSignal() as stop:
+            for step in progress:
+                for group in self.optimizer.param_groups:
+                    group["lr"] = rate(step)
+                terms = self._step(batches, step)
+                state.step = step + 1
+                if state.step % _LOG_STEPS == 0:
+                    self._report(terms, progress)
+                stopped = self._any(stop.wanted)
+                last = state.step == settings.max_train_steps
+                if last or state.step % settings.validation_steps == 0:
+                    self._validate(progress)
+                if last or stopped or state.step % settings.checkpointing_steps == 0:
+                    self._save()
+                if stopped and not last:
+                    raise SystemExit(
+                        f"stopped at step {state.step}; go on with --resume_from_checkpoint latest"
+                    )
+        path = settings.output_dir / "adapter.safetensors"
+        if main:
+            write_adapter(to_file(self.best_adapter, settings, self.base), path)
+        self.accelerator.end_training()
+        return path
+
+    def _step(self, batches: Iterator[Batch], step: int) -> dict[str, Tensor]:
+        """One optimiser step -> the mean of each term."""
+        settings, parts = self.settings, self.settings.gradient_accumulation_steps
+        sums: dict[str, Tensor] = {}
+        for part in range(parts):
+            batch = next(batches).to(self.accelerator.device)
+            wait = part < parts - 1
+            with self.accelerator.no_sync(self.wrapped) if wait else nullcontext():
+                t = timesteps(batch.u, len(self.base.alphas_cumprod), settings.timestep_sampling)
+                found = denoise_at(self.base, self.wrapped, batch, t, settings, self.dtype)
+                terms = {k: v.mean() for k, v in self.objective.terms(found).items()}
+                self.accelerator.backward(torch.stack(list(terms.values())).sum())
+            for name, value in terms.items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() / parts
+        self.accelerator.clip_grad_norm_(self.adapter.parameters(), settings.max_grad_norm)
+        self.stepper.step()
+        self.stepper.zero_grad()
+        if self.ema is not None:
+            update_ema(self.ema, self.adapter, step, settings.ema_decay)
+        return sums
+
+    def _report(self, terms: dict[str, Tensor], progress: tqdm) -> None:
+        means = {name: self._mean(value) for name, value in terms.items()}
+        self.accelerator.log({f"train/{k}": v for k, v in means.items()}, self.state.step)
+        rate = progress.format_dict["rate"]
+        speed = {} if rate is None else {"images/s": f"{rate * self._global_batch:.1f}"}
+        progress.set_postfix(speed | {k: f"{v:.4f}" for k, v in means.items()})
+
+    def _validate(self, progress: tqdm) -> None:
+        if self.accelerator.is_main_process:
+            folder, step = self.settings.output_dir, self.state.step
+            found = self.validation.losses(self.best_adapter)
+            text = f"step {step}: held-out loss {found['loss']:.5f}"
+            if self.settings.num_validation_images:
+                sheet = folder / "samples" / f"step-{step:08d}.png"
+                measured = self.validation.pictures(self.best_adapter, sheet)
+                text += "".join(f", {key} {value:.3f}" for key, value in measured.items())
+                found |= measured
+            progress.write(text)
+            self.accelerator.log({f"validation/{k}": v for k, v in found.items()}, step)
+            if found["loss"] < self.state.notes.get("best", float("inf")):
+                self.state.notes["best"] = found["loss"]
+                file = to_file(self.best_adapter, self.settings, self.base, step=step)
+                write_adapter(file, folder / "best.safetensors")
+        self.accelerator.wait_for_everyone()
+
+    def _save(self) -> None:
+        if self.accelerator.is_main_process:
+            if self.accelerator.scaler is not None:
+                self.state.notes["scaler"] = self.accelerator.scaler.state_dict()
+            self.state.save(self.settings.output_dir, self.settings.checkpoints_total_limit)
+        self.accelerator.wait_for_everyone()
+
+    def _mean(self, value: Tensor) -> float:
+        """Over all processes."""
+        return float(self.accelerator.reduce(value, "mean"))  # pyright: ignore[reportArgumentType]
+
+    def _any(self, flag: bool) -> bool:
+        """Whether any process raises the flag."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        raised = torch.tensor(float(flag), device=self.accelerator.device)
+        return self._mean(raised) > 0
+
+
+def _accelerator(settings: TrainSettings) -> Accelerator:
+    tracker = None if settings.report_to == "none" else settings.report_to
+    accelerator = Accelerator(
+        cpu=on_cpu(),
+        mixed_precision=settings.mixed_precision,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        log_with=tracker,
+        project_dir=settings.output_dir / "logs",
+    )
+    if tracker is not None:
+        flat = {key: str(value) for key, value in settings.resolved().items()}
+        accelerator.init_trackers("local_control", flat)
+    return accelerator
+
+
+def train(settings: TrainSettings, base: Base, source: Source) -> Path:
+    """Prepare the data and train -> the adapter's file."""
+    data, cache = prepare_data(settings, base, source)
+    write_preview(data.train, cache, settings)
+    return Trainer(settings, base, data, cache).run()
+
+
+def main() -> None:
+    """Train as flags and TOML file say."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    settings = read_settings(TrainSettings)
+    try:
+        source = open_source(settings)
+        log.info("wrote %s", train(settings, open_base(settings), source))
+    except torch.OutOfMemoryError:
+        raise SystemExit(
+            "Out of GPU memory. Lower --train_batch_size and raise --gradient_accumulation_steps "
+            "by as much; add --gradient_checkpointing, --mixed_precision bf16, --optimizer "
+            "adamw_8bit; or lower --resolution. What is cached and saved stays."
+        ) from None
+    except (*USER_ERRORS, ResumeError) as error:
+        raise SystemExit(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

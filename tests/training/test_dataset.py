@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.dataset import Columns, DatasetError, ImageFolder, check, to_rgb
+from training.dataset import Columns, DatasetError, ImageFolder, check, check_once, hold_out, to_rgb
 from training.sources import Coco, HubDataset, TarShards
 
 
@@ -72,7 +72,7 @@ def test_unreadable_small_and_misfitting_samples_are_named_and_left_out(tmp_path
     checked = check(ImageFolder(tmp_path, Columns()), min_side=16)
     assert len(checked) == 1
     assert checked[0].key == "good.png"
-    assert checked.skipped.keys() == {"small.png", "text.png", "cut.png"}
+    assert all(f"skipped {name}" in caplog.text for name in ("small.png", "text.png", "cut.png"))
     assert "3 of 4 samples are skipped" in caplog.text
 
 
@@ -142,3 +142,28 @@ def test_pictures_are_turned_upright_and_transparency_is_white():
     image.save(buffer, "PNG", exif=exif)
     assert to_rgb(Image.open(buffer)).shape == (40, 32, 3)
     assert to_rgb(Image.new("RGBA", (4, 4), (0, 0, 0, 0))).min() == 255
+
+
+def test_a_check_is_kept_until_something_changes(tmp_path, monkeypatch):
+    picture().save(tmp_path / "a.png")
+    source, kept = ImageFolder(tmp_path, Columns()), tmp_path / "kept"
+    first = check_once(source, 16, None, kept)
+    with monkeypatch.context() as patch:
+        patch.setattr("training.dataset.check", None)
+        assert check_once(source, 16, None, kept).sizes == first.sizes
+    (tmp_path / "a.png").write_text("no picture")
+    with pytest.raises(DatasetError):
+        check_once(source, 16, None, kept)
+
+
+def test_held_out_samples_stay_held_out_as_the_set_grows(tmp_path):
+    for index in range(20):
+        picture(index).save(tmp_path / f"{index:02d}.png")
+    before = hold_out(check(ImageFolder(tmp_path, Columns()), 16), 0.2)
+    for index in range(20, 25):
+        picture(index).save(tmp_path / f"{index:02d}.png")
+    after = hold_out(check(ImageFolder(tmp_path, Columns()), 16), 0.2)
+    keys = [{part[i].key for i in range(len(part))} for part in (*before, *after)]
+    assert (len(keys[0]), len(keys[1])) == (16, 4)
+    assert not keys[0] & keys[1]
+    assert len(keys[1] & keys[3]) >= 3

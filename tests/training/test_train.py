@@ -1,161 +1,201 @@
-"""The adapter trainer on a small random base."""
+"""The trainer on a small random base: what it learns, writes, watches and refuses."""
 
-import signal
+import json
 
+import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler, UNet2DConditionModel
+from PIL import Image
+from small_base import CHANNELS, small_sd, small_sdxl
+from torch import Tensor
 
-from local_control.adapter import AdapterConfig
-from local_control.checkpoint import read_adapter, write_adapter
+from local_control.adapter import Adapter, AdapterConfig
+from local_control.checkpoint import AdapterFile, AdapterFileError, read_adapter, write_adapter
 from training.attention import Fp32Attention
-from training.train import Base, Examples, TrainConfig, denoise, draw_timesteps, to_file, train
-
-CHANNELS = (32, 64, 128, 128)
-SHAPE = AdapterConfig(channels=CHANNELS, blocks=1)
-
-
-class Noise:
-    """Examples that depend on the step alone."""
-
-    def batch(self, step, size):
-        generator = torch.Generator().manual_seed(step)
-
-        def draw(*shape):
-            return torch.randn(size, *shape, generator=generator)
-
-        mask = (torch.rand(size, 1, 64, 64, generator=generator) > 0.5).float()
-        return Examples(draw(4, 8, 8), draw(5, 16), draw(1, 64, 64).abs().clamp(max=1), mask)
+from training.bases import BaseModelError
+from training.denoise import denoise_at, timesteps
+from training.examples import Batch
+from training.setup import open_base, open_source, prepare_data
+from training.train import ResumeError, Trainer, new_adapter
 
 
 @pytest.fixture(scope="module")
-def base():
-    torch.manual_seed(0)
-    unet = UNet2DConditionModel(
-        sample_size=8, block_out_channels=CHANNELS, cross_attention_dim=16, attention_head_dim=2
+def sdxl_folder(tmp_path_factory):
+    return small_sdxl(tmp_path_factory.mktemp("sdxl"))
+
+
+@pytest.fixture(scope="module")
+def v_folder(tmp_path_factory):
+    return small_sd(tmp_path_factory.mktemp("v"), "v_prediction")
+
+
+def trainer(settings):
+    base = open_base(settings)
+    data, cache = prepare_data(settings, base, open_source(settings))
+    return Trainer(settings, base, data, cache)
+
+
+def example(mask: Tensor, condition: Tensor | None = None) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    size = (len(mask), 4, 8, 8)
+    drawn = torch.rand(len(mask), 1, 64, 64, generator=generator)
+    return Batch(
+        z0=torch.randn(size, generator=generator),
+        noise=torch.randn(size, generator=generator),
+        u=torch.rand(len(mask), generator=generator),
+        context=torch.randn(len(mask), 7, 16, generator=generator),
+        condition=drawn if condition is None else condition,
+        mask=mask,
     )
-    schedule = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
-    return Base(unet.eval().requires_grad_(False), schedule.alphas_cumprod)
 
 
-def config(folder, **kwargs):
-    options = {"max_train_steps": 6, "train_batch_size": 2, "z0_loss_weight": 1.0}
-    options |= {"checkpointing_steps": 2, "output_dir": folder}
-    return TrainConfig(**options | kwargs)
+def test_the_held_out_loss_goes_down(make_settings):
+    steps = {"max_train_steps": 60, "learning_rate": 3e-3, "timestep_sampling": "uniform"}
+    run = trainer(make_settings(**steps, train_batch_size=4))
+    before = run.validation.losses(run.adapter)["loss"]
+    run.run()
+    assert run.validation.losses(run.adapter)["loss"] < before
 
 
-def run(base, folder, **kwargs):
-    adapter = train(base, Noise(), SHAPE, config(folder, **kwargs))
-    return torch.cat([p.detach().flatten() for p in adapter.parameters()])
+def test_only_the_adapter_learns(make_settings):
+    run = trainer(make_settings())
+    before = {key: value.clone() for key, value in run.base.unet.state_dict().items()}
+    start = [parameter.detach().clone() for parameter in run.adapter.parameters()]
+    run.run()
+    after = run.base.unet.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+    moved = [not torch.equal(a, b) for a, b in zip(run.adapter.parameters(), start, strict=True)]
+    assert all(moved)
 
 
-@pytest.mark.parametrize("stop", [2, 4])
-def test_a_stopped_and_resumed_run_is_bit_equal(base, tmp_path, stop):
-    whole = run(base, tmp_path / "whole")
-    path = tmp_path / "stopped"
-
-    class StopError(Exception):
-        pass
-
-    def stop_here(_adapter, step):
-        if step == stop:
-            raise StopError
-
-    with pytest.raises(StopError):
-        train(base, Noise(), SHAPE, config(path), stop_here)
-    assert torch.equal(run(base, path), whole)
-
-
-def test_the_loss_goes_down(base, tmp_path):
-    torch.manual_seed(0)
-    settings = config(tmp_path, max_train_steps=60, learning_rate=2e-3, lr_warmup_steps=5)
-    fixed = Noise().batch(0, 4)
-
-    class Same:
-        def batch(self, step, size):
-            return fixed
-
-    from local_control.adapter import Adapter
-
-    def loss(adapter):
-        with torch.no_grad():
-            steps = [denoise(base, adapter, fixed, settings, 1000 + i) for i in range(8)]
-            return sum(settings.loss()(one).mean().item() for one in steps)
-
-    torch.manual_seed(0)
-    before = loss(Adapter(SHAPE))
-    assert loss(train(base, Same(), SHAPE, settings)) < before
-
-
-def test_only_the_adapter_learns(base, tmp_path):
-    before = {key: value.clone() for key, value in base.unet.state_dict().items()}
-    run(base, tmp_path)
-    assert all(torch.equal(value, before[key]) for key, value in base.unet.state_dict().items())
-
-
-def test_masked_features_do_not_see_the_condition_outside(base, tmp_path):
-    settings = config(tmp_path)
-    from local_control.adapter import Adapter
-
-    adapter = Adapter(SHAPE)
-    examples = Noise().batch(0, 2)
-    empty = Examples(
-        examples.z0, examples.context, examples.condition, torch.zeros_like(examples.mask)
-    )
-    other = Examples(empty.z0, empty.context, 1 - empty.condition, empty.mask)
-    one, two = (denoise(base, adapter, e, settings, 0).output for e in (empty, other))
-    assert torch.equal(one, two)
-    unmasked = config(tmp_path, mask_features=False)
-    one, two = (denoise(base, adapter, e, unmasked, 0).output for e in (empty, other))
-    assert not torch.equal(one, two)
+def test_masked_features_do_not_see_the_condition_outside(make_settings):
+    base, t = open_base(make_settings()), torch.tensor([500, 100])
+    nothing = torch.zeros(2, 1, 64, 64)
+    one, other = example(nothing), example(nothing, torch.ones(2, 1, 64, 64))
+    for masked in (True, False):
+        settings = make_settings(mask_features=masked)
+        adapter = new_adapter(base, settings)
+        first, second = (denoise_at(base, adapter, b, t, settings).output for b in (one, other))
+        assert torch.equal(first, second) is masked
 
 
 def test_cubic_timesteps_prefer_noise_and_stay_in_range():
-    generator = torch.Generator().manual_seed(0)
-    cubic = draw_timesteps(10_000, 1000, "cubic", generator)
-    uniform = draw_timesteps(10_000, 1000, "uniform", generator)
-    assert cubic.min() >= 0
-    assert cubic.max() <= 999
+    u = torch.linspace(0, 1, 10_001)
+    cubic, uniform = timesteps(u, 1000, "cubic"), timesteps(u, 1000, "uniform")
+    assert (cubic.min(), cubic.max()) == (0, 999)
+    assert (uniform.min(), uniform.max()) == (0, 999)
     assert cubic.float().mean() > 700
-    assert 480 < uniform.float().mean() < 520
 
 
-def test_what_is_trained_is_written_with_its_story(base, tmp_path):
-    settings = config(tmp_path)
-    adapter = train(base, Noise(), SHAPE, settings)
-    path = tmp_path / "adapter.safetensors"
-    write_adapter(to_file(adapter, settings, condition="canny"), path)
-    metadata = read_adapter(path).metadata
-    assert metadata["local_control.condition"] == "canny"
-    assert "sobel z0 loss" in metadata["local_control.method"]
-    assert str(tmp_path) not in str(metadata)
+@pytest.mark.parametrize("kind", ["full", "light"])
+def test_sd_adapters(run, tmp_path, kind):
+    run(adapter_type=kind, max_train_steps=2, lr_warmup_steps=1)
+    config = read_adapter(tmp_path / "run" / "adapter.safetensors").config
+    assert (config.kind, config.channels) == (kind, CHANNELS)
 
 
-def test_unknown_settings_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="extra"):
-        config(tmp_path, z0_los_weight=1)
+def test_sdxl_learns_with_pooled_text_and_time_ids(make_settings, sdxl_folder, tmp_path):
+    name = {"pretrained_model_name_or_path": str(sdxl_folder), "random_flip": True}
+    run = trainer(make_settings(max_train_steps=2, lr_warmup_steps=1, **name))
+    seen = run.validation.examples[0]
+    assert seen.time_ids.tolist() == [[64, 64, 0, 0, 64, 64]]
+    assert seen.pooled.shape == (1, 16)
+    run.run()
+    assert read_adapter(tmp_path / "run" / "adapter.safetensors").config.kind == "xl"
 
 
-def test_fp32_attention_is_the_stock_attention(base):
+def test_v_prediction_aims_at_v(make_settings, v_folder):
+    settings = make_settings(pretrained_model_name_or_path=str(v_folder))
+    base = open_base(settings)
+    batch, t = example(torch.ones(1, 1, 64, 64)), torch.tensor([300])
+    found = denoise_at(base, new_adapter(base, settings), batch, t, settings)
+    a = base.alphas_cumprod[300]
+    expected = a.sqrt() * batch.noise - (1 - a).sqrt() * batch.z0
+    torch.testing.assert_close(found.target, expected)
+
+
+def test_an_adapter_can_start_from_a_file(make_settings, run, tmp_path):
+    run("first")
+    path = tmp_path / "first" / "adapter.safetensors"
+    settings = make_settings(adapter_model_name_or_path=path)
+    found = new_adapter(open_base(settings), settings).state_dict()
+    expected = read_adapter(path).tensors
+    assert all(torch.equal(found[key], value.float()) for key, value in expected.items())
+
+
+def test_adapters_that_do_not_fit_are_refused(make_settings, sdxl_folder, tmp_path):
+    wide = AdapterConfig(channels=(16, 32, 64, 64))
+    write_adapter(AdapterFile(wide, Adapter(wide).state_dict()), tmp_path / "a.safetensors")
+    settings = make_settings(adapter_model_name_or_path=tmp_path / "a.safetensors")
+    with pytest.raises(AdapterFileError, match="this base needs full"):
+        new_adapter(open_base(settings), settings)
+    colour = AdapterConfig(channels=CHANNELS, in_channels=3)
+    write_adapter(AdapterFile(colour, Adapter(colour).state_dict()), tmp_path / "b.safetensors")
+    settings = make_settings(adapter_model_name_or_path=tmp_path / "b.safetensors")
+    with pytest.raises(AdapterFileError, match="reads 3 channels"):
+        new_adapter(open_base(settings), settings)
+    sdxl = {"pretrained_model_name_or_path": str(sdxl_folder), "adapter_type": "full"}
+    settings = make_settings(**sdxl)
+    with pytest.raises(BaseModelError, match="use auto"):
+        new_adapter(open_base(settings), settings)
+
+
+def test_what_is_written_tells_its_story_and_no_paths(run, tmp_path, base_folder):
+    run()
+    metadata = read_adapter(tmp_path / "run" / "adapter.safetensors").metadata
+    assert metadata["local_control.condition"] == "canny 100 200"
+    assert "sobel" in metadata["local_control.method"]
+    assert metadata["modelspec.sai_model_spec"] == "1.0.0"
+    assert metadata["ss_steps"] == "6"
+    assert str(base_folder.parent) not in json.dumps(metadata)
+
+
+def test_outputs_beside_the_adapter(run, tmp_path):
+    steps = {"validation_steps": 3, "num_validation_images": 1, "report_to": "tensorboard"}
+    run(**steps, use_ema=True)
+    folder = tmp_path / "run"
+    names = {path.name for path in folder.iterdir()}
+    assert {"adapter.safetensors", "best.safetensors", "config.toml", "overlay.png"} <= names
+    assert [p.name for p in sorted((folder / "samples").iterdir())] == [
+        "step-00000003.png",
+        "step-00000006.png",
+    ]
+    sheet = np.asarray(Image.open(folder / "samples" / "step-00000006.png"))
+    assert sheet.shape == (64, 4 * 64, 3)
+    assert list(folder.glob("logs/**/events*"))
+    coverage = json.loads((folder / "masks.json").read_text())
+    assert 0.1 < coverage["mean"] < 0.6
+    assert read_adapter(folder / "best.safetensors").metadata["ss_steps"] in ("3", "6")
+
+
+def test_validation_is_the_same_at_every_call(make_settings):
+    run = trainer(make_settings())
+    one, two = (run.validation.losses(run.adapter) for _ in range(2))
+    assert one == two
+    assert {"noise", "z0", "loss", "loss at t=100", "loss at t=900"} <= one.keys()
+
+
+def test_an_earlier_run_is_never_overwritten(run, make_settings, tmp_path):
+    run()
+    with pytest.raises(ResumeError, match="--resume_from_checkpoint latest"):
+        run()
+    with pytest.raises(ResumeError, match="no checkpoint nowhere"):
+        run("other", resume_from_checkpoint="nowhere")
+    with pytest.raises(ResumeError, match="None of the 2 checkpoints"):
+        run(resume_from_checkpoint="latest", adapter_type="light")
+
+
+def test_bases_that_cannot_be_loaded_are_named(make_settings, tmp_path):
+    with pytest.raises(BaseModelError, match="there is no file"):
+        open_base(make_settings(pretrained_model_name_or_path=str(tmp_path / "no.safetensors")))
+    (tmp_path / "model_index.json").write_text("{}")
+    with pytest.raises(BaseModelError, match="cannot be loaded"):
+        open_base(make_settings(pretrained_model_name_or_path=str(tmp_path)))
+
+
+def test_fp32_attention_is_the_stock_attention(make_settings):
+    unet = open_base(make_settings()).unet
     args = (torch.randn(2, 4, 8, 8), torch.tensor([5, 500]), torch.randn(2, 5, 16))
-    stock = base.unet(*args).sample
-    processors = base.unet.attn_processors
-    base.unet.set_attn_processor(Fp32Attention())
-    ours = base.unet(*args).sample
-    base.unet.set_attn_processor(processors)
-    torch.testing.assert_close(ours, stock, rtol=1e-4, atol=1e-5)
-
-
-def test_sigterm_saves_after_the_step_and_the_run_goes_on_bit_equal(base, tmp_path):
-    whole = run(base, tmp_path / "whole")
-
-    class Interrupted(Noise):
-        def batch(self, step, size):
-            if step == 2:
-                signal.raise_signal(signal.SIGTERM)
-            return super().batch(step, size)
-
-    path = tmp_path / "stopped"
-    with pytest.raises(SystemExit, match="stopped at step 3"):
-        train(base, Interrupted(), SHAPE, config(path, checkpointing_steps=100))
-    assert torch.equal(run(base, path), whole)
+    stock = unet(*args).sample
+    unet.set_attn_processor(Fp32Attention())
+    torch.testing.assert_close(unet(*args).sample, stock, rtol=1e-4, atol=1e-5)

@@ -1,26 +1,21 @@
 import pytest
 
-from training.settings import CommandSettings
+from training.settings import CommandSettings, read_settings
 
 
 class Example(CommandSettings):
     seed: int = 0
     name: str = "x"
-
-
-def run(monkeypatch, *arguments):
-    monkeypatch.setattr("sys.argv", ["command", *arguments])
-    return Example()
+    loud: bool = False
 
 
 def test_flags_are_read_and_the_environment_is_not(monkeypatch):
     monkeypatch.setenv("NAME", "from the environment")
     monkeypatch.setenv("SEED", "9")
-    found = run(monkeypatch, "--seed", "3")
-    assert (found.seed, found.name) == (3, "x")
+    found = read_settings(Example, ["--seed", "3", "--loud"])
+    assert (found.seed, found.name, found.loud) == (3, "x", True)
 
 
-def test_unknown_flags_are_refused(monkeypatch, capsys):
-    with pytest.raises(SystemExit):
-        run(monkeypatch, "--sede", "3")
-    assert "sede" in capsys.readouterr().err
+def test_unknown_flags_are_refused():
+    with pytest.raises(SystemExit, match="--sede"):
+        read_settings(Example, ["--sede", "3"])

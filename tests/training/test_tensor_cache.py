@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.cache import TensorCache, digest, weights_digest
+from training.tensor_cache import TensorCache, digest, weights_digest
 
 
 def test_what_is_put_is_got(tmp_path):

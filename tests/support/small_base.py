@@ -1,0 +1,103 @@
+"""Small random bases as diffusers folders, and folders of small pictures."""
+
+import json
+
+import cv2
+import numpy as np
+import torch
+from diffusers import (
+    AutoencoderTiny,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from demo.base import load_tokenizer
+
+CHANNELS = (32, 64, 128, 128)
+SCHEDULE = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+}
+
+
+def text_config(width):
+    return CLIPTextConfig(
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        projection_dim=width,
+    )
+
+
+def small_sd(folder, prediction="epsilon"):
+    """A pipeline of SD1.5's structure; `prediction` v_prediction makes it SD2's kind."""
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=8, block_out_channels=CHANNELS, cross_attention_dim=16, attention_head_dim=2
+    )
+    pipeline = StableDiffusionPipeline(
+        vae=AutoencoderTiny(),
+        text_encoder=CLIPTextModel(text_config(16)),
+        tokenizer=load_tokenizer(),
+        unet=unet,
+        scheduler=DDIMScheduler(**SCHEDULE, prediction_type=prediction, clip_sample=False),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def small_sdxl(folder):
+    """A pipeline of SDXL's structure: two text encoders, time ids."""
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=CHANNELS[:3],
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=32,
+        attention_head_dim=2,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=16 + 6 * 8,
+    )
+    pipeline = StableDiffusionXLPipeline(
+        vae=AutoencoderTiny(),
+        text_encoder=CLIPTextModel(text_config(16)),
+        text_encoder_2=CLIPTextModelWithProjection(text_config(16)),
+        tokenizer=load_tokenizer(),
+        tokenizer_2=load_tokenizer(),
+        unet=unet,
+        scheduler=DDIMScheduler(**SCHEDULE, clip_sample=False),
+        add_watermarker=False,
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def pictures(folder, count=6, size=(64, 64)):
+    """PNG pictures of a disc each, with captions and masks of the discs in metadata.jsonl."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for index in range(count):
+        rng = np.random.default_rng(index)
+        image = np.full((*size, 3), rng.integers(0, 100, 3), np.uint8)
+        mask = np.zeros(size, np.uint8)
+        centre = tuple(int(v) for v in rng.integers(20, min(size) - 20, 2))
+        colour = tuple(int(v) for v in rng.integers(150, 255, 3))
+        cv2.circle(image, centre, 14, colour, -1)
+        cv2.circle(mask, centre, 14, 255, -1)
+        cv2.imwrite(str(folder / f"{index}.png"), image)
+        cv2.imwrite(str(folder / f"{index}.mask.png"), mask)
+        row = {"file_name": f"{index}.png", "text": f"disc {index}", "mask": f"{index}.mask.png"}
+        rows.append(row)
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder

@@ -1,0 +1,135 @@
+"""Same settings, same bytes: however a run was stopped, and whoever loaded its data."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tomli_w
+import torch
+from safetensors.torch import load_file
+
+from training.config import TrainSettings
+from training.settings import read_settings
+from training.setup import open_base
+from training.state import list_states
+from training.train import Trainer, new_adapter
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(settings, tmp_path, *launcher):
+    """The command line of a run, its settings in a TOML file."""
+    path = tmp_path / "settings.toml"
+    path.write_text(tomli_w.dumps(settings.resolved()))
+    start = launcher or (sys.executable, "-m")
+    return [*start, "training.train", "--config", str(path)]
+
+
+def stop_at(monkeypatch, step):
+    """Send SIGTERM while a run is at its step `step`."""
+    make_step = Trainer._step
+
+    def stop_and_step(self, batches, done):
+        if done == step - 1:
+            signal.raise_signal(signal.SIGTERM)
+        return make_step(self, batches, done)
+
+    monkeypatch.setattr(Trainer, "_step", stop_and_step)
+
+
+# The epoch has five samples: two steps of two, then a filled one. Step 3 ends it.
+@pytest.mark.parametrize(
+    ("step", "changes"),
+    [
+        (1, {}),
+        (3, {}),
+        (4, {"use_ema": True}),
+        (2, {"gradient_accumulation_steps": 2, "crop_variants": 2, "random_flip": True}),
+    ],
+)
+def test_sigterm_saves_and_the_resumed_run_ends_with_the_same_bytes(
+    run, monkeypatch, tmp_path, step, changes
+):
+    whole = run("whole", **changes)
+    with monkeypatch.context() as patch:
+        stop_at(patch, step)
+        with pytest.raises(SystemExit, match=f"stopped at step {step}"):
+            run("stopped", **changes)
+    assert list_states(tmp_path / "stopped")[-1].name == f"state-{step:08d}.safetensors"
+    assert run("stopped", resume_from_checkpoint="latest", **changes) == whole
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(run, make_settings, tmp_path):
+    steps = {"max_train_steps": 40, "checkpointing_steps": 1}
+    whole = run("whole", **steps)
+    settings = make_settings("killed", **steps)
+    with subprocess.Popen(command(settings, tmp_path), cwd=ROOT) as process:
+        while not list_states(tmp_path / "killed") and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()
+    assert list_states(tmp_path / "killed")
+    assert not (tmp_path / "killed" / "adapter.safetensors").exists()
+    assert run("killed", resume_from_checkpoint="latest", **steps) == whole
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(run, tmp_path, caplog):
+    whole = run("whole")
+    run("damaged", max_train_steps=6)
+    (tmp_path / "damaged" / "adapter.safetensors").unlink()
+    newest = list_states(tmp_path / "damaged")[-1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    assert run("damaged", resume_from_checkpoint="latest") == whole
+    assert newest.name in caplog.text
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_number_of_dataloader_workers_changes_nothing(run, workers):
+    assert run("alone") == run("workers", dataloader_num_workers=workers)
+
+
+def assert_same_run(one, two):
+    """Weights that differ by rounding alone, small beside what training changed."""
+    first, second = (flat(load_file(folder / "adapter.safetensors")) for folder in (one, two))
+    start = flat({k: v.half() for k, v in load_start(one).items()})
+    assert (first - second).norm() < 0.02 * (first - start).norm()
+
+
+def flat(tensors):
+    return torch.cat([tensors[key].float().flatten() for key in sorted(tensors)])
+
+
+def load_start(folder):
+    """The weights before the first step of the run in `folder`."""
+    settings = read_settings(TrainSettings, ["--config", str(folder / "config.toml")])
+    return new_adapter(open_base(settings), settings).state_dict()
+
+
+def test_accumulated_parts_are_the_same_step(run, tmp_path):
+    run("whole", train_batch_size=4)
+    run("parts", train_batch_size=2, gradient_accumulation_steps=2)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_two_processes_train_as_one_with_the_same_global_batch(run, make_settings, tmp_path):
+    run("one", train_batch_size=4)
+    settings = make_settings("two", resume_from_checkpoint="latest")
+    options = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no"
+    launcher = (sys.executable, "-m", "accelerate.commands.launch", *options.split())
+    launcher += ("--dynamo_backend", "no", "-m")
+    # On a CPU --multi_gpu means several processes; --cpu would start one.
+    # One OpenMP thread each: two that wait for each other on two cores spin.
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def launch():
+        arguments = command(settings, tmp_path, *launcher)
+        subprocess.run(arguments, cwd=ROOT, check=True, env=environment)
+        assert_same_run(tmp_path / "one", tmp_path / "two")
+
+    launch()
+    (tmp_path / "two" / "adapter.safetensors").unlink()
+    list_states(tmp_path / "two")[-1].unlink()
+    launch()  # goes on from the checkpoint before the last

@@ -1,0 +1,201 @@
+"""What is cached, for how long it holds, and what an example is made of."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from small_base import pictures
+
+from training.dataset import DatasetError
+from training.examples import Examples, Places, collate
+from training.plan import EpochPlan, assign_buckets
+from training.prepare import make_condition
+from training.setup import open_base, open_source, prepare_data
+
+
+@pytest.fixture
+def own(make_settings, tmp_path):
+    """Settings with pictures and a cache of the test's own."""
+    folder = pictures(tmp_path / "pictures", 5, (96, 64))
+
+    def make(**changes):
+        options = {"train_data_dir": folder, "cache_dir": tmp_path / "cache"}
+        return make_settings(**options | changes)
+
+    return make
+
+
+def prepare(settings):
+    return prepare_data(settings, open_base(settings), open_source(settings))
+
+
+def files(settings):
+    return {path.name for path in settings.cache_folder.rglob("*.safetensors")}
+
+
+def test_a_second_run_makes_nothing_anew(own):
+    prepare(own())
+    before = {path: path.stat().st_mtime_ns for path in own().cache_folder.rglob("*")}
+    prepare(own(seed=7, z0_loss_weight=0.0))
+    assert before == {path: path.stat().st_mtime_ns for path in own().cache_folder.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"condition": "sobel"},
+        {"canny_low": 50.0},
+        {"random_flip": True, "crop_variants": 4},
+        {"invert_masks": True},
+    ],
+)
+def test_what_changes_an_example_makes_it_anew(own, change):
+    prepare(own())
+    before = files(own())
+    prepare(own(**change))
+    assert files(own()) > before
+
+
+def test_a_changed_picture_or_caption_is_never_stale(own):
+    settings = own()
+    prepare(settings)
+    before = files(settings)
+    folder = settings.train_data_dir
+    (folder / "0.png").write_bytes((folder / "1.png").read_bytes())
+    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    rows[2]["text"] = "something else"
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    prepare(settings)
+    assert len(files(settings) - before) == 2
+
+
+def test_a_stopped_build_goes_on(own):
+    settings = own()
+    prepare(settings)
+    whole = files(settings)
+    for path in sorted(settings.cache_folder.rglob("*.safetensors"))[::2]:
+        path.unlink()
+    prepare(settings)
+    assert files(settings) == whole
+
+
+def test_an_example_holds_the_picture_that_its_latent_was_made_of(own):
+    settings = own(mask_source="dataset", mask_shares={"exact": 1.0}, random_flip=True)
+    base = open_base(settings)
+    data, cache = prepare_data(settings, base, open_source(settings))
+    for index in range(len(data.train.data)):
+        example = Examples(data.train, cache, settings)[index, index]
+        image = cache.picture(data.train, index, 0)
+        z0 = base.encode_images(image[None])[0]
+        torch.testing.assert_close(example["z0"], z0, rtol=1e-2, atol=1e-2)
+        assert torch.equal(example["condition"], make_condition(image[None], settings)[0])
+        # The mask is the disc, which is the bright part of the picture.
+        bright = (image.max(0).values > 0.5).float()
+        assert (bright - example["mask"][0]).abs().mean() < 0.02
+
+
+def test_inverted_masks_are_white_where_the_file_is_black(own):
+    options = {"mask_source": "dataset", "mask_shares": {"exact": 1.0}}
+    masks = []
+    for inverted in (False, True):
+        settings = own(**options, invert_masks=inverted)
+        data, cache = prepare(settings)
+        masks.append(Examples(data.train, cache, settings)[0, 0]["mask"])
+    torch.testing.assert_close(masks[0], 1 - masks[1])
+
+
+def test_masked_conditions_are_blank_outside(own):
+    settings = own(masked_condition_share=1.0, mask_shares={"box": 1.0})
+    data, cache = prepare(settings)
+    for position in range(8):
+        example = Examples(data.train, cache, settings)[position, 0]
+        assert (example["condition"] * (1 - example["mask"])).sum() == 0
+
+
+def test_a_colour_condition_has_three_channels(own):
+    settings = own(condition="colour")
+    data, cache = prepare(settings)
+    assert Examples(data.train, cache, settings)[0, 0]["condition"].shape == (3, 64, 64)
+
+
+def test_empty_prompts_have_their_share(own):
+    settings = own(proportion_empty_prompts=0.5)
+    data, cache = prepare(settings)
+    examples = Examples(data.train, cache, settings)
+    empty = cache.text("")["context"]
+    count = sum(torch.equal(examples[i, 0]["context"], empty) for i in range(200))
+    assert 70 < count < 130
+
+
+def test_draws_differ_between_positions_and_are_the_same_for_one(own):
+    settings = own()
+    data, cache = prepare(settings)
+    examples = Examples(data.train, cache, settings)
+    one, again, other = examples[3, 0], examples[3, 0], examples[4, 0]
+    assert all(torch.equal(one[key], again[key]) for key in one)
+    assert not torch.equal(one["noise"], other["noise"])
+
+
+def test_buckets_keep_shapes(make_settings, tmp_path):
+    pictures(tmp_path / "mixed" / "tall", 5, (320, 160))
+    pictures(tmp_path / "mixed" / "wide", 3, (160, 320))
+    settings = make_settings(
+        train_data_dir=tmp_path / "mixed",
+        mask_column=None,
+        aspect_ratio_buckets=True,
+        resolution=256,
+        train_batch_size=1,
+    )
+    data, cache = prepare(settings)
+    for index in range(len(data.train.data)):
+        height, width = cache.picture(data.train, index, 0).shape[1:]
+        assert (height > width) == data.train.data[index].key.startswith("tall")
+        assert Examples(data.train, cache, settings)[0, index]["mask"].shape == (1, height, width)
+
+
+def test_masks_are_asked_for(own, tmp_path):
+    settings = own(mask_source="dataset", mask_column=None)
+    with pytest.raises(DatasetError, match="--mask_column"):
+        prepare(settings)
+
+
+def test_one_picture_is_too_few(make_settings, tmp_path):
+    folder = pictures(tmp_path / "single", 1)
+    with pytest.raises(DatasetError, match="one must be held out"):
+        prepare(make_settings(train_data_dir=folder))
+
+
+def test_every_picture_is_seen_in_every_epoch_by_batches_of_one_bucket():
+    buckets = [(64, 64)] * 7 + [(64, 128)] * 5
+    plan = EpochPlan(buckets, batch=3, seed=0)
+    assert plan.steps_per_epoch == 5
+    for epoch in range(3):
+        steps = [plan.step(epoch * 5 + i) for i in range(5)]
+        assert set(np.concatenate(steps)) == set(range(12))
+        assert all(len({buckets[i] for i in step}) == 1 for step in steps)
+    assert plan.step(0) == EpochPlan(buckets, 3, 0).step(0)
+    assert [plan.step(i) for i in range(5)] != [plan.step(5 + i) for i in range(5)]
+
+
+def test_buckets_smaller_than_a_batch_join_their_neighbour():
+    sizes = [(100, 100)] * 6 + [(100, 200)] * 2
+    assert set(assign_buckets(sizes, [(64, 64), (64, 128)], 4)) == {(64, 64)}
+    assert len(set(assign_buckets(sizes, [(64, 64), (64, 128)], 2))) == 2
+
+
+def test_processes_and_parts_share_a_global_batch(make_settings):
+    plan = EpochPlan([(64, 64)] * 20, batch=8, seed=0)
+    whole = Places(plan, make_settings(train_batch_size=8, max_train_steps=2), 0, 1)
+    settings = make_settings(train_batch_size=2, gradient_accumulation_steps=2, max_train_steps=2)
+    ranks = [list(Places(plan, settings, rank, 2)) for rank in range(2)]
+    together = [place for pair in zip(*ranks, strict=True) for part in pair for place in part]
+    assert together == [place for batch in whole for place in batch]
+
+
+def test_time_ids_are_only_for_models_with_pooled_text(own):
+    settings = own()
+    data, cache = prepare(settings)
+    example = Examples(data.train, cache, settings)[0, 0]
+    assert collate([example]).added() is None
+    assert collate([example | {"pooled": torch.zeros(16)}]).added() is not None

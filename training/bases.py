@@ -1,0 +1,200 @@
+"""Base models through diffusers: SD1.5, SD2 and SDXL, from a folder, the hub or a single file."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DDPMScheduler,
+    DiffusionPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from local_control.adapter import AdapterConfig, Kind
+from local_control.prediction import PredictionType
+
+from .attention import Fp32Attention
+from .tensor_cache import digest, weights_digest
+
+_KINDS = {"epsilon": PredictionType.EPSILON, "v_prediction": PredictionType.V}
+_VAE_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_SDXL_KEY = "conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj_weight"
+
+
+class BaseModelError(ValueError):
+    """A base that cannot be trained on; the message says why and what to do."""
+
+
+@dataclass
+class Base:
+    """A frozen base: `pipeline` owns all modules, `kind` and `alphas_cumprod` [T] its schedule."""
+
+    pipeline: Any  # StableDiffusionPipeline or StableDiffusionXLPipeline
+    alphas_cumprod: Tensor
+    kind: PredictionType
+
+    @property
+    def unet(self) -> UNet2DConditionModel:
+        """The denoiser."""
+        return self.pipeline.unet
+
+    @property
+    def is_xl(self) -> bool:
+        """Whether the UNet wants pooled text and time ids."""
+        return getattr(self.unet.config, "addition_embed_type", None) == "text_time"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the UNet is."""
+        return self.unet.device
+
+    def adapter_config(self, kind: Kind | None, in_channels: int) -> AdapterConfig:
+        """The shape of an adapter for this base; `kind` None: xl for SDXL, else full."""
+        channels = tuple(self.unet.config["block_out_channels"])
+        kind = kind or ("xl" if self.is_xl else "full")
+        if (kind == "xl") != self.is_xl:
+            raise BaseModelError(
+                f"This base is {'SDXL' if self.is_xl else 'not SDXL'}, so --adapter_type {kind} "
+                f"does not fit it; use auto."
+            )
+        if kind == "xl":
+            channels = (*channels, channels[-1])
+        blocks = 4 if kind == "light" else 2
+        return AdapterConfig(kind=kind, in_channels=in_channels, channels=channels, blocks=blocks)
+
+    def place(self, device: torch.device, dtype: torch.dtype | None) -> None:
+        """Freeze all, and bring the UNet to `device` for mixed precision in `dtype`.
+
+        On a CPU it stays in fp32, since norms there take no mixture; autocast casts its layers.
+        """
+        for frozen in self._modules():
+            frozen.eval().requires_grad_(False)
+        unet: Any = self.unet
+        if device.type != "cpu":
+            unet.to(device, dtype or torch.float32)
+        elif dtype is not None:
+            unet.set_attn_processor(Fp32Attention())
+
+    @contextmanager
+    def encoders_on(self, device: torch.device) -> Iterator[None]:
+        """Bring autoencoder and text encoders to `device` for a while, then back to the CPU."""
+        encoders = [module for module in self._modules() if module is not self.unet]
+        for module in encoders:
+            module.to(device)
+        try:
+            yield
+        finally:
+            for module in encoders:
+                module.to("cpu")
+
+    @cached_property
+    def autoencoder_name(self) -> str:
+        """What latents depend on."""
+        vae = self.pipeline.vae
+        return digest(weights_digest(vae), vae.config["scaling_factor"], str(vae.dtype))
+
+    @cached_property
+    def text_name(self) -> str:
+        """What text embeddings depend on."""
+        return digest(*map(weights_digest, self._text_encoders()))
+
+    @torch.no_grad()
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Images [B,3,H,W] in 0..1 -> latents [B,C,H/8,W/8] at the scale of the UNet, fp32."""
+        vae = self.pipeline.vae
+        encoded = vae.encode((2 * images - 1).to(vae.device, vae.dtype))
+        mode = encoded.latents if isinstance(vae, AutoencoderTiny) else encoded.latent_dist.mode()
+        return mode.float() * vae.config["scaling_factor"]
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents at the scale of the UNet -> images [B,3,H,W] in 0..1, fp32."""
+        vae = self.pipeline.vae
+        unscaled = latents / vae.config["scaling_factor"]
+        images = vae.decode(unscaled.to(vae.device, vae.dtype)).sample
+        return images.float().add(1).div(2).clamp(0, 1)
+
+    @torch.no_grad()
+    def encode_text(self, captions: Sequence[str]) -> dict[str, Tensor]:
+        """context [B,T,D], and for SDXL pooled [B,P]."""
+        found = self.pipeline.encode_prompt(
+            prompt=list(captions),
+            device=self.pipeline.text_encoder.device,
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=False,
+        )
+        text = {"context": found[0]}
+        return text | {"pooled": found[2]} if self.is_xl else text
+
+    def _text_encoders(self) -> list[Any]:
+        names = ("text_encoder", "text_encoder_2")
+        found = [getattr(self.pipeline, name, None) for name in names]
+        return [encoder for encoder in found if encoder is not None]
+
+    def _modules(self) -> list[Any]:
+        return [self.unet, self.pipeline.vae, *self._text_encoders()]
+
+
+def load_base(
+    name: str, config: Path | None = None, vae: str | None = None, vae_dtype: str = "fp32"
+) -> Base:
+    """A base from a diffusers folder, the hub, or one .safetensors file.
+
+    config: folder with the configs of a single file; without it diffusers asks the hub for them.
+    vae: another autoencoder, as a diffusers folder or hub name.
+
+    Raises:
+        BaseModelError: it cannot be read, or is no UNet of these families.
+    """
+    parts = {} if vae is None else {"vae": _load_autoencoder(vae)}
+    try:
+        if Path(name).suffix == ".safetensors":
+            pipeline = _load_single_file(Path(name), config, parts)
+        else:
+            pipeline = DiffusionPipeline.from_pretrained(name, use_safetensors=True, **parts)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise BaseModelError(
+            f"The base {name} cannot be loaded ({str(error).splitlines()[0]}); name a diffusers "
+            f"folder, a hub model or a .safetensors checkpoint of SD1.5, SD2 or SDXL."
+        ) from error
+    if not isinstance(getattr(pipeline, "unet", None), UNet2DConditionModel):
+        raise BaseModelError(
+            f"The base {name} is a {type(pipeline).__name__} without a UNet; adapters are for "
+            f"SD1.5, SD2 and SDXL."
+        )
+    scheduler: Any = DDPMScheduler.from_config(pipeline.scheduler.config)
+    prediction = scheduler.config["prediction_type"]
+    if prediction not in _KINDS:
+        raise BaseModelError(
+            f"The base {name} predicts {prediction!r}; adapters are trained on epsilon and "
+            f"v_prediction."
+        )
+    pipeline.vae.to(_VAE_DTYPES[vae_dtype])
+    pipeline.set_progress_bar_config(disable=True)
+    return Base(pipeline, scheduler.alphas_cumprod, _KINDS[prediction])
+
+
+def _load_single_file(path: Path, config: Path | None, parts: dict[str, Any]) -> Any:
+    if not path.is_file():
+        raise OSError(f"there is no file {path}")
+    with safe_open(path, framework="pt") as file:
+        is_xl = _SDXL_KEY in set(file.keys())
+    kind = StableDiffusionXLPipeline if is_xl else StableDiffusionPipeline
+    options = {} if config is None else {"config": str(config), "local_files_only": True}
+    return kind.from_single_file(str(path), **options, **parts)
+
+
+def _load_autoencoder(name: str) -> AutoencoderKL | AutoencoderTiny:
+    config = AutoencoderKL.load_config(name)
+    tiny = isinstance(config, dict) and config.get("_class_name") == "AutoencoderTiny"
+    return (AutoencoderTiny if tiny else AutoencoderKL).from_pretrained(name)

@@ -1,0 +1,200 @@
+"""What a training run is: one schema for TOML files and flags, named as in the diffusers examples.
+
+A run's files follow from these settings, the data and the code alone.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import tomli_w
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from local_control.losses import LocalControlLoss, Mean, NoiseLoss, Schedule, TimeWeight, Z0Loss
+
+from .masks import SHAPES
+from .settings import CommandSettings, TomlFlag
+
+PRESETS = Path(__file__).parent / "presets"
+Edge = Literal["none", "sobel", "sobel_gradients", "laplacian"]
+
+
+class TrainSettings(CommandSettings):
+    """Settings of `python -m training.train`; every one is a flag and a key of a TOML file."""
+
+    config: str | None = Field(None, description="a TOML file, or the name of a preset")
+
+    # The base and the adapter.
+    pretrained_model_name_or_path: str = Field(
+        description="diffusers folder or hub name, or a single .safetensors file"
+    )
+    base_config: Path | None = Field(
+        None, description="diffusers folder of configs for a single file (default: from the hub)"
+    )
+    pretrained_vae_model_name_or_path: str | None = Field(
+        None, description="another autoencoder: diffusers folder or hub name"
+    )
+    vae_dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
+    adapter_type: Literal["auto", "full", "light", "xl"] = Field(
+        "auto", description="auto: xl for SDXL, full for all others"
+    )
+    adapter_model_name_or_path: Path | None = Field(
+        None, description="start from this adapter, in any layout"
+    )
+
+    # The data.
+    train_data_dir: Path | None = Field(
+        None, description="folder of pictures, of WebDataset shards or of a saved HF data set"
+    )
+    dataset_name: str | None = Field(None, description="name of an HF data set")
+    dataset_split: str = "train"
+    coco_instances: Path | None = Field(None, description="COCO instances_*.json")
+    coco_captions: Path | None = Field(None, description="COCO captions_*.json")
+    image_column: str | None = None
+    caption_column: str = "text"
+    conditioning_image_column: str | None = Field(
+        None, description="read conditions from here instead of computing them"
+    )
+    mask_column: str | None = None
+    resolution: int = 512
+    aspect_ratio_buckets: bool = False
+    bucket_step: int = 64
+    center_crop: bool = False
+    random_flip: bool = False
+    crop_variants: int = Field(4, description="different crops and flips of a picture, all cached")
+    proportion_empty_prompts: float = Field(0.1, ge=0, le=1)
+    max_train_samples: int | None = None
+    validation_share: float = Field(0.02, gt=0, lt=1, description="share of pictures held out")
+
+    # The condition and the mask (white = controlled).
+    condition: Literal["canny", "sobel", "laplacian", "colour"] = "canny"
+    canny_low: float = 100.0
+    canny_high: float = 200.0
+    colour_blocks: int = 8
+    mask_source: Literal["mixed", "random", "dataset", "full"] = Field(
+        "mixed", description="shapes and the data set's masks, only one of them, or the whole frame"
+    )
+    mask_shares: dict[str, float] = Field(
+        default_factory=dict, description=f"weights of {', '.join(SHAPES)} (default: a mixture)"
+    )
+    invert_masks: bool = Field(False, description="the data set's masks are black = controlled")
+    masked_condition_share: float = Field(
+        0.0, ge=0, le=1, description="share of conditions that are blank outside the mask"
+    )
+
+    # The objective.
+    mask_features: bool = True
+    masked_noise_loss: bool = False
+    snr_gamma: float | None = Field(None, description="min-SNR weight of the noise loss")
+    z0_loss_weight: float = Field(4.0, ge=0)
+    z0_loss_schedule: Schedule = "alpha_bar"
+    z0_loss_mean: Mean = "area"
+    z0_loss_erode: int = Field(0, ge=0)
+    edge: Edge = "sobel"
+    timestep_sampling: Literal["uniform", "cubic"] = "cubic"
+
+    # The optimisation.
+    train_batch_size: int = Field(4, ge=1, description="on each device")
+    gradient_accumulation_steps: int = Field(1, ge=1)
+    max_train_steps: int = Field(20_000, ge=1)
+    learning_rate: float = 1e-4
+    lr_scheduler: Literal[
+        "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup"
+    ] = "cosine"
+    lr_warmup_steps: int = 500
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    fused: bool = True
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_weight_decay: float = 1e-2
+    adam_epsilon: float = 1e-8
+    max_grad_norm: float = 1.0
+    use_ema: bool = False
+    ema_decay: float = 0.999
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    gradient_checkpointing: bool = False
+    channels_last: bool = False
+    torch_compile: bool = False
+    allow_tf32: bool = False
+    dataloader_num_workers: int = Field(0, ge=0)
+    seed: int = 0
+
+    # Files, progress and validation.
+    output_dir: Path = Path("local-control-adapter")
+    cache_dir: Path | None = Field(None, description="default: OUTPUT_DIR/cache")
+    checkpointing_steps: int = Field(500, ge=1)
+    checkpoints_total_limit: int = Field(2, ge=1)
+    resume_from_checkpoint: str | None = Field(
+        None, description="'latest', or a state-*.safetensors of this run"
+    )
+    validation_steps: int = Field(500, ge=1)
+    validation_timesteps: tuple[int, ...] = (100, 300, 500, 700, 900)
+    num_validation_images: int = Field(4, ge=0)
+    num_inference_steps: int = Field(20, ge=1)
+    guidance_scale: float = 5.0
+    report_to: Literal["tensorboard", "wandb", "none"] = "tensorboard"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then what the caller passes, then the TOML file."""
+        return (init_settings, TomlFlag(settings_cls, PRESETS))
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> Self:
+        if (self.train_data_dir is None) == (self.dataset_name is None):
+            raise ValueError("Name either --train_data_dir or --dataset_name.")
+        if self.coco_captions and not self.coco_instances:
+            raise ValueError("--coco_captions needs --coco_instances.")
+        if self.resolution % 64:
+            raise ValueError(f"--resolution is {self.resolution}; it must be a multiple of 64.")
+        if self.bucket_step % 64:
+            raise ValueError(f"--bucket_step is {self.bucket_step}; it must be a multiple of 64.")
+        if unknown := self.mask_shares.keys() - SHAPES.keys():
+            raise ValueError(
+                f"--mask_shares knows {', '.join(SHAPES)}, not {', '.join(sorted(unknown))}."
+            )
+        if self.mask_source == "full" and self.mask_shares:
+            raise ValueError("--mask_source full has no shapes; drop --mask_shares.")
+        if self.invert_masks and not (self.mask_column or self.coco_instances):
+            raise ValueError("--invert_masks needs masks: name --mask_column.")
+        if self.optimizer == "adamw_8bit" and "fused" in self.model_fields_set and self.fused:
+            raise ValueError("--fused is for --optimizer adamw; drop one of the two.")
+        if self.lr_warmup_steps > self.max_train_steps:
+            raise ValueError(
+                f"--lr_warmup_steps {self.lr_warmup_steps} is more than --max_train_steps "
+                f"{self.max_train_steps}."
+            )
+        return self
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where latents, conditions and text embeddings are kept."""
+        return self.cache_dir or self.output_dir / "cache"
+
+    def loss(self) -> LocalControlLoss:
+        """The objective that these settings name."""
+        mean: Mean = "area" if self.masked_noise_loss else "pixels"
+        noise = NoiseLoss(self.masked_noise_loss, mean, snr_gamma=self.snr_gamma)
+        z0 = Z0Loss(
+            None if self.edge == "none" else self.edge,
+            TimeWeight(self.z0_loss_schedule),
+            mean=self.z0_loss_mean,
+            erode_cells=self.z0_loss_erode,
+        )
+        return LocalControlLoss(noise, z0, z0_weight=self.z0_loss_weight)
+
+    def resolved(self) -> dict[str, Any]:
+        """Every setting as TOML can hold it; what is not set is left out."""
+        return self.model_dump(mode="json", exclude_none=True, exclude={"config"})
+
+    def write(self) -> None:
+        """Write the resolved settings beside the outputs; `--config` reads them again."""
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        (self.output_dir / "config.toml").write_text(tomli_w.dumps(self.resolved()))

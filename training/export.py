@@ -1,0 +1,153 @@
+"""Write adapters for others: one flat file with metadata, and a diffusers folder.
+
+python -m training.export --adapter my-adapter/best.safetensors --to exported
+"""
+
+import json
+import logging
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from local_control.adapter import Adapter
+from local_control.checkpoint import (
+    METADATA_PREFIX,
+    AdapterFile,
+    AdapterFileError,
+    family_name,
+    parse_adapter,
+    read_adapter,
+    to_diffusers,
+    write_adapter,
+)
+from local_control.prediction import PredictionType
+
+from .bases import Base
+from .config import TrainSettings
+from .prepare import condition_channels
+from .settings import CommandSettings, read_settings
+
+log = logging.getLogger(__name__)
+
+_VERSIONS = {"SD1.5": "sd_v1", "SDXL": "sdxl_base_v1-0"}
+_ARCHITECTURES = {
+    "SD1.5": "stable-diffusion-v1/t2i-adapter",
+    "SDXL": "stable-diffusion-xl-v1-base/t2i-adapter",
+}
+
+
+def describe_condition(settings: TrainSettings) -> str:
+    """The condition with its parameters, as the nodes read it."""
+    if settings.conditioning_image_column:
+        return "pictures"
+    match settings.condition:
+        case "canny":
+            return f"canny {settings.canny_low:g} {settings.canny_high:g}"
+        case "colour":
+            return f"colour {settings.colour_blocks}"
+        case name:
+            return name
+
+
+def describe_method(settings: TrainSettings) -> str:
+    """How the adapter was trained, in a line."""
+    method = "masked features" if settings.mask_features else "features never masked"
+    if settings.z0_loss_weight:
+        method += (
+            f", z0 loss ({settings.edge}, weight {settings.z0_loss_weight:g}, "
+            f"{settings.z0_loss_schedule}, mean over {settings.z0_loss_mean})"
+        )
+    return method
+
+
+def to_file(
+    adapter: Adapter, settings: TrainSettings, base: Base, step: int | None = None
+) -> AdapterFile:
+    """The adapter with metadata as the field writes it; no date and no path of this machine.
+
+    A date would make files of equal runs differ.
+    """
+    family = family_name(adapter.config)
+    base_name = Path(settings.pretrained_model_name_or_path).name
+    steps = step or settings.max_train_steps
+    ours = {
+        "condition": describe_condition(settings),
+        "method": describe_method(settings),
+        "base": base_name,
+        "steps": str(steps),
+        "paper": "arXiv 2602.01991",
+    }
+    field = {
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.title": f"Local Control {ours['condition']}",
+        "modelspec.architecture": _ARCHITECTURES.get(family, f"{family}/t2i-adapter"),
+        "modelspec.implementation": "local_control",
+        "modelspec.resolution": f"{settings.resolution}x{settings.resolution}",
+        "modelspec.prediction_type": "v" if base.kind is PredictionType.V else "epsilon",
+        "ss_network_module": "local_control.adapter",
+        "ss_base_model_version": _VERSIONS.get(family, family),
+        "ss_sd_model_name": base_name,
+        "ss_resolution": f"({settings.resolution}, {settings.resolution})",
+        "ss_steps": str(steps),
+        "ss_max_train_steps": str(settings.max_train_steps),
+        "ss_batch_size_per_device": str(settings.train_batch_size),
+        "ss_gradient_accumulation_steps": str(settings.gradient_accumulation_steps),
+        "ss_learning_rate": f"{settings.learning_rate:g}",
+        "ss_lr_scheduler": settings.lr_scheduler,
+        "ss_lr_warmup_steps": str(settings.lr_warmup_steps),
+        "ss_optimizer": settings.optimizer,
+        "ss_mixed_precision": settings.mixed_precision,
+        "ss_seed": str(settings.seed),
+    }
+    metadata = field | {METADATA_PREFIX + key: value for key, value in ours.items()}
+    assert adapter.config.in_channels == condition_channels(settings)
+    return AdapterFile(adapter.config, adapter.state_dict(), metadata)
+
+
+def read_trained(path: Path) -> AdapterFile:
+    """An adapter file, or the adapter (its average, if there is one) of a state-*.safetensors."""
+    if not path.name.startswith("state-"):
+        return read_adapter(path)
+    with safe_open(path, framework="pt") as file:
+        for prefix in ("module.ema.", "module.adapter."):
+            keys = [key for key in file.keys() if key.startswith(prefix)]
+            if keys:
+                tensors = {key.removeprefix(prefix): file.get_tensor(key) for key in keys}
+                return parse_adapter(tensors, path.name)
+    raise AdapterFileError(f"{path.name} holds no adapter; name a file of a training run.")
+
+
+def write_diffusers(adapter: AdapterFile, folder: Path) -> None:
+    """Write a folder that diffusers' T2IAdapter.from_pretrained opens, in fp16."""
+    config, tensors = to_diffusers(adapter)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    half = {key: value.detach().half().contiguous().cpu() for key, value in tensors.items()}
+    save_file(half, folder / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
+
+
+class ExportSettings(CommandSettings):
+    """Settings of `python -m training.export`; every one is a flag."""
+
+    adapter: Path
+    to: Path
+    name: str | None = None
+
+
+def main() -> None:
+    """Write both layouts of one adapter."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    settings = read_settings(ExportSettings)
+    try:
+        adapter = read_trained(settings.adapter)
+        name = settings.name or settings.adapter.stem
+        write_adapter(adapter, settings.to / f"{name}.safetensors")
+        write_diffusers(adapter, settings.to / "diffusers")
+    except (AdapterFileError, OSError) as error:
+        raise SystemExit(str(error)) from None
+    log.info("wrote %s.safetensors and diffusers/ into %s", name, settings.to)
+
+
+if __name__ == "__main__":
+    main()

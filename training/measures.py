@@ -1,0 +1,45 @@
+"""Adherence and freedom of sampled pictures, for validation and evaluation."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from local_control.conditions import canny, colour, to_uint8
+from local_control.metrics import divergence, edge_match, leak
+
+from .config import TrainSettings
+
+
+def quick_measures(
+    image: Tensor, free: Tensor, source: Tensor, mask: Tensor, settings: TrainSettings
+) -> dict[str, Tensor]:
+    """image with control, free without, source the true picture [B,3,H,W]; mask [B,1,H,W] -> [B].
+
+    adherence: edge F1 inside at a tolerance of 2 px, or for colour 1 - the mean error of blocks.
+    """
+    if settings.condition == "colour":
+        blocks = settings.colour_blocks
+        adherence = 1 - divergence(colour(image, blocks), colour(source, blocks), mask)
+    else:
+        low, high = settings.canny_low, settings.canny_high
+        adherence = edge_match(canny(image, low, high), canny(source, low, high), mask).f1
+    return {"adherence": adherence, "leak": leak(image, free, mask)}
+
+
+def edge_panel(image: Tensor, mask: Tensor) -> Tensor:
+    """Edges of one picture [3,H,W]: green inside the mask [1,H,W], red outside -> [3,H,W]."""
+    edges = canny(image[None])[0]
+    inside = (mask >= 0.5).float()
+    return torch.cat([edges * (1 - inside), edges * inside, torch.zeros_like(edges)])
+
+
+def tinted(image: Tensor, condition: Tensor, mask: Tensor) -> Tensor:
+    """What the model sees: the picture [3,H,W], darker outside the mask, the condition on top."""
+    shown = image * (0.35 + 0.65 * mask)
+    green = torch.tensor([0.2, 1.0, 0.2]).view(3, 1, 1)
+    return torch.maximum(shown, condition.expand_as(image) * green)
+
+
+def sheet(rows: list[list[Tensor]]) -> np.ndarray:
+    """Pictures [3,H,W] in rows -> one uint8 [H,W,3]."""
+    return to_uint8(torch.cat([torch.cat(row, 2) for row in rows], 1))

@@ -1,0 +1,63 @@
+"""Sampling under local control through diffusers: DDIM with classifier-free guidance."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor
+
+from .bases import Base
+from .denoise import predict
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample."""
+
+    steps: int = 20
+    guidance: float = 5.0
+    mixed_precision: torch.dtype | None = None
+
+
+@torch.no_grad()
+def sample(
+    base: Base,
+    noise: Tensor,
+    text: Mapping[str, Tensor],
+    negative: Mapping[str, Tensor],
+    options: Sampling,
+    features: Sequence[Tensor] | None = None,
+    time_ids: Tensor | None = None,
+) -> Tensor:
+    """noise [B,C,h,w], texts as `Base.encode_text` gives them -> clean latents [B,C,h,w].
+
+    features: gated, for B samples or one; like ComfyUI's control they act on both predictions.
+    """
+    scheduler: Any = DDIMScheduler.from_config(base.pipeline.scheduler.config, clip_sample=False)
+    scheduler.set_timesteps(options.steps, device=noise.device)
+    both = {key: torch.cat([negative[key].expand_as(text[key]), text[key]]) for key in text}
+    added = None
+    if time_ids is not None and "pooled" in both:
+        added = {"text_embeds": both["pooled"], "time_ids": torch.cat([time_ids, time_ids])}
+    if features is not None:
+        features = [torch.cat([f.expand(len(noise), -1, -1, -1)] * 2) for f in features]
+    latents = noise * scheduler.init_noise_sigma
+    amp = torch.autocast(
+        noise.device.type, options.mixed_precision, enabled=options.mixed_precision is not None
+    )
+    for timestep in scheduler.timesteps:
+        with amp:
+            output = predict(
+                base.unet,
+                torch.cat([latents, latents]),
+                timestep.expand(2 * len(latents)),
+                both["context"],
+                features,
+                added,
+            )
+        free, guided = output.float().chunk(2)
+        output = free + options.guidance * (guided - free)
+        latents = scheduler.step(output, int(timestep), latents).prev_sample
+    return latents

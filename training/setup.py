@@ -1,0 +1,106 @@
+"""From settings to what a run needs: base, data source, prepared data."""
+
+from dataclasses import dataclass
+
+import torch
+
+from local_control.checkpoint import AdapterFileError
+
+from .augment import Size, buckets
+from .bases import Base, BaseModelError, load_base
+from .config import TrainSettings
+from .dataset import Checked, Columns, DatasetError, ImageFolder, Source, check_once, hold_out
+from .plan import assign_buckets
+from .prepare import Cache, Part
+from .processes import process_state
+from .sources import Coco, HubDataset, TarShards
+
+# What a user can mend; everything else is ours and keeps its traceback.
+USER_ERRORS = (DatasetError, BaseModelError, AdapterFileError, OSError)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is trained on, and what is held out for validation."""
+
+    train: Part
+    held_out: Part
+
+
+def open_base(settings: TrainSettings) -> Base:
+    """The base that the settings name."""
+    return load_base(
+        settings.pretrained_model_name_or_path,
+        settings.base_config,
+        settings.pretrained_vae_model_name_or_path,
+        settings.vae_dtype,
+    )
+
+
+def open_source(settings: TrainSettings) -> Source:
+    """The data set that the settings name.
+
+    Raises:
+        DatasetError: it does not exist or lacks a column.
+    """
+    folder = settings.train_data_dir
+    image = settings.image_column
+    columns = Columns(
+        image=image or "image",
+        caption=settings.caption_column,
+        condition=settings.conditioning_image_column,
+        mask=settings.mask_column,
+    )
+    if folder is None:
+        return HubDataset(str(settings.dataset_name), columns, settings.dataset_split)
+    if settings.coco_instances is not None:
+        return Coco(folder, settings.coco_instances, settings.coco_captions)
+    if (folder / "dataset_info.json").is_file():
+        return HubDataset(str(folder), columns)
+    if shards := sorted(folder.glob("*.tar")):
+        return TarShards(shards, columns)
+    return ImageFolder(
+        folder,
+        Columns(image or "file_name", columns.caption, columns.condition, columns.mask),
+    )
+
+
+def prepare_data(settings: TrainSettings, base: Base, source: Source) -> tuple[Data, Cache]:
+    """Check the pictures, hold some out, and cache what the run reads.
+
+    Every process of a distributed run makes its share of the cache.
+    """
+    process = process_state()
+    checked = check_once(
+        source, settings.resolution // 2, settings.max_train_samples, settings.cache_folder
+    )
+    if settings.mask_source == "dataset" and checked[0].masks is None:
+        raise DatasetError(
+            "--mask_source dataset needs masks: name --mask_column or --coco_instances."
+        )
+    train, held_out = hold_out(checked, settings.validation_share)
+    global_batch = (
+        settings.train_batch_size * settings.gradient_accumulation_steps * process.num_processes
+    )
+    data = Data(_part(train, settings, global_batch), _part(held_out, settings, 1))
+    cache = Cache(settings, base.autoencoder_name, base.text_name)
+    worker = (process.process_index, process.num_processes)
+    captions = {record.caption for part in (train, held_out) for record in _records(part)}
+    with base.encoders_on(torch.device(process.device or "cpu")):
+        cache.build_text(base, ["", *captions], worker, process.is_main_process)
+        for part in (data.train, data.held_out):
+            cache.build_examples(base, part, worker, process.is_main_process)
+    process.wait_for_everyone()
+    return data, cache
+
+
+def _records(checked: Checked) -> list:
+    return [checked[index] for index in range(len(checked))]
+
+
+def _part(checked: Checked, settings: TrainSettings, batch: int) -> Part:
+    square = (settings.resolution, settings.resolution)
+    choices: list[Size] = [square]
+    if settings.aspect_ratio_buckets:
+        choices = buckets(settings.resolution, settings.bucket_step)
+    return Part(checked, assign_buckets(checked.sizes, choices, batch))
