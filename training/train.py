@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -145,12 +145,13 @@ class Trainer:
         self.dtype = _DTYPES[settings.mixed_precision]
         device = self.accelerator.device
         base.place(device, self.dtype)
+        unet: Any = base.pipeline.unet
         if settings.gradient_checkpointing:
-            base.unet.enable_gradient_checkpointing()
+            unet.enable_gradient_checkpointing()
         if settings.channels_last:
-            base.unet.to(memory_format=torch.channels_last)
+            unet.to(memory_format=torch.channels_last)
         if settings.torch_compile:
-            cast(Any, base.unet).compile()
+            unet.compile()
         if settings.allow_tf32:
             torch.backends.cuda.matmul.allow_tf32 = True
         self.adapter = new_adapter(base, settings).to(device)
