@@ -136,6 +136,9 @@ def to_diffusers(adapter: AdapterFile) -> tuple[dict[str, Any], dict[str, Tensor
             f"diffusers has no adapter with {config.kernel}x{config.kernel} second convolutions or "
             f"strided downsampling; use the flat file."
         )
+    channels = list(config.channels)
+    if config.kind == "light":  # diffusers adds a last level as wide as the one before
+        channels = channels[:-1]
     tensors = {}
     for key, value in adapter.tensors.items():
         if config.kind == "light":
@@ -148,7 +151,7 @@ def to_diffusers(adapter: AdapterFile) -> tuple[dict[str, Any], dict[str, Tensor
     about = {
         "_class_name": "T2IAdapter",
         "adapter_type": _DIFFUSERS_KINDS[config.kind],
-        "channels": list(config.channels),
+        "channels": channels,
         "downscale_factor": config.unshuffle,
         "in_channels": config.in_channels,
         "num_res_blocks": config.blocks,

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from local_control.losses import LocalControlLoss, Mean, NoiseLoss, Schedule, TimeWeight, Z0Loss
 
+from .condition import Condition, ConditionKind
 from .masks import SHAPES
 from .settings import CommandSettings, TomlFlag
 
@@ -67,7 +68,7 @@ class TrainSettings(CommandSettings):
     validation_share: float = Field(0.02, gt=0, lt=1, description="share of pictures held out")
 
     # The condition and the mask (white = controlled).
-    condition: Literal["canny", "sobel", "laplacian", "colour"] = "canny"
+    condition: ConditionKind = "canny"
     canny_low: float = 100.0
     canny_high: float = 200.0
     colour_blocks: int = 8
@@ -177,6 +178,14 @@ class TrainSettings(CommandSettings):
     def cache_folder(self) -> Path:
         """Where latents, conditions and text embeddings are kept."""
         return self.cache_dir or self.output_dir / "cache"
+
+    def made_condition(self) -> Condition:
+        """What is computed from pictures, where no column has it."""
+        return Condition(self.condition, self.canny_low, self.canny_high, self.colour_blocks)
+
+    def condition_channels(self) -> int:
+        """How many channels the adapter reads; pictures from a column have three."""
+        return 3 if self.conditioning_image_column else self.made_condition().channels
 
     def loss(self) -> LocalControlLoss:
         """The objective that these settings name."""

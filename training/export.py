@@ -24,8 +24,8 @@ from local_control.checkpoint import (
 from local_control.prediction import PredictionType
 
 from .bases import Base
+from .condition import Condition, parse_condition
 from .config import TrainSettings
-from .prepare import condition_channels
 from .settings import CommandSettings, read_settings
 
 log = logging.getLogger(__name__)
@@ -37,17 +37,21 @@ _ARCHITECTURES = {
 }
 
 
-def describe_condition(settings: TrainSettings) -> str:
-    """The condition with its parameters, as the nodes read it."""
-    if settings.conditioning_image_column:
-        return "pictures"
-    match settings.condition:
-        case "canny":
-            return f"canny {settings.canny_low:g} {settings.canny_high:g}"
-        case "colour":
-            return f"colour {settings.colour_blocks}"
-        case name:
-            return name
+def read_condition(adapter: AdapterFile) -> Condition:
+    """What an adapter reads, as its metadata tells; canny if one channel is all that is known.
+
+    Raises:
+        AdapterFileError: the file does not tell.
+    """
+    found = parse_condition(adapter.metadata.get(METADATA_PREFIX + "condition", ""))
+    if found is not None:
+        return found
+    if adapter.config.in_channels == 1:
+        return Condition()
+    raise AdapterFileError(
+        f"The adapter reads {adapter.config.in_channels} channels and does not tell of what; only "
+        f"canny, sobel, laplacian and colour can be evaluated."
+    )
 
 
 def describe_method(settings: TrainSettings) -> str:
@@ -72,7 +76,9 @@ def to_file(
     base_name = Path(settings.pretrained_model_name_or_path).name
     steps = step or settings.max_train_steps
     ours = {
-        "condition": describe_condition(settings),
+        "condition": "pictures"
+        if settings.conditioning_image_column
+        else str(settings.made_condition()),
         "method": describe_method(settings),
         "base": base_name,
         "steps": str(steps),
@@ -101,7 +107,7 @@ def to_file(
         "ss_seed": str(settings.seed),
     }
     metadata = field | {METADATA_PREFIX + key: value for key, value in ours.items()}
-    assert adapter.config.in_channels == condition_channels(settings)
+    assert adapter.config.in_channels == settings.condition_channels()
     return AdapterFile(adapter.config, adapter.state_dict(), metadata)
 
 

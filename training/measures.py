@@ -4,25 +4,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from local_control.conditions import canny, colour, to_uint8
+from local_control.conditions import canny, to_uint8
 from local_control.metrics import divergence, edge_match, leak
 
-from .config import TrainSettings
+from .condition import Condition
 
 
 def quick_measures(
-    image: Tensor, free: Tensor, source: Tensor, mask: Tensor, settings: TrainSettings
+    image: Tensor, free: Tensor, source: Tensor, mask: Tensor, condition: Condition
 ) -> dict[str, Tensor]:
     """image with control, free without, source the true picture [B,3,H,W]; mask [B,1,H,W] -> [B].
 
     adherence: edge F1 inside at a tolerance of 2 px, or for colour 1 - the mean error of blocks.
     """
-    if settings.condition == "colour":
-        blocks = settings.colour_blocks
-        adherence = 1 - divergence(colour(image, blocks), colour(source, blocks), mask)
+    if condition.kind == "colour":
+        adherence = 1 - divergence(condition(image), condition(source), mask)
     else:
-        low, high = settings.canny_low, settings.canny_high
-        adherence = edge_match(canny(image, low, high), canny(source, low, high), mask).f1
+        edges = Condition("canny", condition.low, condition.high)
+        adherence = edge_match(edges(image), edges(source), mask).f1
     return {"adherence": adherence, "leak": leak(image, free, mask)}
 
 

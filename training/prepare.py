@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from local_control import conditions
 from local_control.conditions import to_uint8
 
 from .augment import Crop, Size, crop_sample, plan_crop
@@ -45,23 +44,6 @@ class Part:
 
     data: Checked
     buckets: Sequence[Size]
-
-
-def condition_channels(settings: TrainSettings) -> int:
-    """How many channels the adapter reads: colours and pictures from a column have three."""
-    coloured = settings.conditioning_image_column or settings.condition == "colour"
-    return 3 if coloured else 1
-
-
-def make_condition(image: Tensor, settings: TrainSettings) -> Tensor:
-    """Image [B,3,H,W] in 0..1 -> condition [B,1 or 3,H,W] as the settings name it."""
-    match settings.condition:
-        case "canny":
-            return conditions.canny(image, settings.canny_low, settings.canny_high)
-        case "colour":
-            return conditions.colour(image, settings.colour_blocks)
-        case name:
-            return conditions.CONDITIONS[name](image)
 
 
 class Cache:
@@ -157,12 +139,12 @@ class Cache:
             random=not settings.center_crop,
             flip=settings.random_flip,
         )
-        made = [settings.condition, settings.conditioning_image_column, settings.invert_masks]
-        if settings.condition == "canny":
-            made += [settings.canny_low, settings.canny_high]
-        if settings.condition == "colour":
-            made += [settings.colour_blocks]
-        masks = [settings.mask_column, settings.coco_instances is not None]
+        made = [str(settings.made_condition()), settings.conditioning_image_column]
+        masks = [
+            settings.mask_column,
+            settings.coco_instances is not None,
+            settings.invert_masks,
+        ]
         sources = [record.key, record.stamp, self._autoencoder]
         plan = [*crop.original, *crop.corner, *crop.size, crop.flipped]
         return digest("example 1", json.dumps([sources, plan, made, masks])), crop
@@ -195,7 +177,7 @@ class _Tasks(Dataset):
         if sample.condition is not None:
             condition = sample.condition
         else:
-            condition = to_uint8(make_condition(image[None].float() / 255, settings)[0])
+            condition = to_uint8(settings.made_condition()(image[None].float() / 255)[0])
         out = {"image": image, "condition": _to_png(condition)}
         for i, mask in enumerate(sample.masks):
             out[f"mask.{i:03d}"] = _to_png((1 - mask if settings.invert_masks else mask) * 255)

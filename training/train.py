@@ -27,7 +27,7 @@ from .denoise import denoise_at, timesteps
 from .examples import Batch, Examples, Places, loader
 from .export import to_file
 from .plan import EpochPlan
-from .prepare import Cache, condition_channels
+from .prepare import Cache
 from .preview import write_preview
 from .processes import on_cpu
 from .settings import read_settings
@@ -48,7 +48,7 @@ class ResumeError(ValueError):
 def new_adapter(base: Base, settings: TrainSettings) -> Adapter:
     """The adapter at the start: from a file, or fresh weights that the seed determines."""
     kind = None if settings.adapter_type == "auto" else settings.adapter_type
-    shape = base.adapter_config(kind, condition_channels(settings))
+    shape = base.adapter_config(kind, settings.condition_channels())
     torch.manual_seed(settings.seed)
     adapter = Adapter(shape)
     if settings.adapter_model_name_or_path is not None:

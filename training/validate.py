@@ -83,10 +83,11 @@ class Validation:
         mask (green) and outside (red).
         """
         rows, found = [], []
+        condition = self.settings.made_condition()
         for batch, source, free in self._free:
             image = self._sample(batch, adapter)
             mask = batch.mask.cpu()
-            found.append(quick_measures(image, free, source, mask, self.settings))
+            found.append(quick_measures(image, free, source, mask, condition))
             seen = tinted(source[0], batch.condition[0].cpu(), mask[0])
             rows.append([seen, free[0], image[0], edge_panel(image[0], mask[0])])
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,6 @@ from small_base import pictures
 from training.dataset import DatasetError
 from training.examples import Examples, Places, collate
 from training.plan import EpochPlan, assign_buckets
-from training.prepare import make_condition
 from training.setup import open_base, open_source, prepare_data
 
 
@@ -89,7 +88,7 @@ def test_an_example_holds_the_picture_that_its_latent_was_made_of(own):
         image = cache.picture(data.train, index, 0)
         z0 = base.encode_images(image[None])[0]
         torch.testing.assert_close(example["z0"], z0, rtol=1e-2, atol=1e-2)
-        assert torch.equal(example["condition"], make_condition(image[None], settings)[0])
+        assert torch.equal(example["condition"], settings.made_condition()(image[None])[0])
         # The mask is the disc, which is the bright part of the picture.
         bright = (image.max(0).values > 0.5).float()
         assert (bright - example["mask"][0]).abs().mean() < 0.02

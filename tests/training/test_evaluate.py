@@ -1,0 +1,158 @@
+"""Evaluation: its cases, scores, intervals and reports, and the command from end to end."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_base import CHANNELS, pictures
+
+from local_control.adapter import Adapter, AdapterConfig
+from local_control.checkpoint import AdapterFile, AdapterFileError, write_adapter
+from training import evaluate
+from training.cases import draw_mask, make_cases, read_evaluation_set
+from training.condition import Condition, parse_condition
+from training.dataset import Columns, DatasetError, ImageFolder, check
+from training.evaluate import Evaluation, Variant, load_variant
+from training.report import Table, interval, markdown, paired
+from training.sample import Sampling
+from training.scores import blank_lfmse, frechet_distance, kernel_distance, score
+from training.setup import open_base
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = pictures(tmp_path_factory.mktemp("evaluation"), 3)
+    return check(ImageFolder(folder, Columns(mask="mask")), 32)
+
+
+@pytest.fixture
+def adapter_file(tmp_path):
+    torch.manual_seed(0)
+    config = AdapterConfig(channels=CHANNELS)
+    path = tmp_path / "adapter.safetensors"
+    metadata = {"local_control.condition": "canny 50 150"}
+    write_adapter(AdapterFile(config, Adapter(config).state_dict(), metadata), path)
+    return path
+
+
+def test_cases_are_every_picture_mask_and_seed(data):
+    chosen = read_evaluation_set()
+    cases = make_cases(data, 64, chosen)
+    assert len(cases) == 3 * len(chosen["masks"]) * len(chosen["seeds"])
+    assert {case.mask_name for case in make_cases(data, 64, chosen, ["object"])} == {"object"}
+    with pytest.raises(DatasetError, match="no mask 'blob'"):
+        make_cases(data, 64, chosen, ["blob"])
+
+
+def test_masks_of_the_set_are_where_they_say():
+    left = draw_mask({"box": [0.0, 0.0, 0.5, 1.0]}, (64, 32), np.zeros((0, 64, 32)))
+    assert left[0, :, :16].min() == 1
+    assert left[0, :, 16:].max() == 0
+    ellipse = draw_mask({"ellipse": [0.5, 0.5, 0.25, 0.5]}, (64, 32), np.zeros((0, 64, 32)))
+    assert ellipse[0, 32, 16] == 1
+    assert ellipse.mean().item() == pytest.approx(np.pi * 0.25 * 0.5, abs=0.05)
+    assert draw_mask("object", (64, 32), np.zeros((0, 64, 32))) is None
+
+
+def test_the_true_picture_scores_best_and_a_blank_one_as_the_baseline(data):
+    cases = make_cases(data, 64, read_evaluation_set(), ["centre"])[::3]
+    sources = torch.stack([case.image for case in cases])
+    masks = torch.stack([case.mask for case in cases])
+    blank = torch.zeros_like(sources)
+    best, worst = score(sources, blank, sources, masks), score(blank, blank, sources, masks)
+    for name in ("edge F1 inside", "DiffCC coincidence", "SSIM inside"):
+        torch.testing.assert_close(best[name], torch.ones(3))
+    assert (best["LFMSE inside"] == 0).all()
+    assert torch.equal(worst["LFMSE inside"], blank_lfmse(sources, masks))
+    assert worst["leak"].isnan().all()
+
+
+def test_distances_tell_distributions_apart():
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(300, 6, generator=generator) for _ in range(2))
+    assert abs(kernel_distance(a, b)) < 0.1
+    assert kernel_distance(a + 1, b) > 0.5
+    assert frechet_distance(a, b) < 0.3
+    assert frechet_distance(a + 1, b) == pytest.approx(6, abs=0.8)
+
+
+def test_intervals_hold_the_mean_and_pair_what_belongs_together():
+    values = np.random.default_rng(0).normal(1, 0.5, 50)
+    found = interval(values)
+    assert found.low < found.mean < found.high
+    assert found == interval(values)
+    table = Table(["a", "a", "b", "b"])
+    table.add("one", {"x": torch.tensor([1.0, 3.0, 5.0, torch.nan])})
+    table.add("two", {"x": torch.tensor([2.0, 4.0, 6.0, 6.0])})
+    assert table.per_picture("one", "x").tolist() == [2.0, 5.0]
+    difference = paired(table, "two", "one", "x")
+    assert (difference.mean, difference.low, difference.high) == (1, 1, 1)
+    assert "| two | 1.000 [1.000, 1.000] |" in markdown(table, "one")
+
+
+def test_masked_out_adapters_change_nothing(make_settings, data, adapter_file):
+    base = open_base(make_settings())
+    base.place(torch.device("cpu"), None)
+    cases = make_cases(data, 64, read_evaluation_set(), ["left"])[:2]
+    empty = [type(c)(c.picture, c.image, 0 * c.mask, c.mask_name, c.prompt, c.seed) for c in cases]
+    variants = [
+        load_variant(f"gated={adapter_file}"),
+        load_variant(f"all={adapter_file}@everywhere"),
+    ]
+    table = Evaluation(base, Sampling(2)).run(empty, variants)
+    assert table.scores["gated"]["change outside"] == [0, 0]
+    assert min(table.scores["all"]["change outside"]) > 0
+
+
+def test_a_judge_is_asked_about_every_picture(make_settings, data):
+    base = open_base(make_settings())
+    base.place(torch.device("cpu"), None)
+    cases = make_cases(data, 64, read_evaluation_set(), ["left"])[:3]
+
+    def judge(images, prompts):
+        return torch.tensor([float(len(prompt)) for prompt in prompts])
+
+    table = Evaluation(base, Sampling(2), batch_size=2, judge=judge).run(cases, [Variant("same")])
+    assert table.scores["same"]["prompt following"] == [len(case.prompt) for case in cases]
+    assert table.scores["same"]["edge F1 inside"] == table.scores["no control"]["edge F1 inside"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("a.safetensors", "NAME=FILE"), ("a=b.safetensors@here", "everywhere")]
+)
+def test_variants_of_another_form_are_refused(text, message):
+    with pytest.raises(DatasetError, match=message):
+        load_variant(text)
+
+
+@pytest.mark.parametrize("text", ["canny 50 150", "colour 4", "sobel", "laplacian"])
+def test_conditions_are_read_as_they_are_written(text):
+    assert str(parse_condition(text)) == text
+
+
+def test_what_an_adapter_reads_comes_from_its_file(adapter_file, tmp_path):
+    assert load_variant(f"a={adapter_file}").condition == Condition("canny", 50, 150)
+    config = AdapterConfig(channels=CHANNELS, in_channels=3)
+    silent = tmp_path / "silent.safetensors"
+    write_adapter(AdapterFile(config, Adapter(config).state_dict()), silent)
+    with pytest.raises(AdapterFileError, match="does not tell"):
+        load_variant(f"a={silent}")
+
+
+def test_the_command_writes_its_reports(
+    base_folder, data, adapter_file, tmp_path, monkeypatch, capsys
+):
+    folder = data.source._folder
+    arguments = f"""evaluate --pretrained_model_name_or_path {base_folder} --eval_data_dir {folder}
+        --mask_column mask --adapters one={adapter_file},two={adapter_file}@everywhere
+        --masks object --resolution 64 --num_inference_steps 1 --output_dir {tmp_path / "out"}"""
+    monkeypatch.setattr(sys, "argv", arguments.split())
+    evaluate.main()
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "Paired differences to one" in text
+    content = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert len(content["scores"]["two"]["leak"]) == 9
+    assert Image.open(tmp_path / "out" / "sheet.png").size == (4 * 64, 9 * 64)

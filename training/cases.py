@@ -1,0 +1,95 @@
+"""What is evaluated: pictures, masks, prompts and seeds, fixed in `evaluation_set.toml`."""
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from .augment import crop_sample, plan_crop
+from .dataset import Checked, DatasetError
+from .plan import CROP, generator
+
+EVALUATION_SET = Path(__file__).parent / "evaluation_set.toml"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One picture [3,H,W] in 0..1 controlled through one mask [1,H,W], under one prompt and seed.
+
+    picture: the key that groups cases of the same picture, over which intervals are taken.
+    """
+
+    picture: str
+    image: Tensor
+    mask: Tensor
+    mask_name: str
+    prompt: str
+    seed: int
+
+
+def read_evaluation_set(path: Path = EVALUATION_SET) -> dict[str, Any]:
+    """Seeds, prompts and masks.
+
+    Raises:
+        DatasetError: the file lacks one of them.
+    """
+    found = tomllib.loads(path.read_text(encoding="utf-8"))
+    for key in ("seeds", "prompts", "masks"):
+        if not found.get(key):
+            raise DatasetError(f"{path} names no {key}; see the one in training/.")
+    return found
+
+
+def draw_mask(shape: Any, size: tuple[int, int], objects: np.ndarray) -> Tensor | None:
+    """A mask [1,H,W] from its entry in the set; None if the picture has no mask of its own."""
+    height, width = size
+    if shape == "object":
+        return torch.from_numpy(objects[:1]) if len(objects) else None
+    mask = np.zeros(size, np.float32)
+    if "box" in shape:
+        left, top, right, bottom = shape["box"]
+        mask[
+            round(top * height) : round(bottom * height),
+            round(left * width) : round(right * width),
+        ] = 1
+    else:
+        x, y, rx, ry = shape["ellipse"]
+        centre, axes = (x * width, y * height), (2 * rx * width, 2 * ry * height)
+        cv2.ellipse(mask, (centre, axes, 0.0), 1.0, -1)
+    return torch.from_numpy(mask)[None]
+
+
+def make_cases(
+    data: Checked, resolution: int, chosen: dict[str, Any], masks: Sequence[str] = ()
+) -> list[Case]:
+    """Every picture (its centre square) with every mask and seed; `masks` picks some by name.
+
+    Raises:
+        DatasetError: a mask is not in the set, or no picture has one of those asked for.
+    """
+    names = list(masks) or list(chosen["masks"])
+    if unknown := set(names) - chosen["masks"].keys():
+        raise DatasetError(f"The evaluation set has no mask {sorted(unknown)[0]!r}.")
+    cases = []
+    for index in range(len(data)):
+        record = data[index]
+        size = (resolution, resolution)
+        crop = plan_crop(data.sizes[index], size, generator(CROP, 0), random=False, flip=False)
+        sample = crop_sample(record.load(), crop)
+        image = torch.from_numpy(sample.image).movedim(-1, 0).float() / 255
+        prompt = sample.caption or chosen["prompts"][index % len(chosen["prompts"])]
+        for name in names:
+            mask = draw_mask(chosen["masks"][name], size, sample.masks)
+            if mask is not None:
+                cases += [
+                    Case(record.key, image, mask, name, prompt, seed) for seed in chosen["seeds"]
+                ]
+    if not cases:
+        raise DatasetError("No picture has a mask of its own; choose other --masks.")
+    return cases

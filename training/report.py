@@ -1,0 +1,128 @@
+"""Tables of evaluations: means, paired confidence intervals, JSON, Markdown, picture sheets."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy.stats import bootstrap
+from torch import Tensor
+
+from .measures import sheet
+
+_RESAMPLES = 2000
+
+
+@dataclass
+class Table:
+    """Scores of variants on the same cases. `groups`: the picture of each case.
+
+    blank: LFMSE inside of a picture without edges, by case. pictures: by variant, for the sheet.
+    """
+
+    groups: list[str]
+    scores: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    sets: dict[str, dict[str, float]] = field(default_factory=dict)
+    blank: Tensor = field(default_factory=lambda: torch.zeros(0))
+    pictures: Mapping[str, list[Tensor]] = field(default_factory=dict)
+    shown: int = 12
+
+    def add(self, variant: str, found: Mapping[str, Tensor]) -> None:
+        """Append the scores of some cases."""
+        for name, values in found.items():
+            self.scores.setdefault(variant, {}).setdefault(name, []).extend(values.tolist())
+
+    def add_set(self, variant: str, name: str, value: float) -> None:
+        """A number of all pictures together."""
+        self.sets.setdefault(variant, {})[name] = value
+
+    def per_picture(self, variant: str, name: str) -> np.ndarray:
+        """A score's mean for each picture over its masks and seeds, NaN where there is none."""
+        values = np.array(self.scores[variant][name])
+        keys = np.array(self.groups)
+        means = []
+        for key in sorted(set(self.groups)):
+            own = values[keys == key]
+            own = own[~np.isnan(own)]
+            means.append(own.mean() if len(own) else np.nan)
+        return np.array(means)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its 95 % interval over pictures."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def interval(values: np.ndarray) -> Interval:
+    """Bootstrap over pictures, with a fixed seed; NaN are left out."""
+    values = values[~np.isnan(values)]
+    if len(values) < 2 or np.ptp(values) == 0:
+        mean = float(values.mean()) if len(values) else float("nan")
+        return Interval(mean, mean, mean)
+    rng = np.random.default_rng(0)
+    found = bootstrap(
+        (values,), np.mean, n_resamples=_RESAMPLES, method="percentile", rng=rng
+    ).confidence_interval
+    return Interval(float(values.mean()), float(found.low), float(found.high))
+
+
+def paired(table: Table, variant: str, reference: str, name: str) -> Interval:
+    """The difference of two variants on the same pictures."""
+    return interval(table.per_picture(variant, name) - table.per_picture(reference, name))
+
+
+def markdown(table: Table, reference: str | None = None) -> str:
+    """Means with 95 % intervals, and differences to `reference`, one row a variant."""
+    variants = list(table.scores)
+    names = list(table.scores[variants[0]])
+    pictures = len(set(table.groups))
+    lines = [
+        f"{len(table.groups)} cases of {pictures} pictures; mean [95 % interval over pictures]. "
+        f"LFMSE inside of a blank picture: {table.blank.nanmean().item():.4f}.",
+        "",
+        "| variant | " + " | ".join([*names, *_set_names(table)]) + " |",
+        "| --- " * (1 + len(names) + len(_set_names(table))) + "|",
+    ]
+    for variant in variants:
+        cells = [str(interval(table.per_picture(variant, name))) for name in names]
+        cells += [f"{table.sets[variant][name]:.4f}" for name in _set_names(table)]
+        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
+    if reference is not None:
+        lines += ["", f"Paired differences to {reference}:", ""]
+        lines += ["| variant | " + " | ".join(names) + " |", "| --- " * (1 + len(names)) + "|"]
+        for variant in variants:
+            if variant != reference:
+                cells = [str(paired(table, variant, reference, name)) for name in names]
+                lines.append(f"| {variant} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def write_report(table: Table, folder: Path) -> str:
+    """Write report.json, report.md and sheet.png -> the Markdown.
+
+    Differences are to the first adapter, which comes after "no control".
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    variants = list(table.scores)
+    text = markdown(table, variants[1] if len(variants) > 2 else None)
+    (folder / "report.md").write_text(text)
+    content = {"groups": table.groups, "scores": table.scores, "sets": table.sets}
+    (folder / "report.json").write_text(json.dumps(content))
+    if table.pictures:
+        rows = [list(row) for row in zip(*table.pictures.values(), strict=True)]
+        Image.fromarray(sheet(rows)).save(folder / "sheet.png")
+    return text
+
+
+def _set_names(table: Table) -> list[str]:
+    return list(next(iter(table.sets.values()), {}))
