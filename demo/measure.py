@@ -20,14 +20,13 @@ from tqdm import tqdm
 
 from local_control.conditions import canny
 from local_control.metrics import divergence, edge_match, leak
-from training.masks import object_box
 from training.settings import CommandSettings, read_settings
 
 from .base import CHECKPOINT, LATENT_SHAPE, WEIGHTS
+from .cases import picture, subject_mask, subject_scene
 from .comfyui import BUILD
 from .data import DEFAULT_FOLDER
 from .inprocess import LoadedComfy, load_comfy
-from .latents import to_tensor
 from .scenes import Scene, SceneSet
 from .server import prepare_workspace
 from .vocabulary import Split
@@ -135,9 +134,7 @@ def measure_scene(
 ) -> dict[str, dict[str, float]]:
     """Adherence and freedom of every variant on one scene."""
     scene = subject_scene(scenes, index)
-    rng = np.random.default_rng((1, index))
-    box = torch.from_numpy(object_box(scene.image.shape[:2], rng, scene.masks[:1]))[None]
-    source = picture(scene)
+    box, source = subject_mask(scene, index), image_of(scene)
     positive, negative = sampler.text(scene.prompt()), sampler.text("")
 
     def adherence(image: Tensor) -> dict[str, float]:
@@ -146,7 +143,7 @@ def measure_scene(
         return {"edge F1 inside": match.f1.item()}
 
     out = {
-        CHANCE: adherence(picture(subject_scene(scenes, (index + 1) % len(scenes.items)))),
+        CHANCE: adherence(image_of(subject_scene(scenes, (index + 1) % len(scenes.items)))),
         CEILING: adherence(sampler.reconstruct(source)),
     }
     free: Tensor | None = None
@@ -167,14 +164,9 @@ def measure_scene(
     return out
 
 
-def subject_scene(scenes: SceneSet, index: int) -> Scene:
-    """A scene of two objects, the first being object `index` of the split."""
-    return scenes.scene(index, 2, subject=index)
-
-
-def picture(scene: Scene) -> Tensor:
+def image_of(scene: Scene) -> Tensor:
     """A scene as an IMAGE [1,H,W,3] in 0..1."""
-    return to_tensor([scene.image]).add(1).div(2).movedim(1, -1)
+    return picture(scene).movedim(0, -1)[None]
 
 
 def summary(values: np.ndarray) -> str:

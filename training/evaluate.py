@@ -44,7 +44,7 @@ from .tensor_cache import digest
 log = logging.getLogger(__name__)
 
 FREE = "no control"
-Judge = Callable[[Tensor, Sequence[str]], Tensor]
+Judge = Callable[[Tensor, Sequence[Case]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def load_variant(text: str) -> Variant:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How the cases are sampled and judged. `judge`: pictures and prompts -> following [B]."""
+    """How the cases are sampled and judged. `judge`: pictures and their cases -> following [B]."""
 
     base: Base
     sampling: Sampling
@@ -103,7 +103,7 @@ class Evaluation:
                 free = images if free is None else free
                 found = score(images, free, sources, masks)
                 if self.judge is not None:
-                    found["prompt following"] = self.judge(images, [case.prompt for case in part])
+                    found["prompt following"] = self.judge(images, part)
                 table.add(variant.name, found)
                 features[variant.name].append(self._features(images))
                 if len(pictures[variant.name]) < table.shown:

@@ -1,9 +1,7 @@
 """What a run reads from disk instead of making it anew: latents, conditions, masks, text."""
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
@@ -17,7 +15,7 @@ from local_control.conditions import to_uint8
 from .augment import Crop, Size, crop_sample, plan_crop
 from .bases import Base
 from .config import TrainSettings
-from .dataset import Checked, DatasetError, Record
+from .dataset import Checked, DatasetError, Record, Sample
 from .plan import CROP, generator
 from .tensor_cache import TensorCache, digest
 
@@ -57,17 +55,19 @@ class Cache:
 
     def example(self, part: Part, index: int, variant: int) -> Prepared:
         """One crop of one sample; DatasetError if it was never built or is gone."""
-        name, crop = self._example_name(part, index, variant)
-        found = self._store.get(name)
-        if found is None:
+        crop = self._crop(part, index, variant)
+        record = part.data[index]
+        latent = self._store.get(self._latent_name(record, crop))
+        control = self._store.get(self._control_name(record, crop))
+        if latent is None or control is None:
             raise DatasetError(
-                f"The cached latent of {part.data[index].key} is gone or its picture has changed; "
-                f"start again, and it is made anew."
+                f"The cached latent of {record.key} is gone or its picture has changed; start "
+                f"again, and it is made anew."
             )
-        masks = [_from_png(found[key]) for key in sorted(found) if key.startswith("mask.")]
-        condition = torch.from_numpy(np.atleast_3d(_from_png(found["condition"])))
+        masks = [_from_png(control[key]) for key in sorted(control) if key.startswith("mask.")]
+        condition = torch.from_numpy(np.atleast_3d(_from_png(control["condition"])))
         return Prepared(
-            found["latent"].float(),
+            latent["latent"].float(),
             condition.movedim(-1, 0).float().div(255),
             np.stack(masks).astype(np.float32) / 255 if masks else np.zeros((0, *crop.size)),
             torch.tensor([*crop.original, *crop.corner, *crop.size], dtype=torch.float32),
@@ -75,8 +75,7 @@ class Cache:
 
     def picture(self, part: Part, index: int, variant: int) -> Tensor:
         """The crop itself [3,H,W] in 0..1, read anew from its source."""
-        _, crop = self._example_name(part, index, variant)
-        image = crop_sample(part.data[index].load(), crop).image
+        image = crop_sample(part.data[index].load(), self._crop(part, index, variant)).image
         return torch.from_numpy(image).movedim(-1, 0).float() / 255
 
     def text(self, caption: str) -> dict[str, Tensor]:
@@ -93,21 +92,24 @@ class Cache:
         missing = []
         for index in range(worker[0], len(part.data), worker[1]):
             for variant in range(self._settings.crop_variants):
-                name, crop = self._example_name(part, index, variant)
-                if not self._store.has(name):
-                    missing.append(_Task(name, part.data[index], crop))
-        batches = _batches(missing, lambda task: task.crop.size, _ENCODE_BATCH)
+                task = self._task(part.data[index], self._crop(part, index, variant))
+                if task.latent or task.control:
+                    missing.append(task)
         loader = DataLoader(
             _Tasks(missing, self._settings),
-            batch_sampler=batches,
+            batch_sampler=_batches(missing, _ENCODE_BATCH),
             collate_fn=list,
             num_workers=self._settings.dataloader_num_workers,
         )
         for done in tqdm(loader, desc="encoding pictures", disable=not (show and missing)):
-            images = torch.stack([item.pop("image") for _, item in done])
-            latents = base.encode_images(images.to(base.pipeline.vae.device).float() / 255)
-            for (name, item), latent in zip(done, latents, strict=True):
-                self._store.put(name, item | {"latent": latent.half()})
+            if done[0][0].latent:
+                images = torch.stack([image for _, image, _ in done]).float() / 255
+                latents = base.encode_images(images.to(base.pipeline.vae.device))
+                for (task, _, _), latent in zip(done, latents, strict=True):
+                    self._store.put(task.latent, {"latent": latent.half()})
+            for task, _, control in done:
+                if task.control:
+                    self._store.put(task.control, control)
         return len(missing)
 
     def build_text(
@@ -129,25 +131,29 @@ class Cache:
                 self._store.put(self._text_name(caption), entry)
         return len(missing)
 
-    def _example_name(self, part: Part, index: int, variant: int) -> tuple[str, Crop]:
-        settings, record = self._settings, part.data[index]
-        rng = generator(CROP, variant, int(digest(record.key)[:8], 16))
-        crop = plan_crop(
+    def _crop(self, part: Part, index: int, variant: int) -> Crop:
+        rng = generator(CROP, variant, int(digest(part.data[index].key)[:8], 16))
+        return plan_crop(
             part.data.sizes[index],
             part.buckets[index],
             rng,
-            random=not settings.center_crop,
-            flip=settings.random_flip,
+            random=not self._settings.center_crop,
+            flip=self._settings.random_flip,
         )
-        made = [str(settings.made_condition()), settings.conditioning_image_column]
-        masks = [
-            settings.mask_column,
-            settings.coco_instances is not None,
-            settings.invert_masks,
-        ]
-        sources = [record.key, record.stamp, self._autoencoder]
-        plan = [*crop.original, *crop.corner, *crop.size, crop.flipped]
-        return digest("example 1", json.dumps([sources, plan, made, masks])), crop
+
+    def _task(self, record: Record, crop: Crop) -> "_Task":
+        latent, control = self._latent_name(record, crop), self._control_name(record, crop)
+        has = self._store.has
+        return _Task(record, crop, "" if has(latent) else latent, "" if has(control) else control)
+
+    def _latent_name(self, record: Record, crop: Crop) -> str:
+        return digest("latent 1", self._autoencoder, record.key, record.stamp, asdict(crop))
+
+    def _control_name(self, record: Record, crop: Crop) -> str:
+        settings = self._settings
+        condition = settings.conditioning_image_column or str(settings.made_condition())
+        masks = [settings.mask_column, settings.coco_instances is not None, settings.invert_masks]
+        return digest("control 1", record.key, record.stamp, asdict(crop), condition, masks)
 
     def _text_name(self, caption: str) -> str:
         return digest("text 1", self._text, caption)
@@ -155,9 +161,12 @@ class Cache:
 
 @dataclass(frozen=True)
 class _Task:
-    name: str
+    """What is missing of one crop: names of entries, empty where there is one."""
+
     record: Record
     crop: Crop
+    latent: str
+    control: str
 
 
 class _Tasks(Dataset):
@@ -170,25 +179,30 @@ class _Tasks(Dataset):
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def __getitem__(self, index: int) -> tuple[str, dict[str, Tensor]]:
-        task, settings = self._tasks[index], self._settings
+    def __getitem__(self, index: int) -> tuple[_Task, Tensor, dict[str, Tensor]]:
+        task = self._tasks[index]
         sample = crop_sample(task.record.load(), task.crop)
         image = torch.from_numpy(sample.image).movedim(-1, 0)
-        if sample.condition is not None:
-            condition = sample.condition
-        else:
-            condition = to_uint8(settings.made_condition()(image[None].float() / 255)[0])
-        out = {"image": image, "condition": _to_png(condition)}
+        return task, image, self._control(sample, image) if task.control else {}
+
+    def _control(self, sample: Sample, image: Tensor) -> dict[str, Tensor]:
+        condition = sample.condition
+        if condition is None:
+            made = self._settings.made_condition()(image[None].float() / 255)
+            condition = to_uint8(made[0])
+        out = {"condition": _to_png(condition)}
         for i, mask in enumerate(sample.masks):
-            out[f"mask.{i:03d}"] = _to_png((1 - mask if settings.invert_masks else mask) * 255)
-        return task.name, out
+            out[f"mask.{i:03d}"] = _to_png(
+                255 * (1 - mask if self._settings.invert_masks else mask)
+            )
+        return out
 
 
-def _batches(items: Sequence[Any], key: Callable[[Any], Any], size: int) -> list[list[int]]:
-    """Indices of `items` in batches that share a key."""
-    groups: dict[Any, list[int]] = {}
-    for index, item in enumerate(items):
-        groups.setdefault(key(item), []).append(index)
+def _batches(tasks: Sequence[_Task], size: int) -> list[list[int]]:
+    """Indices of tasks in batches of one size, with or without latents."""
+    groups: dict[tuple[Size, bool], list[int]] = {}
+    for index, task in enumerate(tasks):
+        groups.setdefault((task.crop.size, bool(task.latent)), []).append(index)
     return [
         group[start : start + size]
         for group in groups.values()

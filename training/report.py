@@ -1,7 +1,7 @@
 """Tables of evaluations: means, paired confidence intervals, JSON, Markdown, picture sheets."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +38,43 @@ class Table:
     def add_set(self, variant: str, name: str, value: float) -> None:
         """A number of all pictures together."""
         self.sets.setdefault(variant, {})[name] = value
+
+    def merge(self, other: "Table") -> None:
+        """Take over the variants of another table of the same cases."""
+        self.scores |= other.scores
+        self.sets |= other.sets
+
+    def only(self, variants: Sequence[str]) -> "Table":
+        """The same cases with some of the variants, in the order given."""
+        scores = {name: self.scores[name] for name in variants}
+        return Table(self.groups, scores, {name: self.sets[name] for name in variants}, self.blank)
+
+    @classmethod
+    def joined(cls, tables: "Sequence[Table]") -> "Table":
+        """All cases of tables of the same variants; numbers of whole sets are averaged."""
+        out = cls([group for table in tables for group in table.groups])
+        out.blank = torch.cat([table.blank for table in tables])
+        for variant, found in tables[0].scores.items():
+            out.scores[variant] = {
+                name: [v for table in tables for v in table.scores[variant][name]] for name in found
+            }
+            out.sets[variant] = {
+                name: float(np.mean([table.sets[variant][name] for table in tables]))
+                for name in tables[0].sets[variant]
+            }
+        return out
+
+    def write(self, path: Path) -> None:
+        """Everything but the pictures, as JSON."""
+        content = {"groups": self.groups, "scores": self.scores, "sets": self.sets}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content | {"blank": self.blank.tolist()}))
+
+    @classmethod
+    def read(cls, path: Path) -> "Table":
+        """What `write` wrote."""
+        content = json.loads(path.read_text())
+        return cls(**content | {"blank": torch.tensor(content["blank"])})
 
     def per_picture(self, variant: str, name: str) -> np.ndarray:
         """A score's mean for each picture over its masks and seeds, NaN where there is none."""
@@ -107,6 +144,17 @@ def markdown(table: Table, reference: str | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
+def spread(tables: Sequence[Table]) -> str:
+    """The standard deviation of each score's mean over tables, one row a variant."""
+    names = list(next(iter(tables[0].scores.values())))
+    lines = ["| variant | " + " | ".join(names) + " |", "| --- " * (1 + len(names)) + "|"]
+    for variant in tables[0].scores:
+        means = [[np.nanmean(t.scores[variant][name]) for name in names] for t in tables]
+        cells = [f"{value:.3f}" for value in np.std(means, axis=0)]
+        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def write_report(table: Table, folder: Path) -> str:
     """Write report.json, report.md and sheet.png -> the Markdown.
 
@@ -116,8 +164,7 @@ def write_report(table: Table, folder: Path) -> str:
     variants = list(table.scores)
     text = markdown(table, variants[1] if len(variants) > 2 else None)
     (folder / "report.md").write_text(text)
-    content = {"groups": table.groups, "scores": table.scores, "sets": table.sets}
-    (folder / "report.json").write_text(json.dumps(content))
+    table.write(folder / "report.json")
     if table.pictures:
         rows = [list(row) for row in zip(*table.pictures.values(), strict=True)]
         Image.fromarray(sheet(rows)).save(folder / "sheet.png")

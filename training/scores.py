@@ -18,6 +18,8 @@ from local_control.metrics import (
     masked_ssim,
 )
 
+from .cases import Case
+
 # Name -> whether more is better.
 SCORES: dict[str, bool] = {
     "edge F1 inside": True,
@@ -125,10 +127,10 @@ class ClipScore:
         self._processor: Any = CLIPProcessor.from_pretrained(name)
 
     @torch.no_grad()
-    def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+    def __call__(self, images: Tensor, cases: Sequence[Case]) -> Tensor:
         """images [B,3,H,W] in 0..1 -> [B]."""
         inputs = self._processor(
-            text=list(prompts),
+            text=[case.prompt for case in cases],
             images=list(images),
             return_tensors="pt",
             padding=True,

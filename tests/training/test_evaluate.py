@@ -112,8 +112,8 @@ def test_a_judge_is_asked_about_every_picture(make_settings, data):
     base.place(torch.device("cpu"), None)
     cases = make_cases(data, 64, read_evaluation_set(), ["left"])[:3]
 
-    def judge(images, prompts):
-        return torch.tensor([float(len(prompt)) for prompt in prompts])
+    def judge(images, cases):
+        return torch.tensor([float(len(case.prompt)) for case in cases])
 
     table = Evaluation(base, Sampling(2), batch_size=2, judge=judge).run(cases, [Variant("same")])
     assert table.scores["same"]["prompt following"] == [len(case.prompt) for case in cases]

@@ -66,7 +66,15 @@ def test_a_changed_picture_or_caption_is_never_stale(own):
     rows[2]["text"] = "something else"
     (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
     prepare(settings)
-    assert len(files(settings) - before) == 2
+    # The picture's latent and condition, and the caption.
+    assert len(files(settings) - before) == 3
+
+
+def test_another_condition_keeps_the_latents(own):
+    prepare(own())
+    before = files(own())
+    prepare(own(condition="colour"))
+    assert len(files(own()) - before) == 5  # one for each picture
 
 
 def test_a_stopped_build_goes_on(own):

@@ -1,0 +1,76 @@
+"""The demo's evaluation: two held-out objects a scene, the first controlled through a box.
+
+The condition is of the whole scene, the prompt names both objects by category, since neither base
+nor adapters have seen them.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.cases import Case
+from training.masks import object_box
+
+from .base import IMAGE_SIZE
+from .latents import to_tensor
+from .probe import load_probe
+from .scenes import Scene, SceneSet
+from .vocabulary import load_items
+
+
+def subject_scene(scenes: SceneSet, index: int) -> Scene:
+    """A scene of two objects, the first (left) being object `index` of the split."""
+    return scenes.scene(index, 2, subject=index)
+
+
+def subject_mask(scene: Scene, index: int) -> Tensor:
+    """A box [1,H,W] around the first object, with some room."""
+    rng = np.random.default_rng((1, index))
+    return torch.from_numpy(object_box(scene.image.shape[:2], rng, scene.masks[:1]))[None]
+
+
+def picture(scene: Scene) -> Tensor:
+    """A scene [3,H,W] in 0..1."""
+    return to_tensor([scene.image])[0].add(1).div(2)
+
+
+def scene_cases(scenes: SceneSet, seeds: Sequence[int]) -> list[Case]:
+    """Every object of the split, with every seed."""
+    cases = []
+    for index in range(len(scenes.items)):
+        scene = subject_scene(scenes, index)
+        image, mask = picture(scene), subject_mask(scene, index)
+        cases += [
+            Case(str(index), image, mask, "object box", scene.prompt(), seed) for seed in seeds
+        ]
+    return cases
+
+
+class OtherObjectJudge:
+    """Whether the half outside the mask shows an object of the category that the prompt names.
+
+    The probe, trained on real pictures, looks at that half; its best class has a category.
+    """
+
+    def __init__(self, scenes: SceneSet) -> None:
+        known = load_items("train")
+        self._probe = load_probe(len(known))
+        self._categories = [item.category for item in known]
+        self._wanted = [
+            subject_scene(scenes, index).items[1].category for index in range(len(scenes.items))
+        ]
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, cases: Sequence[Case]) -> Tensor:
+        """images [B,3,H,W] in 0..1 -> 1 or 0, [B]."""
+        quarter, half = IMAGE_SIZE // 4, IMAGE_SIZE // 2
+        right = images[..., quarter : quarter + half, half:]
+        best = self._probe(F.interpolate(2 * right - 1, scale_factor=2, mode="bicubic")).argmax(1)
+        found = [
+            self._categories[int(label)] == self._wanted[int(case.picture)]
+            for label, case in zip(best, cases, strict=True)
+        ]
+        return torch.tensor(found, dtype=torch.float32)
