@@ -12,6 +12,7 @@ demo: $(VENV)/comfyui
 
 bench: $(VENV)/comfyui
 	$(PY) -m benchmarks.sampling
+	$(PY) -m benchmarks.training
 
 test: lint types unit training comfy browser
 

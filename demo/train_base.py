@@ -15,6 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from training.attention import Fp32Attention
+from training.optimisation import update_ema
 from training.settings import CommandSettings, read_settings
 from training.state import StopSignal, TrainState
 
@@ -107,14 +108,6 @@ def learning_rate(step: int, config: Config) -> float:
     warm = min(1.0, (step + 1) / config.lr_warmup_steps)
     cool = min(1.0, (config.max_train_steps - step) / config.lr_decay_steps)
     return config.learning_rate * warm * cool
-
-
-@torch.no_grad()
-def update_ema(ema: nn.Module, model: nn.Module, step: int, decay: float) -> None:
-    """Move the average towards the model; early on it follows faster."""
-    rate = 1 - min(decay, (1 + step) / (10 + step))
-    averaged, current = list(ema.parameters()), list(model.parameters())
-    torch._foreach_lerp_(averaged, current, rate)
 
 
 class Data:

@@ -6,15 +6,14 @@ accelerate launch -m training.train ...
 
 import copy
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers.optimization import get_scheduler
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from local_control.adapter import Adapter
@@ -26,6 +25,7 @@ from .dataset import Source
 from .denoise import denoise_at, timesteps
 from .examples import Batch, Examples, Places, loader
 from .export import to_file
+from .optimisation import learning_rates, new_optimizer, update_ema
 from .plan import EpochPlan
 from .prepare import Cache
 from .preview import write_preview
@@ -66,46 +66,6 @@ def new_adapter(base: Base, settings: TrainSettings) -> Adapter:
             )
         adapter = file.build().float().train().requires_grad_(True)
     return adapter
-
-
-def new_optimizer(adapter: Adapter, settings: TrainSettings) -> torch.optim.Optimizer:
-    """The optimiser that the settings name; its learning rate is set at every step."""
-    options: dict[str, Any] = {
-        "lr": settings.learning_rate,
-        "betas": (settings.adam_beta1, settings.adam_beta2),
-        "weight_decay": settings.adam_weight_decay,
-        "eps": settings.adam_epsilon,
-    }
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(adapter.parameters(), fused=settings.fused, **options)
-    try:
-        from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise SystemExit(
-            "--optimizer adamw_8bit needs bitsandbytes: pip install bitsandbytes, or use adamw."
-        ) from None
-    return AdamW8bit(adapter.parameters(), **options)
-
-
-def learning_rates(settings: TrainSettings) -> Callable[[int], float]:
-    """step -> learning rate; a function of the step alone, so there is nothing to resume."""
-    unused = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedule: Any = get_scheduler(
-        settings.lr_scheduler,
-        unused,
-        num_warmup_steps=settings.lr_warmup_steps,
-        num_training_steps=settings.max_train_steps,
-    )
-    factor = schedule.lr_lambdas[0]
-    # Warm-ups of the library start at 0, which would waste the first step.
-    return lambda step: settings.learning_rate * factor(step + 1)
-
-
-@torch.no_grad()
-def update_ema(ema: nn.Module, model: nn.Module, step: int, decay: float) -> None:
-    """Move the average towards the model; early on it follows faster."""
-    rate = 1 - min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), rate)
 
 
 def resume(state: TrainState, settings: TrainSettings) -> None:

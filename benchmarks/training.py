@@ -1,0 +1,184 @@
+"""Images per second and peak memory of training, ours beside the plain diffusers way, in one run.
+
+python -m benchmarks.training
+
+The plain way is what the usual example script does: decode, crop and filter a picture at each use,
+encode it and its caption there and then, and train diffusers' T2IAdapter with the noise loss. Both
+train the same network on the same base, pictures and batch; ours does so with masked features and
+the Sobel z0 loss on top, and once without them. Each takes its turn in a process of its own.
+"""
+
+import json
+import logging
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import StableDiffusionPipeline, T2IAdapter, UNet2DConditionModel
+from PIL import Image
+
+from demo.base import CHECKPOINT
+from demo.comfyui import BUILD
+from demo.dataset import Config as SceneConfig
+from demo.dataset import write_dataset
+from demo.train_adapters import demo_settings, diffusers_base
+from local_control.conditions import canny
+from training.config import TrainSettings
+from training.examples import Examples, Places, loader
+from training.plan import EpochPlan
+from training.settings import CommandSettings, read_settings
+from training.setup import open_base, open_source, prepare_data
+from training.train import Trainer
+
+log = logging.getLogger(__name__)
+
+Way = Literal["diffusers", "ours, noise loss", "ours, local"]
+WAYS: tuple[Way, ...] = ("diffusers", "ours, noise loss", "ours, local")
+
+
+class Config(CommandSettings):
+    """Settings of the benchmark; every one is a command-line flag."""
+
+    checkpoint: Path = CHECKPOINT
+    pictures: int = 256
+    train_batch_size: int = 16
+    steps: int = 8
+    rounds: int = 3
+    mixed_precision: Literal["no", "bf16"] = "bf16"
+    way: Way | None = None
+
+
+def settings_of(config: Config, **changes: object) -> TrainSettings:
+    """The demo preset on a few pictures."""
+    return demo_settings(
+        config.checkpoint,
+        BUILD / "benchmark" / "training",
+        max_train_samples=config.pictures,
+        max_train_steps=config.steps + 1,
+        lr_warmup_steps=1,
+        train_batch_size=config.train_batch_size,
+        mixed_precision=config.mixed_precision,
+        report_to="none",
+        **changes,
+    )
+
+
+def ours(config: Config, local: bool) -> list[float]:
+    """Seconds of each step, the first left out as a warm-up."""
+    changes = {} if local else {"mask_features": False, "z0_loss_weight": 0.0}
+    settings = settings_of(config, **changes)
+    base = open_base(settings)
+    data, cache = prepare_data(settings, base, open_source(settings))
+    run = Trainer(settings, base, data, cache)
+    plan = EpochPlan(data.train.buckets, settings.train_batch_size, settings.seed)
+    examples = Examples(data.train, cache, settings)
+    batches = iter(loader(examples, Places(plan, settings, 0, 1), 0))
+    return timed(lambda step: run._step(batches, step), config.steps)
+
+
+def plain(config: Config) -> list[float]:
+    """A loop as in the examples of diffusers, written for this comparison."""
+    folder = diffusers_base(config.checkpoint)
+    pipeline = StableDiffusionPipeline.from_pretrained(folder)
+    unet: UNet2DConditionModel = pipeline.unet.requires_grad_(False)
+    vae, scale = pipeline.vae.requires_grad_(False), pipeline.vae.config.scaling_factor
+    text = pipeline.text_encoder.requires_grad_(False)
+    alphas = pipeline.scheduler.alphas_cumprod
+    channels = unet.config["block_out_channels"]
+    adapter = T2IAdapter(in_channels=1, channels=list(channels), adapter_type="full_adapter")
+    optimizer = torch.optim.AdamW(adapter.parameters(), lr=5e-4)
+    lines = (SceneConfig().output_dir / "metadata.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines[: config.pictures]]
+    rng = np.random.default_rng(0)
+    amp = torch.autocast("cpu", torch.bfloat16, enabled=config.mixed_precision == "bf16")
+
+    def step(_index: int) -> None:
+        chosen = [rows[i] for i in rng.integers(0, len(rows), config.train_batch_size)]
+        files = [SceneConfig().output_dir / row["file_name"] for row in chosen]
+        pixels = [np.array(Image.open(file).convert("RGB")) for file in files]
+        images = torch.from_numpy(np.stack(pixels)).movedim(-1, 1).float() / 255
+        tokens = pipeline.tokenizer(
+            [row["text"] for row in chosen],
+            padding="max_length",
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+        with torch.no_grad(), amp:
+            z0 = vae.encode(2 * images - 1).latents.float() * scale
+            context = text(tokens).last_hidden_state
+        t, noise = torch.randint(0, len(alphas), (len(z0),)), torch.randn_like(z0)
+        a = alphas[t].view(-1, 1, 1, 1)
+        with amp:
+            features = adapter(canny(images))
+            output = unet(
+                a.sqrt() * z0 + (1 - a).sqrt() * noise,
+                t,
+                context,
+                down_intrablock_additional_residuals=features,
+            ).sample
+        F.mse_loss(output.float(), noise).backward()
+        torch.nn.utils.clip_grad_norm_(adapter.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return timed(step, config.steps)
+
+
+def timed(step: object, count: int) -> list[float]:
+    """Seconds of `count` steps after one warm-up."""
+    seconds = []
+    for index in range(count + 1):
+        start = time.perf_counter()
+        step(index)  # pyright: ignore[reportCallIssue]
+        seconds.append(time.perf_counter() - start)
+    return seconds[1:]
+
+
+def run_apart(config: Config, way: Way) -> dict[str, float]:
+    """One way in a process of its own: images per second and peak memory in GiB."""
+    flags = [
+        *("--way", way, "--checkpoint", str(config.checkpoint)),
+        *("--pictures", str(config.pictures), "--steps", str(config.steps)),
+        *("--train_batch_size", str(config.train_batch_size)),
+        *("--mixed_precision", config.mixed_precision),
+    ]
+    command = [sys.executable, "-m", "benchmarks.training", *flags]
+    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(found.stdout.splitlines()[-1])
+
+
+def measure(config: Config, way: Way) -> dict[str, float]:
+    """What `run_apart` reads."""
+    seconds = plain(config) if way == "diffusers" else ours(config, way == "ours, local")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    return {"images/s": config.train_batch_size / median(seconds), "GiB": peak}
+
+
+def main() -> None:
+    """Let all ways take turns and print their ratios."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    config = read_settings(Config)
+    if config.way is not None:
+        sys.stdout.write(json.dumps(measure(config, config.way)) + "\n")
+        return
+    write_dataset(SceneConfig())
+    settings = settings_of(config)
+    prepare_data(settings, open_base(settings), open_source(settings))
+    rounds = [{way: run_apart(config, way) for way in WAYS} for _ in range(config.rounds)]
+    for way in WAYS:
+        ratios = [one[way]["images/s"] / one["diffusers"]["images/s"] for one in rounds]
+        rate, peak = (median(one[way][key] for one in rounds) for key in ("images/s", "GiB"))
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        line = "%-18s %6.1f images/s, %.2f x diffusers (%s), peak %.2f GiB"
+        log.info(line, way, rate, median(ratios), spread, peak)
+
+
+if __name__ == "__main__":
+    main()
