@@ -28,7 +28,9 @@ from demo.base import CHECKPOINT
 from demo.comfyui import BUILD
 from demo.dataset import Config as SceneConfig
 from demo.dataset import write_dataset
-from demo.train_adapters import demo_settings, diffusers_base
+from demo.export_base import Config as BaseConfig
+from demo.export_base import export_base
+from demo.train_adapters import demo_settings
 from local_control.conditions import canny
 from training.config import TrainSettings
 from training.examples import Examples, Places, loader
@@ -85,7 +87,7 @@ def ours(config: Config, local: bool) -> list[float]:
 
 def plain(config: Config) -> list[float]:
     """A loop as in the examples of diffusers, written for this comparison."""
-    folder = diffusers_base(config.checkpoint)
+    folder = export_base(BaseConfig(checkpoint=config.checkpoint))
     pipeline = StableDiffusionPipeline.from_pretrained(folder)
     unet: UNet2DConditionModel = pipeline.unet.requires_grad_(False)
     vae, scale = pipeline.vae.requires_grad_(False), pipeline.vae.config.scaling_factor

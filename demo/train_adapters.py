@@ -17,10 +17,12 @@ from training.settings import CommandSettings, read_settings
 from training.setup import open_base, open_source
 from training.train import train
 
-from .base import CHECKPOINT, load_pipeline
+from .base import CHECKPOINT
 from .comfyui import BUILD
 from .dataset import Config as SceneConfig
 from .dataset import write_dataset
+from .export_base import Config as BaseConfig
+from .export_base import export_base
 
 _VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {"mask_features": False, "z0_loss_weight": 0.0},
@@ -38,23 +40,16 @@ class Config(CommandSettings):
     seed: int = 0
 
 
-def diffusers_base(checkpoint: Path, folder: Path = BUILD / "base-diffusers") -> Path:
-    """The demo base as a diffusers folder, written anew if the checkpoint is younger."""
-    index = folder / "model_index.json"
-    if not index.exists() or index.stat().st_mtime < checkpoint.stat().st_mtime:
-        load_pipeline(checkpoint).save_pretrained(folder)
-    return folder
-
-
 def demo_settings(checkpoint: Path, output_dir: Path, **changes: Any) -> TrainSettings:
     """The preset `demo` on the demo's base and scenes, with some settings changed."""
     return TrainSettings(
         config="demo",
-        pretrained_model_name_or_path=str(diffusers_base(checkpoint)),
+        pretrained_model_name_or_path=str(export_base(BaseConfig(checkpoint=checkpoint))),
         train_data_dir=SceneConfig().output_dir,
         cache_dir=BUILD / "cache",
         output_dir=output_dir,
         resume_from_checkpoint="latest",
+        mask_column="masks",
         **changes,
     )
 
