@@ -1,9 +1,10 @@
 import logging
 
+import pytest
 import torch
 from torch import nn
 
-from training.state import TrainState, list_states
+from training.state import StateError, TrainState, list_states
 
 
 def make(seed=0):
@@ -71,3 +72,30 @@ def test_nothing_to_resume_leaves_the_state_alone(tmp_path):
     before = weights(state)
     assert not state.load_latest(tmp_path)
     assert torch.equal(weights(state), before)
+
+
+def test_a_full_disk_loses_nothing_and_is_named(tmp_path, monkeypatch):
+    state = make()
+    step(state)
+    state.save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    step(state)
+
+    def no_space(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("training.state.save_file", no_space)
+    with pytest.raises(StateError, match="Free some space"):
+        state.save(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_notes_are_kept(tmp_path):
+    state = make()
+    step(state)
+    state.notes["best"] = 0.5
+    state.save(tmp_path)
+    fresh = make()
+    fresh.load_latest(tmp_path)
+    assert fresh.notes == {"best": 0.5}

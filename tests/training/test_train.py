@@ -11,7 +11,6 @@ from torch import Tensor
 
 from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import AdapterFile, AdapterFileError, read_adapter, write_adapter
-from training.attention import Fp32Attention
 from training.bases import BaseModelError
 from training.denoise import denoise_at, timesteps
 from training.examples import Batch
@@ -183,19 +182,3 @@ def test_an_earlier_run_is_never_overwritten(run, make_settings, tmp_path):
         run("other", resume_from_checkpoint="nowhere")
     with pytest.raises(ResumeError, match="None of the 2 checkpoints"):
         run(resume_from_checkpoint="latest", adapter_type="light")
-
-
-def test_bases_that_cannot_be_loaded_are_named(make_settings, tmp_path):
-    with pytest.raises(BaseModelError, match="there is no file"):
-        open_base(make_settings(pretrained_model_name_or_path=str(tmp_path / "no.safetensors")))
-    (tmp_path / "model_index.json").write_text("{}")
-    with pytest.raises(BaseModelError, match="cannot be loaded"):
-        open_base(make_settings(pretrained_model_name_or_path=str(tmp_path)))
-
-
-def test_fp32_attention_is_the_stock_attention(make_settings):
-    unet = open_base(make_settings()).unet
-    args = (torch.randn(2, 4, 8, 8), torch.tensor([5, 500]), torch.randn(2, 5, 16))
-    stock = unet(*args).sample
-    unet.set_attn_processor(Fp32Attention())
-    torch.testing.assert_close(unet(*args).sample, stock, rtol=1e-4, atol=1e-5)
