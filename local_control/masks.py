@@ -51,6 +51,17 @@ def resize_mask(mask: Tensor, size: tuple[int, int], mode: MaskResize = MaskResi
             return F.interpolate(mask, size, mode="nearest")
 
 
+def resize_frames(masks: Tensor, frames: int) -> Tensor:
+    """Masks of a video [T,1,H,W] -> one for each of `frames`: the mean of those that it stands for.
+
+    One mask serves all frames.
+    """
+    if len(masks) == 1:
+        return masks.expand(frames, -1, -1, -1)
+    size = (frames, masks.shape[-2], masks.shape[-1])
+    return F.interpolate(masks.movedim(0, 1)[None], size, mode="area")[0].movedim(1, 0)
+
+
 def pyramid(
     mask: Tensor, sizes: list[tuple[int, int]], mode: MaskResize = MaskResize.AREA
 ) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from comfy.controlnet import ControlBase, T2IAdapter
@@ -15,48 +16,79 @@ from ..local_control.masks import (
     from_comfy_mask,
     resize_mask,
 )
+from ..local_control.placement import Fit, place
 from ..local_control.regions import Overlap, resolve_overlap
 from .adapters import CATEGORY
 from .hooks.adapter_control import AdapterControl, AdapterRegion, LoadedAdapter
+from .hooks.frame import area_hooks
+from .hooks.gated_control import ControlRegion, GatedControl
+from .hooks.region import COND, UNCOND
 
 Regions = io.Custom("LOCAL_REGIONS")
+AnyRegion = AdapterRegion | ControlRegion
+_ACTS_ON = {
+    "both": frozenset((COND, UNCOND)),
+    "positive": frozenset((COND,)),
+    "negative": frozenset((UNCOND,)),
+}
 
 
-def parse_level_weights(text: str, levels: int) -> tuple[float, ...]:
-    """'1, 0.5, 1, 1' -> one number a level; ValueError says what is expected."""
+def parse_level_weights(text: str, levels: int | None) -> tuple[float, ...]:
+    """'1, 0.5, 1, 1' -> numbers, `levels` of them (None: any); ValueError says what is expected."""
     try:
         weights = tuple(float(part) for part in text.replace(",", " ").split())
     except ValueError:
         weights = ()
-    if len(weights) != levels:
+    if not weights or levels not in (None, len(weights)):
+        wanted = "numbers" if levels is None else f"{levels} numbers, one for each level"
         raise ValueError(
-            f"level_weights is {text!r}, but it must be {levels} numbers, one for each level from "
-            f"fine to coarse, such as {', '.join(['1'] * levels)}."
+            f"level_weights is {text!r}, but it must be {wanted} from fine to coarse, such as "
+            f"{', '.join(['1'] * (levels or 4))}."
         )
     return weights
 
 
-def to_adapter(control: ControlBase, regions: Sequence[AdapterRegion]) -> LoadedAdapter:
-    """The adapter behind a CONTROL_NET, shared with earlier regions; ValueError for other kinds."""
+def parse_curve(text: str) -> tuple[float, ...]:
+    """'1, 0.5, 0' -> factors; ValueError says what is expected."""
+    try:
+        curve = tuple(float(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        curve = ()
+    if not curve:
+        raise ValueError(
+            f"strength_curve is {text!r}, but it must be numbers such as '1' for always the same, "
+            f"or '1, 0.5, 0' to fade from start to end."
+        )
+    return curve
+
+
+def to_adapter(control: ControlBase, regions: Sequence[AnyRegion]) -> LoadedAdapter | None:
+    """The adapter behind a CONTROL_NET, shared with earlier regions; None for other controls."""
     if isinstance(control, AdapterControl):
         return control.adapter
     if isinstance(control, T2IAdapter):
-        known = (r.adapter for r in regions if r.adapter.source is control.t2i_model)
+        adapters = (r.adapter for r in regions if isinstance(r, AdapterRegion))
+        known = (adapter for adapter in adapters if adapter.source is control.t2i_model)
         return next(known, None) or LoadedAdapter.from_core(control)
+    if isinstance(control, ControlBase):
+        return None
     raise ValueError(
-        f"A region takes a T2I-Adapter, but this control is a {type(control).__name__}; load one "
-        f"with Load Local Adapter or Load ControlNet Model."
+        f"This control is a {type(control).__name__}, which is none of ComfyUI's controls and "
+        f"cannot be gated; load one with Load Local Adapter or Load ControlNet Model."
     )
 
 
-def check_frame(image: Tensor, mask: Tensor) -> None:
-    """Both must cover the same frame; raises ValueError otherwise."""
+def place_condition(image: Tensor, mask: Tensor, fit: Fit) -> Tensor:
+    """The condition over the whole frame; ValueError if it does not cover the mask's frame."""
+    if fit is not Fit.FRAME:
+        return place(image, mask, fit)
     if image.shape[-2:] != mask.shape[-2:]:
         raise ValueError(
             f"The mask is {mask.shape[-1]} x {mask.shape[-2]}, but the condition image is "
             f"{image.shape[-1]} x {image.shape[-2]}; scale one to the size of the other, so that "
-            f"they cover the same frame."
+            f"they cover the same frame, or choose another fit."
         )
+    return image
 
 
 class Region(io.ComfyNode):
@@ -90,6 +122,28 @@ class Region(io.ComfyNode):
                     tooltip="A factor for each level of features, from fine to coarse.",
                 ),
                 Regions.Input("regions", optional=True, tooltip="The regions before this one."),
+                io.Combo.Input(
+                    "fit",
+                    options=[fit.value for fit in Fit],
+                    default=Fit.FRAME.value,
+                    optional=True,
+                    tooltip="frame: the condition covers the whole frame. Others put it, at any "
+                    "size, into the mask's bounds.",
+                ),
+                io.String.Input(
+                    "strength_curve",
+                    default="1",
+                    optional=True,
+                    tooltip="Factors of the strength, evenly spaced from start to end: '1, 0' "
+                    "fades out.",
+                ),
+                io.Combo.Input(
+                    "acts_on",
+                    options=list(_ACTS_ON),
+                    default="both",
+                    optional=True,
+                    tooltip="The predictions that are controlled: of both prompts, or of one.",
+                ),
             ],
             outputs=[Regions.Output(display_name="regions")],
         )
@@ -105,21 +159,28 @@ class Region(io.ComfyNode):
         end_percent: float = 1.0,
         feather: int = 0,
         level_weights: str = "1, 1, 1, 1",
-        regions: tuple[AdapterRegion, ...] = (),
+        regions: tuple[AnyRegion, ...] = (),
+        fit: str = "frame",
+        strength_curve: str = "1",
+        acts_on: str = "both",
     ) -> io.NodeOutput:
         """Check all that can be checked before sampling."""
         adapter = to_adapter(control_net, regions)
-        condition, white = from_comfy_image(image), from_comfy_mask(mask)
-        check_frame(condition, white)
-        region = AdapterRegion(
-            adapter,
-            condition,
-            soften(white, feather),
-            strength,
-            (start_percent, end_percent),
-            parse_level_weights(level_weights, len(adapter.config.channels)),
-        )
-        return io.NodeOutput((*regions, region))
+        white = from_comfy_mask(mask)
+        soft = soften(white, feather)
+        count = None if adapter is None else len(adapter.config.channels)
+        common: dict[str, Any] = {
+            "condition": place_condition(from_comfy_image(image), white, Fit(fit)),
+            "mask": soft,
+            "strength": strength,
+            "percent_range": (start_percent, end_percent),
+            "curve": parse_curve(strength_curve),
+            "level_weights": parse_level_weights(level_weights, count),
+            "acts_on": _ACTS_ON[acts_on],
+        }
+        if adapter is not None:
+            return io.NodeOutput((*regions, AdapterRegion(adapter=adapter, **common)))
+        return io.NodeOutput((*regions, ControlRegion(control=control_net, **common)))
 
 
 def soften(mask: Tensor, radius: int) -> Tensor:
@@ -176,28 +237,42 @@ class Apply(io.ComfyNode):
         cls,
         positive: list,
         negative: list,
-        regions: tuple[AdapterRegion, ...],
+        regions: tuple[AnyRegion, ...],
         overlap: str,
         vae: object = None,
     ) -> io.NodeOutput:
         """One control object for positive and negative, so that ComfyUI batches them together."""
-        control = AdapterControl(regions[0].adapter, resolve_masks(regions, Overlap(overlap)))
+        controls = build_controls(resolve_masks(regions, Overlap(overlap)), vae)
         chained: dict[object, ControlBase] = {}
         return io.NodeOutput(
-            *([chain(entry, control, chained) for entry in cond] for cond in (positive, negative))
+            *([chain(entry, controls, chained) for entry in cond] for cond in (positive, negative))
         )
 
 
-def chain(entry: list, control: AdapterControl, chained: dict[object, ControlBase]) -> list:
-    """A conditioning entry with `control` after the one it already had."""
+def build_controls(regions: Sequence[AnyRegion], vae: object) -> list[ControlBase]:
+    """One control for all adapters, whose features add up, and one for each of the others."""
+    adapters = [region for region in regions if isinstance(region, AdapterRegion)]
+    others = [region for region in regions if isinstance(region, ControlRegion)]
+    controls: list[ControlBase] = [GatedControl(replace(region, vae=vae)) for region in others]
+    if adapters:
+        controls.insert(0, AdapterControl(adapters[0].adapter, adapters))
+    return controls
+
+
+def chain(entry: list, controls: Sequence[ControlBase], chained: dict[object, ControlBase]) -> list:
+    """A conditioning entry with `controls` after the one it already had."""
     embedding, options = entry
     previous = options.get("control")
     if previous not in chained:
-        chained[previous] = control.copy().set_previous_controlnet(previous)
+        last = previous
+        for control in controls:
+            last = control.copy().set_previous_controlnet(last)
+        last.extra_hooks = area_hooks()
+        chained[previous] = last
     return [embedding, {**options, "control": chained[previous], "control_apply_to_uncond": False}]
 
 
-def resolve_masks(regions: tuple[AdapterRegion, ...], rule: Overlap) -> list[AdapterRegion]:
+def resolve_masks(regions: Sequence[AnyRegion], rule: Overlap) -> list[AnyRegion]:
     """The regions with the masks that act under an overlap rule."""
     if rule is Overlap.ADD or len(regions) == 1:
         return list(regions)

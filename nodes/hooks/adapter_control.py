@@ -1,6 +1,7 @@
 """T2I-Adapters as a ComfyUI control: features are computed, gated and summed once per sampling.
 
-A step then costs one addition a level, however many regions there are. Stock ControlNetApply nodes
+A step then costs one addition a level, however many regions there are (each region whose strength
+changes from step to step costs one of its own). Stock ControlNetApply nodes
 take the object as they take ComfyUI's own; `with_regions` is what LocalControl_Apply calls.
 """
 
@@ -18,9 +19,10 @@ from torch import Tensor, nn
 from ...local_control.adapter import AdapterConfig
 from ...local_control.checkpoint import AdapterFile, family_name, parse_adapter
 from ...local_control.gating import gate_features
-from ...local_control.masks import MaskResize, match_batch
-
-LATENT_FACTOR = 8
+from ...local_control.masks import match_batch
+from .frame import LATENT_FACTOR, Frame, frames_of
+from .merging import Slots, merge
+from .region import Region, Timing, rows_acted_on
 
 # Where the features of the four levels enter ComfyUI's UNet: input blocks counted from the first,
 # and the middle block.
@@ -79,33 +81,24 @@ class LoadedAdapter:
         return features
 
 
-@dataclass(frozen=True)
-class AdapterRegion:
-    """One adapter at work: where, on what, how strongly and when.
-
-    condition [1 or B,C,H,W] in 0..1; mask [1 or B,1,H,W] in 0..1 or None for everywhere;
-    percent_range: share of the sampling, start to end; level_weights: one a level, or None.
-    """
+@dataclass(frozen=True, kw_only=True)
+class AdapterRegion(Region):
+    """A region whose control is an adapter; level_weights: one for each level."""
 
     adapter: LoadedAdapter
-    condition: Tensor
-    mask: Tensor | None = None
-    strength: float = 1.0
-    percent_range: tuple[float, float] = (0.0, 1.0)
-    level_weights: tuple[float, ...] | None = None
-    resize: MaskResize = MaskResize.AREA
 
-    def features(self, height: int, width: int, batch: int) -> list[Tensor]:
-        """Gated features for a latent of height x width, [1 or batch,C,h,w] a level."""
+    def features(self, frame: Frame, batch: int) -> list[Tensor]:
+        """Gated features for what is seen of the latent, [1 or batch,C,h,w] a level."""
         match_batch(self.condition, batch, "condition image")
-        features = self.adapter.features(self.condition, height, width)
+        condition = self.condition
+        if not frame.is_whole:
+            condition = frame.show(condition, "nearest-exact")
+        features = self.adapter.features(condition, *frame.size)
         weights = [w * self.strength for w in self.level_weights or [1.0] * len(features)]
         if self.mask is None:
             return [feature * weight for feature, weight in zip(features, weights, strict=True)]
         match_batch(self.mask, batch)
-        mask = comfy.utils.common_upscale(
-            self.mask, width * LATENT_FACTOR, height * LATENT_FACTOR, "area", "center"
-        ).to(features[0].device)
+        mask = frame.show(self.mask, "area").to(features[0].device)
         return gate_features(features, mask, weights, self.resize)
 
 
@@ -116,9 +109,9 @@ class AdapterControl(ControlBase):
         super().__init__()
         self.adapter = adapter
         self._regions = tuple(regions)
-        self._ranges: list[tuple[float, float]] = []
-        self._gated: dict[tuple[int, int, int], list[list[Tensor]]] = {}
-        self._summed: dict[tuple[object, ...], dict[str, list[Tensor | None]]] = {}
+        self._timings: list[Timing] = []
+        self._features: dict[tuple[object, ...], list[Tensor]] = {}
+        self._slots: dict[tuple[object, ...], Slots] = {}
 
     @property
     def regions(self) -> tuple[AdapterRegion, ...]:
@@ -127,8 +120,8 @@ class AdapterControl(ControlBase):
             return self._regions
         return (
             AdapterRegion(
-                self.adapter,
-                self.cond_hint_original,
+                adapter=self.adapter,
+                condition=self.cond_hint_original,
                 strength=self.strength,
                 percent_range=self.timestep_percent_range,
             ),
@@ -154,15 +147,13 @@ class AdapterControl(ControlBase):
         super().pre_run(model, percent_to_timestep_function)
         for region in self.regions:
             check_family(region.adapter, model)
-        self._ranges = [
-            tuple(percent_to_timestep_function(p) for p in r.percent_range) for r in self.regions
-        ]
+        self._timings = [Timing(r, percent_to_timestep_function) for r in self.regions]
 
     def cleanup(self) -> None:
         """Called once after the last step."""
         super().cleanup()
-        self._gated.clear()
-        self._summed.clear()
+        self._features.clear()
+        self._slots.clear()
 
     def get_control(
         self,
@@ -171,70 +162,91 @@ class AdapterControl(ControlBase):
         cond: dict,
         batched_number: int,
         transformer_options: dict,
-    ) -> dict[str, list[Tensor | None]] | None:
+    ) -> Slots | None:
         """The features of all regions that act at `t`, added to those of earlier controls."""
         previous = None
         if self.previous_controlnet is not None:
             previous = self.previous_controlnet.get_control(
                 x_noisy, t, cond, batched_number, transformer_options
             )
-        active = tuple(i for i, (start, end) in enumerate(self._ranges) if end <= t[0] <= start)
-        if not active:
+        call = _Call(x_noisy, batched_number, transformer_options)
+        constant, varying = [], []
+        for index, (region, timing) in enumerate(zip(self.regions, self._timings, strict=True)):
+            factor = timing.factor(float(t[0]))
+            if factor is None or not any(call.rows(region)):
+                continue
+            if timing.is_constant:
+                constant.append((index, factor))
+            else:
+                varying.append((index, factor))
+        if not constant and not varying:
             return previous
-        key = (active, tuple(x_noisy.shape), batched_number, x_noisy.dtype)
-        if key not in self._summed:
-            self._summed[key] = self._sum(active, x_noisy, batched_number)
-        return merge(self._summed[key], previous)
+        out = previous
+        if constant:
+            # The same at every step, so it is added up once.
+            key = (tuple(constant), *call.key)
+            if key not in self._slots:
+                self._slots[key] = self._sum(constant, call)
+            out = merge(self._slots[key], out)
+        for index, factor in varying:
+            out = merge(self._sum([(index, factor)], call), out)
+        return out
 
-    def _sum(
-        self, active: tuple[int, ...], x: Tensor, batched_number: int
-    ) -> dict[str, list[Tensor | None]]:
-        height, width = x.shape[-2:]
-        batch = len(x) // batched_number
-        size = (height, width, batch)
-        if size not in self._gated:
-            self._gated[size] = [r.features(height, width, batch) for r in self.regions]
-        slots: dict[str, list[Tensor | None]] = {"input": [], "middle": [], "output": []}
-        for i in active:
+    def _sum(self, active: Sequence[tuple[int, float]], call: "_Call") -> Slots:
+        slots: Slots = {}
+        x = call.x
+        for index, factor in active:
             features = [
-                f if len(f) == 1 else f.repeat(batched_number, 1, 1, 1)
-                for f in self._gated[size][i]
+                (f if factor == 1 else f * factor).to(device=x.device, dtype=x.dtype)
+                for f in self._batched(index, call)
             ]
-            slots = merge(to_slots(self.regions[i].adapter.config.kind, features), slots)
-        return {
-            key: [None if f is None else f.to(device=x.device, dtype=x.dtype) for f in row]
-            for key, row in slots.items()
-        }
+            slots = merge(to_slots(self.regions[index].adapter.config.kind, features), slots)
+        return slots
+
+    def _batched(self, index: int, call: "_Call") -> list[Tensor]:
+        """The features of a region for all that is batched together, [1 or B,C,h,w] a level."""
+        region, batch = self.regions[index], len(call.x) // call.batched_number
+        rows, parts = call.rows(region), []
+        for frame in call.frames:
+            key = (index, frame, batch)
+            if key not in self._features:
+                self._features[key] = region.features(frame, batch)
+            parts.append(self._features[key])
+        if all(rows) and len(set(call.frames)) == 1 and len(parts[0][0]) == 1:
+            return parts[0]
+        return [
+            torch.cat(
+                [
+                    feature.expand(batch, -1, -1, -1) * float(acts)
+                    for feature, acts in zip(level, rows, strict=True)
+                ]
+            )
+            for level in zip(*parts, strict=True)
+        ]
 
 
-def to_slots(kind: str, features: Sequence[Tensor]) -> dict[str, list[Tensor | None]]:
+class _Call:
+    """What a call of `get_control` is about, apart from the noise level."""
+
+    def __init__(self, x: Tensor, batched_number: int, transformer_options: dict) -> None:
+        self.x = x
+        self.batched_number = batched_number
+        self.frames = frames_of(x, batched_number, transformer_options)
+        self._kinds = tuple(transformer_options.get("cond_or_uncond", ()))
+        self.key = (tuple(self.frames), self._kinds, tuple(x.shape), batched_number, x.dtype)
+
+    def rows(self, region: Region) -> tuple[bool, ...]:
+        """On which of the conditions batched together a region acts."""
+        return rows_acted_on(region, self._kinds, self.batched_number)
+
+
+def to_slots(kind: str, features: Sequence[Tensor]) -> Slots:
     """Features a level -> ComfyUI's lists, which the UNet empties from their ends."""
     blocks = _INPUT_BLOCKS[kind]
     row: list[Tensor | None] = [None] * _SLOTS[kind]
     for block, feature in zip(blocks, features, strict=False):
         row[block] = feature
     return {"input": row[::-1], "middle": list(features[len(blocks) :]), "output": []}
-
-
-def merge(
-    control: dict[str, list[Tensor | None]], previous: dict[str, list[Tensor | None]] | None
-) -> dict[str, list[Tensor | None]]:
-    """Add two controls slot by slot; neither is changed.
-
-    Both lists are emptied from their ends, so they are aligned there.
-    """
-    if previous is None:
-        return {key: list(row) for key, row in control.items()}
-    out: dict[str, list[Tensor | None]] = {}
-    for key in ("input", "middle", "output"):
-        ours, theirs = list(control.get(key, [])), list(previous.get(key, []))
-        length = max(len(ours), len(theirs))
-        ours = [None] * (length - len(ours)) + ours
-        theirs = [None] * (length - len(theirs)) + theirs
-        out[key] = [
-            b if a is None else a if b is None else b + a for a, b in zip(ours, theirs, strict=True)
-        ]
-    return out
 
 
 def check_family(adapter: LoadedAdapter, model: object) -> None:

@@ -73,9 +73,9 @@ def test_noise_predictions_agree(comfy, name, t, size):
     by_diffusers = predict(unet, z_t, torch.tensor([t, t]), context, features, added)
 
     hooks = comfy.module("nodes.hooks.adapter_control")
-    region = hooks.AdapterRegion(
-        hooks.LoadedAdapter.from_file(file, "test"), picture(size).movedim(-1, 1), mask
-    )
+    loaded = hooks.LoadedAdapter.from_file(file, "test")
+    image = picture(size).movedim(-1, 1)
+    region = hooks.AdapterRegion(adapter=loaded, condition=image, mask=mask)
     control = hooks.AdapterControl(region.adapter, [region])
     control.pre_run(model.model, lambda percent: 1000.0 * (1 - percent))
     sigma = model.model.model_sampling.sigma(torch.tensor([float(t)] * 2))

@@ -1,0 +1,69 @@
+"""Putting a picture into the bounds of a mask, at whatever size it comes."""
+
+from enum import StrEnum
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Fit(StrEnum):
+    """Where a condition goes."""
+
+    FRAME = "frame"  # over the whole frame; it must be as large as the mask
+    CONTAIN = "contain"  # all of it inside the mask's bounds, centred
+    COVER = "cover"  # filling the mask's bounds, centred and cut
+    STRETCH = "stretch"  # exactly the mask's bounds
+
+
+def bounds(mask: Tensor) -> tuple[int, int, int, int]:
+    """(top, left, bottom, right) of what is not black in a mask [1,H,W], ends exclusive.
+
+    Raises:
+        ValueError: it is all black.
+    """
+    rows, columns = mask[0].amax(1).nonzero(), mask[0].amax(0).nonzero()
+    if not len(rows):
+        raise ValueError("The mask is all black, so it has no bounds.")
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
+def place(picture: Tensor, mask: Tensor, fit: Fit) -> Tensor:
+    """picture [1 or B,C,h,w] and mask [1 or B,1,H,W] -> the picture within the mask's bounds, black
+    elsewhere, [1 or B,C,H,W].
+    """
+    count = max(len(picture), len(mask))
+    placed = [
+        _place_one(picture[min(i, len(picture) - 1)], mask[min(i, len(mask) - 1)], fit)
+        for i in range(count)
+    ]
+    return torch.stack(placed)
+
+
+def _place_one(picture: Tensor, mask: Tensor, fit: Fit) -> Tensor:
+    top, left, bottom, right = bounds(mask)
+    height, width = bottom - top, right - left
+    down, across = height / picture.shape[-2], width / picture.shape[-1]
+    if fit is Fit.CONTAIN:
+        down = across = min(down, across)
+    elif fit is Fit.COVER:
+        down = across = max(down, across)
+    size = (max(1, round(picture.shape[-2] * down)), max(1, round(picture.shape[-1] * across)))
+    scaled = _resize(picture[None], size)[0]
+    # The part of the scaled picture that lies inside the bounds, centred.
+    cut = [max(0, s - b) // 2 for s, b in zip(size, (height, width), strict=True)]
+    scaled = scaled[:, cut[0] : cut[0] + height, cut[1] : cut[1] + width]
+    y = top + (height - scaled.shape[-2]) // 2
+    x = left + (width - scaled.shape[-1]) // 2
+    out = picture.new_zeros(picture.shape[0], *mask.shape[-2:])
+    out[:, y : y + scaled.shape[-2], x : x + scaled.shape[-1]] = scaled
+    return out
+
+
+def _resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    """Smaller by area, so that no line is lost; larger bilinearly."""
+    if size == tuple(picture.shape[-2:]):
+        return picture
+    if size[0] <= picture.shape[-2] and size[1] <= picture.shape[-1]:
+        return F.interpolate(picture, size, mode="area")
+    return F.interpolate(picture, size, mode="bilinear", antialias=True)

@@ -1,0 +1,244 @@
+"""Any ComfyUI control, gated: its tensors are multiplied by the mask, each at its own grid."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from comfy.controlnet import ControlBase
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ...local_control.gating import gate_tokens
+from ...local_control.masks import match_batch, resize_frames, resize_mask
+from .frame import LATENT_FACTOR, Frame, frames_of
+from .merging import KEYS, Slots, merge
+from .region import Region, Timing, rows_acted_on
+
+# Sides of a token in latent cells, in the order in which they are tried.
+_PATCHES = (2, 1, 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlRegion(Region):
+    """A region whose control is any of ComfyUI's. `vae` is for controls that read latents.
+
+    level_weights: from the first tensor to the last, each for an equal share of them.
+    """
+
+    control: ControlBase
+    vae: object = None
+
+    def inner(self, frame: Frame) -> ControlBase:
+        """A copy of the control for what is seen of the picture, without a predecessor."""
+        condition = self.condition
+        if not frame.is_whole:
+            condition = frame.show(condition, self.control.upscale_algorithm)
+        control = self.control.copy()
+        control.set_cond_hint(condition, self.strength, self.percent_range, vae=self.vae)
+        return control.set_previous_controlnet(None)
+
+
+class GatedControl(ControlBase):
+    """The control object of one region."""
+
+    def __init__(self, region: ControlRegion) -> None:
+        super().__init__()
+        self.region = region
+        self._inner: dict[Frame | None, ControlBase] = {}
+        self._gates: dict[tuple[object, ...], Tensor] = {}
+        self._timing: Timing | None = None
+        self._run: tuple[object, Callable] | None = None
+
+    def copy(self) -> "GatedControl":
+        """The same region, without a predecessor."""
+        new = GatedControl(self.region)
+        self.copy_to(new)
+        return new
+
+    def get_models(self) -> list[ModelPatcher]:
+        """Those of earlier controls and our own."""
+        return [*super().get_models(), *self.region.control.get_models()]
+
+    def get_extra_hooks(self) -> list:
+        """Those of earlier controls and our own."""
+        return [*super().get_extra_hooks(), *self.region.control.get_extra_hooks()]
+
+    def inference_memory_requirements(self, dtype: torch.dtype) -> float:
+        """Those of earlier controls and our own."""
+        own = self.region.control.inference_memory_requirements(dtype)
+        return super().inference_memory_requirements(dtype) + own
+
+    def pre_run(self, model: object, percent_to_timestep_function: Callable) -> None:
+        """Called once before the first step."""
+        super().pre_run(model, percent_to_timestep_function)
+        self._run = model, percent_to_timestep_function
+        self._timing = Timing(self.region, percent_to_timestep_function)
+
+    def cleanup(self) -> None:
+        """Called once after the last step."""
+        super().cleanup()
+        for inner in self._inner.values():
+            inner.cleanup()
+        self._inner.clear()
+        self._gates.clear()
+        self._run = self._timing = None
+
+    def get_control(
+        self,
+        x_noisy: Tensor,
+        t: Tensor,
+        cond: dict,
+        batched_number: int,
+        transformer_options: dict,
+    ) -> Slots | None:
+        """The gated tensors, added to those of earlier controls."""
+        previous = None
+        if self.previous_controlnet is not None:
+            previous = self.previous_controlnet.get_control(
+                x_noisy, t, cond, batched_number, transformer_options
+            )
+        assert self._timing is not None
+        factor = self._timing.factor(float(t[0]))
+        kinds = transformer_options.get("cond_or_uncond", ())
+        rows = rows_acted_on(self.region, kinds, batched_number)
+        if factor is None or not any(rows):
+            return previous
+        frames = frames_of(x_noisy, batched_number, transformer_options)
+        if len(set(frames)) == 1:
+            call = x_noisy, t, cond, batched_number, transformer_options
+            found = self._control(frames[0]).get_control(*call)
+        else:
+            found = self._one_by_one(frames, x_noisy, t, cond, transformer_options)
+        if found is None:
+            return previous
+        gated = self._gate(found, x_noisy, frames, tuple(factor * acts for acts in rows))
+        return merge(gated, previous)
+
+    def _control(self, frame: Frame) -> ControlBase:
+        """The control for what is seen, ready to run."""
+        if frame not in self._inner:
+            assert self._run is not None
+            inner = self.region.inner(frame)
+            inner.pre_run(*self._run)
+            self._inner[frame] = inner
+        return self._inner[frame]
+
+    def _one_by_one(
+        self, frames: Sequence[Frame], x: Tensor, t: Tensor, cond: dict, transformer_options: dict
+    ) -> Slots | None:
+        """Conditions of different areas that ComfyUI has batched, each with its own picture."""
+        batch = len(x) // len(frames)
+        parts = []
+        for i, frame in enumerate(frames):
+            own = slice(i * batch, (i + 1) * batch)
+
+            def cut(value: object, own: slice = own) -> object:
+                return value[own] if torch.is_tensor(value) and len(value) == len(x) else value
+
+            options = dict(transformer_options)
+            for key in ("cond_or_uncond", "uuids"):
+                if key in options:
+                    options[key] = options[key][i : i + 1]
+            values = {key: cut(value) for key, value in cond.items()}
+            parts.append(self._control(frame).get_control(x[own], t[own], values, 1, options))
+        if any(part is None for part in parts):
+            return None
+        return {
+            key: [
+                None if row[0] is None else torch.cat(row)
+                for row in zip(*(part[key] for part in parts), strict=True)
+            ]
+            for key in KEYS
+        }
+
+    def _gate(
+        self, found: Slots, x: Tensor, frames: Sequence[Frame], rows: tuple[float, ...]
+    ) -> Slots:
+        count = sum(tensor is not None for key in KEYS for tensor in found.get(key, ()))
+        weights = iter(spread_weights(self.region.level_weights, count))
+        done: dict[tuple[int, float], Tensor] = {}
+        out: Slots = {}
+        for key in KEYS:
+            out[key] = []
+            for tensor in found.get(key, ()):
+                if tensor is None:
+                    out[key].append(None)
+                    continue
+                weight = next(weights)
+                # One tensor may fill many slots: it is gated once and shared again.
+                if (id(tensor), weight) not in done:
+                    gate = self._gate_of(tensor, x, frames, rows)
+                    done[id(tensor), weight] = tensor * (gate if weight == 1 else gate * weight)
+                out[key].append(done[id(tensor), weight])
+        return out
+
+    def _gate_of(
+        self, tensor: Tensor, x: Tensor, frames: Sequence[Frame], rows: tuple[float, ...]
+    ) -> Tensor:
+        """The mask at the grid of a tensor, for all that is batched together."""
+        geometry = tuple(tensor.shape[2:]) if tensor.ndim > 3 else (tensor.shape[1],)
+        key = (geometry, tuple(frames), rows, tuple(x.shape), tensor.dtype)
+        if key not in self._gates:
+            batch = len(x) // len(frames)
+            gates = [
+                self._mask_at(tensor, x, frame, batch) * row
+                for frame, row in zip(frames, rows, strict=True)
+            ]
+            if len({id(f) for f in frames}) == 1 and len(set(rows)) == 1 and len(gates[0]) == 1:
+                gates = gates[:1]
+            self._gates[key] = torch.cat(gates).to(tensor)
+        return self._gates[key]
+
+    def _mask_at(self, tensor: Tensor, x: Tensor, frame: Frame, batch: int) -> Tensor:
+        """[1 or batch, ...] to be multiplied with the tensor's rows of one condition."""
+        steps = x.shape[2] if x.ndim == 5 else 1
+        if self.region.mask is None:
+            return torch.ones([1] * tensor.ndim)
+        mask = frame.show(self.region.mask, "area").to(tensor.device)
+        if steps > 1:
+            mask = resize_frames(mask, steps)
+        else:
+            match_batch(mask, batch)
+        if tensor.ndim == 3:
+            gate = token_gate(mask, tensor.shape[1], frame.size, steps)
+        else:
+            gate = resize_mask(mask, (tensor.shape[-2], tensor.shape[-1]), self.region.resize)
+            if tensor.ndim == 5:  # [T,1,h,w] -> [1,1,T,h,w], or [B,1,h,w] -> [B,1,1,h,w]
+                gate = gate.movedim(0, 1)[None] if steps > 1 else gate[:, :, None]
+        return gate if len(gate) == 1 else gate.expand(batch, *gate.shape[1:])
+
+
+def spread_weights(weights: Sequence[float] | None, count: int) -> list[float]:
+    """One factor for each of `count` tensors: each weight for an equal share, in order."""
+    if not weights:
+        return [1.0] * count
+    return [weights[i * len(weights) // count] for i in range(count)]
+
+
+def token_gate(mask: Tensor, tokens: int, size: tuple[int, int], steps: int) -> Tensor:
+    """mask [1, B or T,1,8h,8w] -> [1 or B,tokens,1] for a latent of `size` (h, w) and T `steps`.
+
+    Image tokens are patches of the latent, rows first, frame by frame; a latent that is no whole
+    number of patches is padded at its right and lower side.
+
+    Raises:
+        ValueError: no patch size gives that many tokens.
+    """
+    for patch in _PATCHES:
+        grid = (-(-size[0] // patch), -(-size[1] // patch))
+        if steps * grid[0] * grid[1] == tokens:
+            break
+    else:
+        raise ValueError(
+            f"This control returns {tokens} tokens for a latent of {size[1]} x {size[0]}, which is "
+            f"no grid of patches; it cannot be gated by a mask."
+        )
+    side = patch * LATENT_FACTOR
+    missing = (grid[1] * side - mask.shape[-1], grid[0] * side - mask.shape[-2])
+    padded = F.pad(mask, (0, missing[0], 0, missing[1]), mode="replicate")
+    per_frame = gate_tokens(torch.ones(len(padded), grid[0] * grid[1], 1).to(mask), padded, grid)
+    if steps == 1:
+        return per_frame
+    frames = per_frame if len(per_frame) == steps else per_frame.expand(steps, -1, -1)
+    return frames.reshape(1, tokens, 1)

@@ -1,0 +1,66 @@
+"""What every region has, whatever its control: where, on what, how strongly, when and on whom."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from ...local_control.masks import MaskResize
+
+COND, UNCOND = 0, 1  # as ComfyUI numbers them in `cond_or_uncond`
+_CURVE_POINTS = 65
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """Where, on what, how strongly and when a control acts.
+
+    condition [1 or B,C,H,W] in 0..1; mask [1 or B,1,H,W] in 0..1 or None for everywhere;
+    percent_range: share of the sampling, start to end; curve: factors of the strength, evenly from
+    start to end; level_weights: factors of the control's tensors, or None; acts_on: predictions.
+    """
+
+    condition: Tensor
+    mask: Tensor | None = None
+    strength: float = 1.0
+    percent_range: tuple[float, float] = (0.0, 1.0)
+    curve: tuple[float, ...] = (1.0,)
+    level_weights: tuple[float, ...] | None = None
+    acts_on: frozenset[int] = frozenset((COND, UNCOND))
+    resize: MaskResize = MaskResize.AREA
+
+
+class Timing:
+    """When a region acts in one sampling, and by which factor."""
+
+    def __init__(self, region: Region, percent_to_sigma: Callable[[float], float]) -> None:
+        start, end = region.percent_range
+        self._start, self._end = percent_to_sigma(start), percent_to_sigma(end)
+        self.is_constant = len(region.curve) == 1
+        self._constant = region.curve[0]
+        if not self.is_constant:
+            shares = np.linspace(0, 1, _CURVE_POINTS)
+            at = np.linspace(0, 1, len(region.curve))
+            sigmas = [percent_to_sigma(start + share * (end - start)) for share in shares]
+            # Sigmas fall, and interpolation wants them to rise.
+            self._sigmas = np.asarray(sigmas, float)[::-1]
+            self._factors = np.interp(shares, at, region.curve)[::-1]
+
+    def factor(self, sigma: float) -> float | None:
+        """The factor at a noise level, or None when the region does not act."""
+        if not self._end <= sigma <= self._start:
+            return None
+        if self.is_constant:
+            return self._constant
+        return float(np.interp(sigma, self._sigmas, self._factors))
+
+
+def rows_acted_on(
+    region: Region, cond_or_uncond: Sequence[int], batched_number: int
+) -> tuple[bool, ...]:
+    """For each of the conditions batched together whether the region acts on it."""
+    kinds = (
+        list(cond_or_uncond) if len(cond_or_uncond) == batched_number else [COND] * batched_number
+    )
+    return tuple(kind in region.acts_on for kind in kinds)
