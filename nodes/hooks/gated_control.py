@@ -185,8 +185,10 @@ class GatedControl(ControlBase):
                 self._mask_at(tensor, x, frame, batch) * row
                 for frame, row in zip(frames, rows, strict=True)
             ]
-            if len({id(f) for f in frames}) == 1 and len(set(rows)) == 1 and len(gates[0]) == 1:
-                gates = gates[:1]
+            if len(set(frames)) == len(set(rows)) == len(gates[0]) == 1:
+                gates = gates[:1]  # one for all
+            else:
+                gates = [gate.expand(batch, *gate.shape[1:]) for gate in gates]
             self._gates[key] = torch.cat(gates).to(tensor)
         return self._gates[key]
 
@@ -206,7 +208,7 @@ class GatedControl(ControlBase):
             gate = resize_mask(mask, (tensor.shape[-2], tensor.shape[-1]), self.region.resize)
             if tensor.ndim == 5:  # [T,1,h,w] -> [1,1,T,h,w], or [B,1,h,w] -> [B,1,1,h,w]
                 gate = gate.movedim(0, 1)[None] if steps > 1 else gate[:, :, None]
-        return gate if len(gate) == 1 else gate.expand(batch, *gate.shape[1:])
+        return gate
 
 
 def spread_weights(weights: Sequence[float] | None, count: int) -> list[float]:

@@ -1,0 +1,221 @@
+"""GatedControl: any of ComfyUI's controls in a region, in ComfyUI's own sampling."""
+
+import pytest
+import torch
+from small_controls import BUILDERS
+
+SIZE = (16, 16)
+STEPS = 2
+CLOSE = {"rtol": 1e-3, "atol": 1e-3}
+
+
+@pytest.fixture(params=BUILDERS)
+def setup(comfy, request):
+    found = BUILDERS[request.param]()
+    found.comfy, found.name = comfy, request.param
+    return found
+
+
+def picture(size=SIZE, batch=1, seed=2):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(batch, 8 * size[0], 8 * size[1], 3, generator=generator)
+
+
+def half(size=SIZE, top=False):
+    mask = torch.zeros(1, 8 * size[0], 8 * size[1])
+    if top:
+        mask[:, : 4 * size[0]] = 1
+    else:
+        mask[..., : 4 * size[1]] = 1
+    return mask
+
+
+def shape(setup, size, batch):
+    frames = (setup.frames,) if hasattr(setup, "frames") else ()
+    return (batch, setup.channels, *frames, *size)
+
+
+def sample(setup, positive, negative, size=SIZE, batch=1, cfg=2.0):
+    import comfy.sample
+
+    generator = torch.Generator().manual_seed(3)
+    noise = torch.randn(shape(setup, size, batch), generator=generator)
+    return comfy.sample.sample(
+        setup.model,
+        noise,
+        STEPS,
+        cfg,
+        "euler",
+        "simple",
+        positive,
+        negative,
+        torch.zeros_like(noise),
+        seed=0,
+        disable_pbar=True,
+    )
+
+
+def prompts(setup):
+    return setup.text(seed=0), setup.text(seed=1)
+
+
+def local(setup, mask, image=None, positive=None, negative=None, **kwargs):
+    first, second = prompts(setup)
+    image = picture() if image is None else image
+    nodes = setup.comfy.nodes
+    options = {"control_net": setup.control, "image": image, "mask": mask} | kwargs
+    regions = nodes["LocalControl_Region"].execute(**options).result[0]
+    pair = positive or first, negative or second
+    return nodes["LocalControl_Apply"].execute(*pair, regions, "add", setup.vae).result
+
+
+def stock(setup, image=None, positive=None, negative=None, **kwargs):
+    first, second = prompts(setup)
+    options = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0} | kwargs
+    image = picture() if image is None else image
+    return setup.comfy.nodes["ControlNetApplyAdvanced"]().apply_controlnet(
+        positive or first, negative or second, setup.control, image, **options, vae=setup.vae
+    )
+
+
+def test_a_mask_of_almost_nothing_is_bit_equal_to_no_control(setup):
+    nearly = torch.zeros(1, 128, 128)
+    nearly[..., 0, 0] = 1e-38  # not black, so that it is accepted
+    plain = sample(setup, *prompts(setup))
+    assert torch.equal(sample(setup, *local(setup, nearly)), plain)
+
+
+def test_a_full_mask_is_bit_equal_to_the_plain_control(setup):
+    full = sample(setup, *local(setup, torch.ones(1, 128, 128)))
+    assert torch.equal(full, sample(setup, *stock(setup)))
+    assert not torch.equal(full, sample(setup, *prompts(setup)))
+
+
+def test_left_half_differs_from_top_half(setup):
+    left, top = (sample(setup, *local(setup, half(top=top))) for top in (False, True))
+    assert left.isfinite().all()
+    assert not torch.allclose(left, top)
+
+
+@pytest.mark.parametrize("size", [(10, 14), (9, 13)])
+def test_sizes_that_are_not_square_or_odd(setup, size):
+    if setup.name == "flux pictures" and size[0] % 2:
+        pytest.skip("ComfyUI's own XLabs controls fail at odd sizes")
+    ones, image = torch.ones(1, 8 * size[0], 8 * size[1]), picture(size)
+    full = sample(setup, *local(setup, ones, image), size=size)
+    assert torch.equal(full, sample(setup, *stock(setup, image), size=size))
+    assert not torch.equal(sample(setup, *local(setup, half(size), image), size=size), full)
+
+
+def test_only_tensors_of_the_masked_half_are_left(setup):
+    """The gate itself: tensors are zero exactly where the mask is."""
+    gated = setup.comfy.module("nodes.hooks.gated_control")
+    region = gated.ControlRegion(
+        condition=picture().movedim(-1, 1), mask=half()[None], control=setup.control
+    )
+    x = torch.zeros(shape(setup, SIZE, 1))
+    control = gated.GatedControl(region)
+    frame = setup.comfy.module("nodes.hooks.frame").Frame(SIZE, SIZE)
+    tokens = torch.ones(1, 8 * 8, 4)
+    gate = control._mask_at(tokens, x, frame, 1) * tokens
+    rows = gate.reshape(8, 8, 4)
+    assert rows[:, :4].min() == 1
+    assert rows[:, 4:].max() == 0
+    feature = torch.ones(1, 4, 16, 16)
+    gate = control._mask_at(feature, x, frame, 1) * feature
+    assert gate[..., :8].min() == 1
+    assert gate[..., 8:].max() == 0
+
+
+def test_each_latent_of_a_batch_has_its_mask(setup):
+    masks = torch.cat([half(), 1 - half()])
+    both = sample(setup, *local(setup, masks), batch=2)
+    for i in range(2):
+        alone = sample(setup, *local(setup, masks[i : i + 1]), batch=2)
+        torch.testing.assert_close(both[i], alone[i], **CLOSE)
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+def test_chains_with_stock_controls_keep_both(setup, ours_first):
+    other, ones = picture(seed=9), torch.ones(1, 128, 128)
+    if ours_first:
+        chained = stock(setup, other, *local(setup, ones))
+    else:
+        chained = local(setup, ones, None, *stock(setup, other))
+    both = stock(setup, other, *stock(setup))
+    torch.testing.assert_close(sample(setup, *chained), sample(setup, *both), **CLOSE)
+
+
+def test_strength_and_range_act_as_in_comfyui(setup):
+    options = {"strength": 0.7, "start_percent": 0.0, "end_percent": 0.5}
+    ours = sample(setup, *local(setup, torch.ones(1, 128, 128), **options))
+    assert torch.equal(ours, sample(setup, *stock(setup, **options)))
+
+
+def test_a_curve_scales_the_strength(setup):
+    ones = torch.ones(1, 128, 128)
+    flat = sample(setup, *local(setup, ones, strength_curve="0.5"))
+    half_strength = sample(setup, *local(setup, ones, strength=0.5))
+    torch.testing.assert_close(flat, half_strength, **CLOSE)
+    fading = sample(setup, *local(setup, ones, strength_curve="1, 0"))
+    assert not torch.allclose(fading, flat)
+
+
+def test_one_prompt_alone_can_be_controlled(setup):
+    ones = torch.ones(1, 128, 128)
+    both, positive, negative = (
+        sample(setup, *local(setup, ones, acts_on=who)) for who in ("both", "positive", "negative")
+    )
+    assert not torch.allclose(both, positive)
+    assert not torch.allclose(positive, negative)
+    alone = sample(setup, local(setup, ones)[0], prompts(setup)[1])
+    torch.testing.assert_close(positive, alone, **CLOSE)
+
+
+def test_level_weights_of_zero_mean_no_control(setup):
+    silent = sample(setup, *local(setup, half(), level_weights="0"))
+    assert torch.equal(silent, sample(setup, *prompts(setup)))
+
+
+def test_what_enters_leaves_unharmed(setup):
+    before = sample(setup, *stock(setup))
+    sample(setup, *local(setup, half()))
+    assert torch.equal(sample(setup, *stock(setup)), before)
+
+
+def area(conds, area):
+    return [[embedding, {**options, "area": area}] for embedding, options in conds]
+
+
+def test_in_an_area_the_mask_is_cropped_as_the_area_is(setup):
+    """An area's control is that of the cropped mask and picture over the area alone."""
+    positive, negative = local(setup, half())
+    y, x = 4, 6
+    seen = slice(8 * y, 8 * (y + 8)), slice(8 * x, 8 * (x + 8))
+    place = (8, 8, y, x) if not hasattr(setup, "frames") else (1, 8, 8, 0, y, x)
+    whole = sample(setup, area(positive, place), area(negative, place))
+    cropped = local(
+        setup, half()[:, seen[0], seen[1]].contiguous(), picture()[:, seen[0], seen[1]].contiguous()
+    )
+    nodes = setup.comfy.module("nodes.hooks.frame")
+    import comfy.hooks
+
+    for conds in cropped:
+        conds[0][1]["control"].extra_hooks = comfy.hooks.HookGroup()  # knows of no areas
+    expected = sample(setup, area(cropped[0], place), area(cropped[1], place))
+    assert nodes is not None
+    torch.testing.assert_close(whole, expected, **CLOSE)
+
+
+def test_areas_of_one_size_that_are_batched_keep_their_own_crops(setup):
+    positive, negative = local(setup, half())
+    frames = hasattr(setup, "frames")
+    left = (1, 16, 8, 0, 0, 0) if frames else (16, 8, 0, 0)
+    right = (1, 16, 8, 0, 0, 8) if frames else (16, 8, 0, 8)
+    both = area(positive, left) + area(positive, right)
+    together = sample(setup, both, negative, cfg=1.0)
+    plain = prompts(setup)[0]
+    # The right half is outside the mask, so its area is as without control.
+    free = area(positive, left) + area(plain, right)
+    expected = sample(setup, free, negative, cfg=1.0)
+    torch.testing.assert_close(together, expected, **CLOSE)
