@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from comfy.controlnet import ControlBase, T2IAdapter
+from comfy.t2i_adapter.adapter import Adapter, Adapter_light
 from comfy_api.v0_0_2 import io
 from torch import Tensor
 
@@ -26,6 +27,8 @@ from .hooks.region import COND, UNCOND
 
 Regions = io.Custom("LOCAL_REGIONS")
 AnyRegion = AdapterRegion | ControlRegion
+# ComfyUI calls Cascade's controls adapters too; they are gated as any other control.
+_ADAPTER_NETWORKS = (Adapter, Adapter_light)
 _ACTS_ON = {
     "both": frozenset((COND, UNCOND)),
     "positive": frozenset((COND,)),
@@ -66,7 +69,7 @@ def to_adapter(control: ControlBase, regions: Sequence[AnyRegion]) -> LoadedAdap
     """The adapter behind a CONTROL_NET, shared with earlier regions; None for other controls."""
     if isinstance(control, AdapterControl):
         return control.adapter
-    if isinstance(control, T2IAdapter):
+    if isinstance(control, T2IAdapter) and isinstance(control.t2i_model, _ADAPTER_NETWORKS):
         adapters = (r.adapter for r in regions if isinstance(r, AdapterRegion))
         known = (adapter for adapter in adapters if adapter.source is control.t2i_model)
         return next(known, None) or LoadedAdapter.from_core(control)

@@ -32,15 +32,15 @@ class Frame:
         """Whether all is seen."""
         return self.size == self.whole
 
-    def show(self, picture: Tensor, method: str) -> Tensor:
-        """The part of a picture [B,C,H,W] of the whole frame that is seen, 8 pixels a latent cell.
+    def show(self, picture: Tensor, method: str, factor: int = LATENT_FACTOR) -> Tensor:
+        """The part of a picture [B,C,H,W] of the whole frame that is seen, `factor` pixels a cell.
 
         Scaled as ComfyUI scales a control's picture: to cover the frame, centred.
         """
-        height, width = (side * LATENT_FACTOR for side in self.whole)
+        height, width = (side * factor for side in self.whole)
         scaled = comfy.utils.common_upscale(picture, width, height, method, "center")
-        top, left = (side * LATENT_FACTOR for side in self.corner)
-        height, width = (side * LATENT_FACTOR for side in self.size)
+        top, left = (side * factor for side in self.corner)
+        height, width = (side * factor for side in self.size)
         return scaled[..., top : top + height, left : left + width]
 
 

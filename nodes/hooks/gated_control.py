@@ -33,7 +33,9 @@ class ControlRegion(Region):
         """A copy of the control for what is seen of the picture, without a predecessor."""
         condition = self.condition
         if not frame.is_whole:
-            condition = frame.show(condition, self.control.upscale_algorithm)
+            # Controls that read latents have a factor of 1, and the VAE's own on top.
+            factor = max(self.control.compression_ratio, LATENT_FACTOR)
+            condition = frame.show(condition, self.control.upscale_algorithm, factor)
         control = self.control.copy()
         control.set_cond_hint(condition, self.strength, self.percent_range, vae=self.vae)
         return control.set_previous_controlnet(None)

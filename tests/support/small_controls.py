@@ -3,21 +3,22 @@
 from types import SimpleNamespace
 
 import torch
-from small_models import CONTEXT, WIDTH, build_model, conditioning, fill
+from small_models import CONTEXT, FAMILIES, WIDTH, build_model, conditioning, fill
 
 
 class PictureVae:
-    """Stands for a VAE: the picture at an eighth of its size, repeated to 16 channels."""
+    """Stands for a VAE: the picture at an eighth of its size, its colours repeated."""
 
-    def __init__(self, frames=False):
+    def __init__(self, frames=False, channels=16):
         self.frames = frames
+        self.channels = channels
 
     def spacial_compression_encode(self):
         return 8
 
     def encode(self, pixels):
         small = torch.nn.functional.avg_pool2d(pixels[..., :3].movedim(-1, 1), 8)
-        latent = small.repeat(1, 6, 1, 1)[:, :16]
+        latent = small.repeat(1, 6, 1, 1)[:, : self.channels]
         return latent[:, :, None] if self.frames else latent
 
 
@@ -58,36 +59,41 @@ def operations():
     return {"operations": comfy.ops.disable_weight_init, "dtype": torch.float32, "device": "cpu"}
 
 
-def sd15(union=False):
+def unet(model, **more):
+    """A ControlNet of the shape of a model's UNet."""
     import comfy.cldm.cldm
 
-    model = build_model("sd15")
-    config = {
-        key: value
-        for key, value in model.model.model_config.unet_config.items()
-        if key not in ("out_channels", "transformer_depth_output", "disable_unet_model_creation")
-    }
-    if union:
-        config["union_controlnet_num_control_type"] = 6
-    network = comfy.cldm.cldm.ControlNet(hint_channels=3, **config | operations())
+    dropped = ("out_channels", "transformer_depth_output", "disable_unet_model_creation")
+    config = {k: v for k, v in model.model.model_config.unet_config.items() if k not in dropped}
+    network = comfy.cldm.cldm.ControlNet(hint_channels=3, **config | more | operations())
     return SimpleNamespace(
         model=model, control=control(network), text=conditioning, channels=4, vae=None
     )
+
+
+def sd15():
+    return unet(build_model("sd15"))
 
 
 def sdxl():
-    import comfy.cldm.cldm
+    return unet(build_model("sdxl"))
 
-    model = build_model("sdxl")
+
+def union():
+    """Union controls are written for SDXL's width of 320."""
     config = {
-        key: value
-        for key, value in model.model.model_config.unet_config.items()
-        if key not in ("out_channels", "transformer_depth_output", "disable_unet_model_creation")
+        **FAMILIES["sd15"].config,
+        "model_channels": 320,
+        "channel_mult": [1, 1],
+        "num_res_blocks": [1, 1],
+        "transformer_depth": [1, 1],
+        "transformer_depth_output": [1, 1, 1, 1],
+        "num_heads": 4,
+        "use_checkpoint": False,
     }
-    network = comfy.cldm.cldm.ControlNet(hint_channels=3, **config | operations())
-    return SimpleNamespace(
-        model=model, control=control(network), text=conditioning, channels=4, vae=None
-    )
+    found = unet(patcher("SD15", "BaseModel", config, "EPS"), union_controlnet_num_control_type=6)
+    found.control.set_extra_arg("control_type", [3])
+    return found
 
 
 def flux(latent_input=True):
@@ -184,11 +190,133 @@ def qwen():
     )
 
 
+def lora():
+    """The weights that a Control-LoRA adds to the model's own."""
+    import comfy.controlnet
+
+    found = sd15()
+    own = ("input_hint_block", "zero_convs", "middle_block_out")
+    network = found.control.control_model.state_dict()
+    weights = {key: value for key, value in network.items() if key.startswith(own)}
+    found.control = comfy.controlnet.ControlLora(weights)
+    return found
+
+
+def sd35():
+    import comfy.cldm.dit_embedder
+    import comfy.controlnet
+    import comfy.latent_formats
+
+    found = sd3()
+    network = comfy.cldm.dit_embedder.ControlNetEmbedder(
+        img_size=None,
+        patch_size=2,
+        in_chans=16,
+        num_layers=1,
+        main_model_double=2,
+        double_y_emb=False,
+        attention_head_dim=64,
+        num_attention_heads=2,
+        adm_in_channels=16,
+        **operations(),
+    )
+    fill(network.eval().requires_grad_(False), seed=7)
+    found.control = comfy.controlnet.ControlNetSD35(
+        network,
+        compression_ratio=1,
+        latent_format=comfy.latent_formats.SD3(),
+        load_device=torch.device("cpu"),
+    )
+    return found
+
+
+def hunyuan():
+    import comfy.latent_formats
+    import comfy.ldm.hydit.controlnet
+
+    config = {
+        "image_model": "hydit",
+        "hidden_size": WIDTH,
+        "depth": 40,  # its controls are written for 19 skips
+        "num_heads": 2,
+        "mlp_ratio": 2.0,
+        "text_states_dim": CONTEXT,
+        "text_states_dim_t5": CONTEXT,
+    }
+    model = patcher("HunyuanDiT", "HunyuanDiT", dict(config), "V_PREDICTION")
+    network = comfy.ldm.hydit.controlnet.HunYuanControlNet(**config | operations())
+    options = {
+        "compression_ratio": 1,
+        "latent_format": comfy.latent_formats.SDXL(),
+        "extra_conds": [
+            "text_embedding_mask",
+            "encoder_hidden_states_t5",
+            "text_embedding_mask_t5",
+            "image_meta_size",
+        ],
+    }
+
+    def prompt(seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        clip, t5 = (torch.randn(1, n, CONTEXT, generator=generator) for n in (77, 256))
+        masks = {
+            "attention_mask": torch.ones(1, 77),
+            "attention_mask_mt5xl": torch.ones(1, 256),
+        }
+        return [[clip, {"conditioning_mt5xl": t5, **masks}]]
+
+    return SimpleNamespace(
+        model=model,
+        control=control(network, **options),
+        text=prompt,
+        channels=4,
+        vae=PictureVae(channels=4),
+    )
+
+
+def cascade():
+    import comfy.controlnet
+    import comfy.ldm.cascade.controlnet
+
+    config = {
+        "stable_cascade_stage": "c",
+        "c_r": 16,
+        "c_cond": WIDTH,
+        "c_hidden": [WIDTH, WIDTH],
+        "nhead": [2, 2],
+        "blocks": [[1, 2], [2, 1]],
+        "c_clip_text": CONTEXT,
+        "c_clip_text_pooled": 16,
+    }
+    model = patcher("Stable_Cascade_C", "StableCascade_C", dict(config), "STABLE_CASCADE")
+    network = comfy.ldm.cascade.controlnet.ControlNet(
+        c_in=3, c_proj=WIDTH, proj_blocks=[0, 3, 5], bottleneck_mode="simple", **operations()
+    )
+
+    def prompt(seed=0):
+        ((context, options),) = text(CONTEXT, 16, seed=seed)
+        return [[context, {"pooled_output": options["pooled_output"][:, None]}]]
+
+    fill(network.eval().requires_grad_(False), seed=7)
+    return SimpleNamespace(
+        model=model,
+        control=comfy.controlnet.T2IAdapter(network, 3, 8, "bilinear"),
+        text=prompt,
+        channels=16,
+        vae=None,
+    )
+
+
 BUILDERS = {
     "sd15": sd15,
+    "union": union,
+    "lora": lora,
     "sdxl": sdxl,
     "flux": flux,
     "flux pictures": lambda: flux(latent_input=False),
     "sd3": sd3,
+    "sd35": sd35,
     "qwen": qwen,
+    "hunyuan": hunyuan,
+    "cascade": cascade,
 }
