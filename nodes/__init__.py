@@ -4,7 +4,10 @@ from comfy_api.v0_0_2 import ComfyExtension, io
 
 from .adapters import LoadAdapter
 from .conditions import Condition
+from .guidance import EdgeGuidance
+from .preview import PreviewRegions
 from .regions import Apply, Region
+from .scores import Score
 from .z0 import Z0Frames, Z0Preview
 
 
@@ -13,4 +16,14 @@ class LocalControlExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """In the order of the graph."""
-        return [LoadAdapter, Condition, Region, Apply, Z0Preview, Z0Frames]
+        return [
+            LoadAdapter,
+            Condition,
+            Region,
+            Apply,
+            PreviewRegions,
+            Z0Preview,
+            Z0Frames,
+            EdgeGuidance,
+            Score,
+        ]

@@ -1,0 +1,146 @@
+"""Regions in view before sampling: where they are, and what each injection grid sees of them."""
+
+import logging
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from comfy_api.v0_0_2 import io
+from torch import Tensor
+
+from ..local_control.masks import resize_mask, to_comfy_image
+from .adapters import CATEGORY
+from .hooks.adapter_control import AdapterRegion
+from .hooks.frame import LATENT_FACTOR, Frame
+from .regions import AnyRegion, Regions
+
+log = logging.getLogger(__name__)
+
+# Pixels of the image behind a cell of each grid.
+_CELLS = {"full": (8, 16, 32, 64), "light": (8, 16, 32, 64), "xl": (16, 32)}
+_CELLS_OF_OTHERS = (8, 16, 32, 64)
+_THIN = 0.25
+_COLOURS = ((230, 60, 60), (60, 160, 250), (250, 190, 40), (90, 200, 90), (190, 100, 230))
+
+
+class PreviewRegions(io.ComfyNode):
+    """LOCAL_REGIONS -> pictures: outlines, then the masks at every grid."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """No sampling is needed."""
+        return io.Schema(
+            node_id="LocalControl_PreviewRegions",
+            display_name="Preview Regions",
+            category=CATEGORY,
+            description="The regions' outlines, and their masks as each level of the model sees "
+            "them. Warns of masks too thin to act.",
+            inputs=[
+                Regions.Input("regions"),
+                io.Int.Input("width", default=512, min=64, max=16384, step=8),
+                io.Int.Input("height", default=512, min=64, max=16384, step=8),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="pictures", tooltip="Outlines, then one picture for each grid."
+                ),
+                io.String.Output(display_name="warnings", tooltip="Empty if all is well."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, regions: tuple[AnyRegion, ...], width: int, height: int) -> io.NodeOutput:
+        """Sizes that are no multiples of 8 are rounded down, as latents are."""
+        size = (height // LATENT_FACTOR, width // LATENT_FACTOR)
+        frame = Frame(size, size)
+        masks = [mask_of(region, frame) for region in regions]
+        conditions = [frame.show(region.condition[:1], "area") for region in regions]
+        pictures = [outlines(masks, conditions)]
+        cells = sorted({cell for region in regions for cell in cells_of(region)})
+        for cell in cells:
+            seen = [
+                at_grid(mask, cell) if cell in cells_of(region) else torch.zeros_like(mask)
+                for region, mask in zip(regions, masks, strict=True)
+            ]
+            pictures.append(coloured(seen))
+        warnings = [
+            warning
+            for number, (region, mask) in enumerate(zip(regions, masks, strict=True), 1)
+            for warning in thin_grids(number, mask, cells_of(region))
+        ]
+        for warning in warnings:
+            log.warning("%s", warning)
+        return io.NodeOutput(to_comfy_image(torch.cat(pictures)), "\n".join(warnings))
+
+
+def mask_of(region: AnyRegion, frame: Frame) -> Tensor:
+    """A region's mask [1,1,H,W] over the frame; of a batch the union."""
+    if region.mask is None:
+        return torch.ones(1, 1, frame.whole[0] * LATENT_FACTOR, frame.whole[1] * LATENT_FACTOR)
+    return frame.show(region.mask, "area").amax(0, keepdim=True).cpu()
+
+
+def cells_of(region: AnyRegion) -> Sequence[int]:
+    """The grids at which a region is injected; for others than adapters those that are usual."""
+    if isinstance(region, AdapterRegion):
+        return _CELLS[region.adapter.config.kind]
+    return _CELLS_OF_OTHERS
+
+
+def at_grid(mask: Tensor, cell: int) -> Tensor:
+    """A mask as a grid of cells sees it, at full size again."""
+    size = (mask.shape[-2], mask.shape[-1])
+    grid = (-(-size[0] // cell), -(-size[1] // cell))
+    return F.interpolate(resize_mask(mask, grid), size, mode="nearest-exact")
+
+
+def thin_grids(number: int, mask: Tensor, cells: Sequence[int]) -> list[str]:
+    """A sentence for each grid at which a mask fills no cell well."""
+    found = []
+    for cell in cells:
+        most = at_grid(mask, cell).max().item()
+        if most < _THIN:
+            grid = (-(-mask.shape[-1] // cell), -(-mask.shape[-2] // cell))
+            found.append(
+                f"Region {number} fills no cell of the {grid[0]} x {grid[1]} grid by more than "
+                f"{most:.0%}, so it hardly acts there; widen its mask or lower its feather."
+            )
+    return found
+
+
+def coloured(masks: Sequence[Tensor]) -> Tensor:
+    """Masks [1,1,H,W] in the regions' colours, added up -> [1,3,H,W]."""
+    layers = [mask * colour_of(i).view(1, 3, 1, 1) for i, mask in enumerate(masks)]
+    return torch.stack(layers).sum(0).clamp(0, 1)
+
+
+def outlines(masks: Sequence[Tensor], conditions: Sequence[Tensor]) -> Tensor:
+    """Each region's condition where it acts, its border and its number -> [1,3,H,W]."""
+    ground = torch.zeros(1, 3, *masks[0].shape[-2:])
+    for mask, condition in zip(masks, conditions, strict=True):
+        ground = torch.maximum(ground, condition[:, :3].cpu().expand_as(ground) * mask * 0.6)
+    canvas = np.ascontiguousarray((ground[0].movedim(0, -1) * 255).byte().numpy())
+    thick = max(1, min(canvas.shape[:2]) // 200)
+    for i, mask in enumerate(masks):
+        draw_outline(canvas, mask[0, 0].numpy(), i, thick)
+    return torch.from_numpy(canvas).movedim(-1, 0).float().div(255)[None]
+
+
+def draw_outline(canvas: np.ndarray, mask: np.ndarray, index: int, thick: int) -> None:
+    """Draw the border of one mask and its number into a picture uint8 [H,W,3]."""
+    inside = (mask > 0).astype(np.uint8)
+    borders, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    colour = _COLOURS[index % len(_COLOURS)]
+    cv2.drawContours(canvas, borders, -1, colour, thick)
+    rows, columns = np.nonzero(inside)
+    if len(rows):
+        scale = min(canvas.shape[:2]) / 500
+        place = (int(columns.min()) + 3 * thick, int(rows.min()) + 4 * thick + round(22 * scale))
+        cv2.putText(canvas, str(index + 1), place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thick)
+
+
+def colour_of(index: int) -> Tensor:
+    """A region's colour, [3] in 0..1."""
+    return torch.tensor(_COLOURS[index % len(_COLOURS)]) / 255

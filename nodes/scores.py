@@ -1,0 +1,129 @@
+"""Adherence and freedom of a finished image, in numbers and in a picture."""
+
+from typing import Any
+
+import torch
+from comfy_api.v0_0_2 import io
+from torch import Tensor
+
+from ..local_control.conditions import canny, colour
+from ..local_control.masks import from_comfy_image, from_comfy_mask, match_batch, to_comfy_image
+from ..local_control.metrics import diffcc, divergence, edge_match, leak, match_map
+from .adapters import CATEGORY
+
+
+class Score(io.ComfyNode):
+    """IMAGE, condition and MASK -> numbers, a picture that shows them, and words."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """With `uncontrolled`, the same seed without control, it also says how free the rest is."""
+        return io.Schema(
+            node_id="LocalControl_Score",
+            display_name="Local Control Score",
+            category=CATEGORY,
+            description="How well the inside of the mask follows its condition, and how little the "
+            "outside is changed by it.",
+            inputs=[
+                io.Image.Input("image", tooltip="The finished image."),
+                io.Image.Input("condition", tooltip="Edges (white on black), or colour blocks."),
+                io.Mask.Input("mask"),
+                io.Combo.Input("kind", options=["edges", "colour"], default="edges"),
+                io.Int.Input(
+                    "tolerance",
+                    default=2,
+                    min=0,
+                    max=64,
+                    tooltip="edges: pixels by which an edge may be off.",
+                ),
+                io.Int.Input("low_threshold", default=100, min=0, max=1000),
+                io.Int.Input("high_threshold", default=200, min=0, max=1000),
+                io.Int.Input("blocks", default=8, min=1, max=256),
+                io.Image.Input(
+                    "uncontrolled", optional=True, tooltip="The same seed without control."
+                ),
+            ],
+            outputs=[
+                io.Float.Output(display_name="adherence"),
+                io.Float.Output(display_name="precision"),
+                io.Float.Output(display_name="recall"),
+                io.Float.Output(display_name="leak"),
+                io.Float.Output(display_name="change_outside"),
+                io.Image.Output(display_name="report"),
+                io.String.Output(display_name="text"),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: Tensor,
+        condition: Tensor,
+        mask: Tensor,
+        kind: str,
+        tolerance: int,
+        low_threshold: int,
+        high_threshold: int,
+        blocks: int,
+        uncontrolled: Tensor | None = None,
+    ) -> io.NodeOutput:
+        """Means over the batch; what cannot be told is NaN."""
+        picture, wanted = from_comfy_image(image)[:, :3], from_comfy_image(condition)[:, :3]
+        white = match_batch(from_comfy_mask(mask), len(picture))
+        check_sizes(picture, condition=wanted, mask=white)
+        white = white.expand(len(picture), -1, -1, -1)
+        wanted = match_batch(wanted, len(picture), "condition").expand_as(picture)
+        if kind == "colour":
+            found = colour_scores(picture, wanted, white, blocks)
+        else:
+            edges = canny(picture, low_threshold, high_threshold)
+            lines = (wanted.amax(1, keepdim=True) >= 0.5).float()
+            found = edge_scores(edges, lines, white, tolerance)
+        report = found.pop("report")
+        free = {"leak": float("nan"), "change outside": float("nan")}
+        if uncontrolled is not None:
+            other = from_comfy_image(uncontrolled)[:, :3]
+            check_sizes(picture, uncontrolled=other)
+            other = match_batch(other, len(picture), "uncontrolled image").expand_as(picture)
+            free["leak"] = leak(picture, other, white).mean().item()
+            free["change outside"] = divergence(picture, other, 1 - white).nanmean().item()
+        text = "\n".join(f"{name}: {value:.3f}" for name, value in (found | free).items())
+        numbers = [found[key] for key in ("adherence", "precision", "recall")]
+        return io.NodeOutput(*numbers, *free.values(), to_comfy_image(report).cpu(), text)
+
+
+def check_sizes(image: Tensor, **others: Tensor) -> None:
+    """All must cover the same frame; raises ValueError that names the one that does not."""
+    for name, other in others.items():
+        if other.shape[-2:] != image.shape[-2:]:
+            raise ValueError(
+                f"The {name} is {other.shape[-1]} x {other.shape[-2]}, but the image is "
+                f"{image.shape[-1]} x {image.shape[-2]}; scale it to the image's size."
+            )
+
+
+def edge_scores(edges: Tensor, wanted: Tensor, mask: Tensor, tolerance: int) -> dict[str, Any]:
+    """adherence is the F1 of edges inside the mask; report: what matches, is missing, invented."""
+    match = edge_match(edges, wanted, mask, tolerance)
+    cells = diffcc(edges, wanted, mask)
+    return {
+        "adherence": match.f1.mean().item(),
+        "precision": match.precision.mean().item(),
+        "recall": match.recall.mean().item(),
+        "DiffCC coincidence": cells["coincidence"].nanmean().item(),
+        "report": match_map(edges, wanted, mask, tolerance),
+    }
+
+
+def colour_scores(image: Tensor, wanted: Tensor, mask: Tensor, blocks: int) -> dict[str, Any]:
+    """adherence is 1 - the mean error of colour blocks inside the mask; report: where it is."""
+    found, target = colour(image, blocks), colour(wanted, blocks)
+    adherence = 1 - divergence(found, target, mask).mean().item()
+    error = (found - target).abs().mean(1, keepdim=True) * mask
+    shown = torch.cat([error, torch.zeros_like(error), torch.zeros_like(error)], 1) + 0.3 * image
+    return {
+        "adherence": adherence,
+        "precision": float("nan"),
+        "recall": float("nan"),
+        "report": shown.clamp(0, 1),
+    }

@@ -1,0 +1,174 @@
+"""PreviewRegions, EdgeGuidance and Score in ComfyUI."""
+
+import math
+
+import pytest
+import torch
+from small_controls import BUILDERS
+from small_models import build_model, conditioning
+from test_adapter_control import make_setup, picture, region
+
+SIZE = 16
+
+
+def mask_of(box, side=128):
+    mask = torch.zeros(1, side, side)
+    top, left, bottom, right = box
+    mask[:, top:bottom, left:right] = 1
+    return mask
+
+
+class TestPreviewRegions:
+    def preview(self, comfy, regions, width=128, height=128):
+        node = comfy.nodes["LocalControl_PreviewRegions"]
+        return node.execute(regions, width, height).result
+
+    def test_one_picture_for_the_outlines_and_one_for_each_grid(self, comfy):
+        setup = make_setup(comfy, "sd15")
+        left, right = mask_of((0, 0, 128, 64)), mask_of((0, 64, 128, 128))
+        regions = region(setup, right, regions=region(setup, left))
+        pictures, warnings = self.preview(comfy, regions)
+        assert pictures.shape == (5, 128, 128, 3)
+        assert warnings == ""
+        finest = pictures[1]
+        assert torch.equal(finest[:, :64], finest[:1, :1].expand(128, 64, 3))
+        assert not torch.equal(finest[0, 0], finest[0, -1])
+
+    def test_a_thin_mask_is_named_with_its_region_and_grid(self, comfy):
+        setup = make_setup(comfy, "sd15")
+        thin = mask_of((60, 0, 62, 128))
+        regions = region(setup, thin, regions=region(setup, mask_of((0, 0, 64, 64))))
+        _, warnings = self.preview(comfy, regions)
+        assert "Region 2 fills no cell of the 8 x 8 grid" in warnings
+        assert "Region 1" not in warnings
+
+    def test_other_controls_are_shown_too(self, comfy):
+        setup = BUILDERS["flux"]()
+        node = comfy.nodes["LocalControl_Region"]
+        regions = node.execute(setup.control, picture(), mask_of((0, 0, 64, 64))).result[0]
+        assert self.preview(comfy, regions, 160, 96)[0].shape == (5, 96, 160, 3)
+
+
+class TestEdgeGuidance:
+    def sample(self, model, channels=4, frames=()):
+        import comfy.sample
+
+        generator = torch.Generator().manual_seed(3)
+        noise = torch.randn(1, channels, *frames, SIZE, SIZE, generator=generator)
+        return comfy.sample.sample(
+            model,
+            noise,
+            4,
+            2.0,
+            "euler",
+            "simple",
+            conditioning(0) if channels == 4 else BUILDERS["qwen"]().text(0),
+            conditioning(1) if channels == 4 else BUILDERS["qwen"]().text(1),
+            torch.zeros_like(noise),
+            seed=0,
+            disable_pbar=True,
+        )
+
+    def guide(self, comfy, model, mask, reference, **kwargs):
+        options = {"scale": 1.0, "start_percent": 0.0, "end_percent": 1.0, "edge": "sobel"}
+        node = comfy.nodes["LocalControl_EdgeGuidance"]
+        arguments = options | kwargs
+        return node.execute(model, {"samples": reference}, mask, **arguments).result[0]
+
+    @pytest.fixture
+    def reference(self):
+        return torch.randn(1, 4, SIZE, SIZE, generator=torch.Generator().manual_seed(5))
+
+    @pytest.mark.parametrize("prediction", ["EPS", "V_PREDICTION"])
+    @pytest.mark.parametrize("edge", ["sobel", "sobel_gradients", "laplacian"])
+    def test_edges_come_closer_inside(self, comfy, reference, prediction, edge):
+        guidance = comfy.module("local_control.guidance")
+        model, mask = build_model("sd15", prediction), mask_of((0, 0, 128, 64))
+        target = model.model.latent_format.process_in(reference)
+
+        def error(latent):
+            seen = model.model.latent_format.process_in(latent)
+            return guidance.edge_loss(seen, target, mask[:, None], edge).item()
+
+        free = self.sample(model)
+        guided = self.sample(self.guide(comfy, model, mask, reference, edge=edge))
+        assert error(guided) < 0.7 * error(free)
+
+    def test_scale_zero_and_the_model_given_are_untouched(self, comfy, reference):
+        model, mask = build_model("sd15"), mask_of((0, 0, 128, 64))
+        free = self.sample(model)
+        assert torch.equal(self.sample(self.guide(comfy, model, mask, reference, scale=0.0)), free)
+        self.sample(self.guide(comfy, model, mask, reference))
+        assert torch.equal(self.sample(model), free)
+
+    def test_latents_with_frames_are_guided(self, comfy):
+        setup = BUILDERS["qwen"]()
+        reference = torch.randn(1, 16, 1, SIZE, SIZE)
+        guided = self.guide(comfy, setup.model, mask_of((0, 0, 64, 128)), reference)
+        free, moved = (self.sample(m, 16, (1,)) for m in (setup.model, guided))
+        assert moved.isfinite().all()
+        assert not torch.equal(free, moved)
+
+    def test_what_does_not_fit_is_named(self, comfy, reference):
+        model = build_model("sd15")
+        with pytest.raises(ValueError, match="all black"):
+            self.guide(comfy, model, torch.zeros(1, 128, 128), reference)
+        small = self.guide(comfy, model, torch.ones(1, 128, 128), reference[..., :8])
+        with pytest.raises(ValueError, match="encode a picture of the result's size"):
+            self.sample(small)
+
+
+class TestScore:
+    def score(self, comfy, image, condition, mask, uncontrolled=None, **kwargs):
+        options = {"kind": "edges", "tolerance": 2, "low_threshold": 100, "high_threshold": 200}
+        node = comfy.nodes["LocalControl_Score"]
+        arguments = options | {"blocks": 8} | kwargs
+        return node.execute(image, condition, mask, uncontrolled=uncontrolled, **arguments).result
+
+    @pytest.fixture
+    def scene(self, comfy):
+        image = mask_of((32, 32, 96, 96))[..., None].expand(-1, -1, -1, 3).contiguous()
+        edges = comfy.nodes["LocalControl_Condition"].execute(image, "canny", 100, 200, 8).result[0]
+        return image, edges
+
+    def test_the_picture_of_the_condition_scores_one(self, comfy, scene):
+        image, edges = scene
+        f1, precision, recall, leak, change, report, text = self.score(
+            comfy, image, edges, torch.ones(1, 128, 128)
+        )
+        assert (f1, precision, recall) == (1, 1, 1)
+        assert math.isnan(leak)
+        assert math.isnan(change)
+        assert report.shape == image.shape
+        assert "adherence: 1.000" in text
+        # Green where edges match, and neither red nor blue.
+        assert report[..., 1].max() == 1
+        assert report[..., 0].max() < 0.2
+
+    def test_a_blank_picture_scores_zero_and_what_is_missing_is_red(self, comfy, scene):
+        image, edges = scene
+        result = self.score(comfy, torch.zeros_like(image), edges, torch.ones(1, 128, 128))
+        assert result[0] == 0
+        assert result[5][..., 0].max() == 1
+
+    def test_change_is_measured_against_the_uncontrolled_picture(self, comfy, scene):
+        image, edges = scene
+        mask = mask_of((0, 0, 128, 64))
+        changed = image.clone()
+        changed[:, :, :64] = 1 - changed[:, :, :64]
+        assert self.score(comfy, changed, edges, mask, image)[3:5] == (0, 0)
+        changed[:, :, 64:] = 1 - changed[:, :, 64:]
+        assert self.score(comfy, changed, edges, mask, image)[3:5] == (1, 1)
+
+    def test_colours_are_compared_by_block(self, comfy, scene):
+        image, _ = scene
+        ones = torch.ones(1, 128, 128)
+        assert self.score(comfy, image, image, ones, kind="colour")[0] == 1
+        assert self.score(comfy, 1 - image, image, ones, kind="colour")[0] == pytest.approx(0)
+
+    def test_sizes_that_differ_are_named(self, comfy, scene):
+        image, edges = scene
+        with pytest.raises(ValueError, match="condition is 64 x 128, but the image is 128 x 128"):
+            self.score(comfy, image, edges[:, :, :64], torch.ones(1, 128, 128))
+        with pytest.raises(ValueError, match="mask is 64 x 64"):
+            self.score(comfy, image, edges, torch.ones(1, 64, 64))
