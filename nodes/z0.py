@@ -1,17 +1,29 @@
 """z0', the predicted clean latent, in view while sampling and in hand after it."""
 
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.utils import ProgressBar
 from comfy_api.v0_0_2 import io
+from PIL import Image
 from torch import Tensor
 
+from ..local_control.curves import draw_curve, edge_curve
+from ..local_control.masks import to_comfy_image
 from .adapters import CATEGORY
-from .hooks.z0_trace import Z0Trace, latent_to_rgb, to_picture, watch_z0
+from .hooks.frame import LATENT_FACTOR, Frame
+from .hooks.z0_trace import LivePreview, Z0Trace, latent_to_rgb, watch_parts, watch_z0
+from .preview import draw_outline, mask_of
+from .regions import AnyRegion, Regions
 
 Trace = io.Custom("Z0_TRACE")
 _PREVIEW_PIXELS = 1024
-_LATENT_FACTOR = 8
+_PARTS = ("result", "positive", "negative")
 
 
 class Z0Preview(io.ComfyNode):
@@ -25,7 +37,31 @@ class Z0Preview(io.ComfyNode):
             display_name="Preview z0'",
             category=CATEGORY,
             description="Shows the predicted clean latent while sampling, and keeps it.",
-            inputs=[io.Model.Input("model")],
+            inputs=[
+                io.Model.Input("model"),
+                Regions.Input("regions", optional=True, tooltip="Draws their outlines."),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="Decodes the pictures (a TAESD is fast); else colours are estimated. "
+                    "It runs on the CPU beside the sampling, which never waits for it.",
+                ),
+                io.Int.Input(
+                    "every",
+                    default=1,
+                    min=1,
+                    max=1000,
+                    optional=True,
+                    tooltip="A picture every so many steps.",
+                ),
+                io.Combo.Input(
+                    "part",
+                    options=list(_PARTS),
+                    default=_PARTS[0],
+                    optional=True,
+                    tooltip="What guidance made of both prompts, or what one alone predicts.",
+                ),
+            ],
             outputs=[
                 io.Model.Output(display_name="model"),
                 Trace.Output(display_name="z0_trace", tooltip="z0' of every step, for z0' Frames."),
@@ -34,22 +70,78 @@ class Z0Preview(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: ModelPatcher) -> io.NodeOutput:
+    def execute(
+        cls,
+        model: ModelPatcher,
+        regions: tuple[AnyRegion, ...] = (),
+        vae: Any = None,
+        every: int = 1,
+        part: str = "result",
+    ) -> io.NodeOutput:
         """The model given is left as it is."""
         node_id = cls.hidden.unique_id
         latent_format = model.model.latent_format
+        decode = estimate(latent_format) if vae is None else decoder(vae, latent_format)
 
-        def show(step: int, steps: int, x0: Tensor) -> None:
-            picture = to_picture(latent_to_rgb(x0, latent_format), _LATENT_FACTOR)
-            bar = ProgressBar(steps, node_id=node_id)
-            bar.update_absolute(step + 1, steps, ("JPEG", picture, _PREVIEW_PIXELS))
+        def render(frame: Tensor) -> Image.Image:
+            return to_picture(decode(frame), regions, (frame.shape[-2], frame.shape[-1]))
+
+        def send(step: int, steps: int, picture: Image.Image | None) -> None:
+            preview = None if picture is None else ("JPEG", picture, _PREVIEW_PIXELS)
+            ProgressBar(steps, node_id=node_id).update_absolute(step, steps, preview)
 
         trace = Z0Trace()
-        return io.NodeOutput(watch_z0(model, trace, show), trace)
+        if part == "result":
+            watched = watch_z0(model, trace, lambda: LivePreview(render, send, every))
+        else:
+            watched, latest = watch_parts(model, part)
+            watched = watch_z0(watched, trace, lambda: LivePreview(render, send, every, latest))
+        return io.NodeOutput(watched, trace)
+
+
+def estimate(latent_format: Any) -> Callable[[Tensor], Tensor]:
+    """Latents in model space -> pictures [B,H,W,3] by the latent format's linear colours."""
+
+    def decode(latent: Tensor) -> Tensor:
+        rgb = latent_to_rgb(latent, latent_format)
+        return rgb.repeat_interleave(LATENT_FACTOR, 1).repeat_interleave(LATENT_FACTOR, 2)
+
+    return decode
+
+
+def decoder(vae: Any, latent_format: Any) -> Callable[[Tensor], Tensor]:
+    """The same by a VAE: a copy of it on the CPU, so that no model in use is moved."""
+    network = copy.deepcopy(vae.first_stage_model).float().cpu()
+
+    @torch.inference_mode()
+    def decode(latent: Tensor) -> Tensor:
+        pictures = vae.process_output(network.decode(latent_format.process_out(latent)).float())
+        if pictures.ndim == 5:  # video: the first frame
+            pictures = pictures[:, :, 0]
+        return pictures.movedim(1, -1)
+
+    return decode
+
+
+def to_picture(
+    pictures: Tensor, regions: tuple[AnyRegion, ...], size: tuple[int, int]
+) -> Image.Image:
+    """Pictures [B,H,W,3] of a latent of `size` side by side, with the regions' outlines."""
+    row = (torch.cat(list(pictures), dim=1).clamp(0, 1) * 255).round().byte().numpy().copy()
+    frame = Frame(size, size)
+    width = pictures.shape[2]
+    for index, region in enumerate(regions):
+        mask = mask_of(region, frame)
+        scaled = torch.nn.functional.interpolate(mask, (pictures.shape[1], width), mode="area")
+        for i in range(len(pictures)):
+            view = row[:, i * width : (i + 1) * width].copy()
+            draw_outline(view, scaled[0, 0].numpy(), index, 1)
+            row[:, i * width : (i + 1) * width] = view
+    return Image.fromarray(row)
 
 
 class Z0Frames(io.ComfyNode):
-    """Z0_TRACE after sampling -> pictures and latents of every step."""
+    """Z0_TRACE after sampling -> pictures, latents and an edge curve of every step."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -59,39 +151,91 @@ class Z0Frames(io.ComfyNode):
             display_name="z0' Frames",
             category=CATEGORY,
             description="The predicted clean latent of every step: all steps of the first image, "
-            "then of the next.",
+            "then of the next. And how its edges come to those of a reference.",
             inputs=[
                 Trace.Input("z0_trace"),
                 io.Latent.Input("latent", tooltip="What the sampler with that model returned."),
                 io.Vae.Input(
                     "vae", optional=True, tooltip="Decodes the frames; else colours are estimated."
                 ),
+                Regions.Input(
+                    "regions", optional=True, tooltip="The curve tells inside from outside."
+                ),
+                io.Latent.Input(
+                    "reference",
+                    optional=True,
+                    tooltip="What the curve compares with, such as the condition's picture through "
+                    "VAE Encode; else the result.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="frames"),
                 io.Latent.Output(display_name="latents"),
+                io.Image.Output(
+                    display_name="curve", tooltip="Edge error a step: green inside, red outside."
+                ),
+                io.String.Output(display_name="numbers", tooltip="The curve as JSON."),
             ],
         )
 
     @classmethod
-    def execute(cls, z0_trace: Z0Trace, latent: dict, vae: object = None) -> io.NodeOutput:
+    def execute(
+        cls,
+        z0_trace: Z0Trace,
+        latent: dict,
+        vae: Any = None,
+        regions: tuple[AnyRegion, ...] = (),
+        reference: dict | None = None,
+    ) -> io.NodeOutput:
         """Raises ValueError if the trace is not of the sampling that made `latent`."""
-        if not z0_trace.frames:
-            raise ValueError(
-                "The z0' trace is empty: connect the model of Preview z0' to the sampler, and the "
-                "sampler's latent here."
-            )
-        if not z0_trace.belongs_to(latent["samples"].float().cpu()):
-            raise ValueError(
-                "The z0' trace is of another sampling than this latent; give every sampler a "
-                "Preview z0' of its own, and connect its latent here."
-            )
+        check_trace(z0_trace, latent)
         # [S,B,...] -> [B*S,...]: all steps of one image stand together.
         frames = torch.stack(z0_trace.frames, dim=1).flatten(0, 1)
         latents = z0_trace.latent_format.process_out(frames)
-        if vae is not None:
-            images = vae.decode(latents)
-        else:
-            rgb = latent_to_rgb(frames, z0_trace.latent_format)
-            images = rgb.repeat_interleave(_LATENT_FACTOR, 1).repeat_interleave(_LATENT_FACTOR, 2)
-        return io.NodeOutput(images, {"samples": latents})
+        images = estimate(z0_trace.latent_format)(frames) if vae is None else vae.decode(latents)
+        target = z0_trace.frames[-1]
+        if reference is not None:
+            target = z0_trace.latent_format.process_in(reference["samples"].float().cpu())
+        curve = edge_curve(*flat_frames(z0_trace.frames, target), union(regions, frames))
+        return io.NodeOutput(
+            images,
+            {"samples": latents},
+            to_comfy_image(draw_curve(curve)),
+            json.dumps(asdict(curve)),
+        )
+
+
+def check_trace(trace: Z0Trace, latent: dict) -> None:
+    """Raise ValueError if the trace is empty or of another sampling."""
+    if not trace.frames:
+        raise ValueError(
+            "The z0' trace is empty: connect the model of Preview z0' to the sampler, and the "
+            "sampler's latent here."
+        )
+    if not trace.belongs_to(latent["samples"].float().cpu()):
+        raise ValueError(
+            "The z0' trace is of another sampling than this latent; give every sampler a Preview "
+            "z0' of its own, and connect its latent here."
+        )
+
+
+def flat_frames(frames: list[Tensor], reference: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Video latents [B,C,T,h,w] as pictures [B*T,C,h,w]; ValueError names a reference that differs."""
+    if reference.shape[1:] != frames[0].shape[1:] or len(reference) not in (1, len(frames[0])):
+        raise ValueError(
+            f"The reference of z0' Frames has the shape {tuple(reference.shape)}, but the latent "
+            f"{tuple(frames[0].shape)}; encode a picture of the result's size."
+        )
+    reference = reference.expand_as(frames[0])
+    if reference.ndim == 4:
+        return frames, reference
+    flat = [x.movedim(2, 1).flatten(0, 1) for x in (*frames, reference)]
+    return flat[:-1], flat[-1]
+
+
+def union(regions: tuple[AnyRegion, ...], latents: Tensor) -> Tensor:
+    """Where any region is, [1,1,H,W]; everywhere if there is none."""
+    size = (latents.shape[-2], latents.shape[-1])
+    if not regions:
+        return torch.ones(1, 1, *size)
+    return torch.stack([mask_of(region, Frame(size, size)) for region in regions]).amax(0)

@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
+from comfy.model_management import InterruptProcessingException
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from PIL import Image
@@ -14,7 +16,8 @@ log = logging.getLogger(__name__)
 
 _KEY = "local_control_z0"
 
-Watcher = Callable[[int, int, Tensor], None]
+Renderer = Callable[[Tensor], Image.Image]
+Sender = Callable[[int, int, Image.Image | None], None]
 
 
 class Z0Trace:
@@ -44,29 +47,101 @@ class Z0Trace:
         )
 
 
-def watch_z0(model: ModelPatcher, trace: Z0Trace, watcher: Watcher | None = None) -> ModelPatcher:
-    """A clone of `model` that fills `trace`; `watcher` sees (step, steps, z0' in model space)."""
+class LivePreview:
+    """Renders z0' off the sampling thread and shows the newest finished picture.
+
+    Sampling never waits for a picture: while one is being made, later frames are passed over. What
+    is ready is sent from the sampling thread, as ComfyUI's progress wants it; the last frame is
+    awaited, so that the finished image is seen.
+    """
+
+    def __init__(
+        self,
+        render: Renderer,
+        send: Sender,
+        every: int = 1,
+        latest: Callable[[], Tensor | None] | None = None,
+    ) -> None:
+        self._render = render
+        self._send = send
+        self._every = max(1, every)
+        self._latest = latest
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="z0-preview")
+        self._job: Future[Image.Image] | None = None
+
+    def show(self, step: int, steps: int, frame: Tensor) -> None:
+        """Called after every step, on the sampling thread; `latest` may know a better frame."""
+        found = self._latest() if self._latest is not None else None
+        frame = frame if found is None else found
+        last = step + 1 >= steps
+        picture = self._finished(wait=last)
+        if self._job is None and (last or step % self._every == 0):
+            self._job = self._worker.submit(self._render, frame)
+            if last:
+                picture = self._finished(wait=True)
+        self._send(step + 1, steps, picture)
+
+    def close(self) -> None:
+        """Give up what is not finished."""
+        self._job = None
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def _finished(self, wait: bool) -> Image.Image | None:
+        job = self._job
+        if job is None or not (wait or job.done()):
+            return None
+        self._job = None
+        return job.result()
+
+
+def watch_z0(
+    model: ModelPatcher, trace: Z0Trace, preview: Callable[[], LivePreview] | None = None
+) -> ModelPatcher:
+    """A clone of `model` that fills `trace`; `preview` makes a live preview for each sampling."""
     model = model.clone()
 
     # The sampler's arguments differ between versions of ComfyUI, so they are passed through.
     def wrapper(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
         guider, sigmas, extra_args, callback, *rest = args
         trace.start(guider.inner_model.latent_format)
+        live = preview() if preview is not None else None
 
         def watched(step: int, x0: Tensor, x: Tensor, steps: int) -> None:
             frame = _picture(x0)
             trace.frames.append(frame)
-            if watcher is not None:
-                _watch(watcher, step, steps, frame)
+            if live is not None:
+                _show(live, step, steps, frame)
             if callback is not None:
                 callback(step, x0, x, steps)
 
-        samples = executor(guider, sigmas, extra_args, watched, *rest, **kwargs)
+        try:
+            samples = executor(guider, sigmas, extra_args, watched, *rest, **kwargs)
+        finally:
+            if live is not None:
+                live.close()
         trace.result = _picture(samples)
         return samples
 
     model.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, _KEY, wrapper)
     return model
+
+
+def watch_parts(model: ModelPatcher, part: str) -> tuple[ModelPatcher, Callable[[], Tensor | None]]:
+    """A clone of `model`, and what it predicted last for one prompt alone: positive or negative.
+
+    None at a guidance scale of 1, where ComfyUI does not compute the negative one.
+    """
+    model = model.clone()
+    latest: list[Tensor | None] = [None]
+    key = "cond_denoised" if part == "positive" else "uncond_denoised"
+
+    def note(args: dict[str, Any]) -> Tensor:
+        found = args.get(key)
+        latest[0] = None if found is None else _picture(found)
+        return args["denoised"]
+
+    model.set_model_sampler_post_cfg_function(note)
+    return model, lambda: latest[0]
 
 
 def _picture(latent: Tensor) -> Tensor:
@@ -75,10 +150,12 @@ def _picture(latent: Tensor) -> Tensor:
     return picture.detach().float().cpu().clone()
 
 
-def _watch(watcher: Watcher, step: int, steps: int, x0: Tensor) -> None:
+def _show(live: LivePreview, step: int, steps: int, x0: Tensor) -> None:
     """A preview that fails must not end the sampling."""
     try:
-        watcher(step, steps, x0)
+        live.show(step, steps, x0)
+    except InterruptProcessingException:
+        raise  # the user has stopped the run
     except Exception:
         log.exception("The z0' preview failed at step %d; sampling goes on.", step + 1)
 
@@ -96,10 +173,3 @@ def latent_to_rgb(x0: Tensor, latent_format: Any) -> Tensor:
         if bias is not None:
             rgb = rgb + torch.tensor(bias)
     return rgb.add(1).div(2).clamp(0, 1)
-
-
-def to_picture(rgb: Tensor, scale: int = 8) -> Image.Image:
-    """rgb [B,h,w,3] in 0..1 -> the batch side by side, enlarged without smoothing."""
-    row = torch.cat(list(rgb), dim=1)
-    picture = Image.fromarray((row * 255).round().byte().numpy())
-    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)

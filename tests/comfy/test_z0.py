@@ -1,8 +1,15 @@
 """z0' while sampling and after it, in ComfyUI's own samplers."""
 
+import gc
+import json
+import threading
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from small_models import FAMILIES, build_model, conditioning, fill
+from test_adapter_control import make_setup, region
 
 SIZE = 16
 
@@ -19,14 +26,13 @@ def watch(comfy, monkeypatch):
     shown = []
 
     def hook(value, total, image, node_id=None):
-        if image is not None:
-            shown.append((value, total, image))
+        shown.append((value, total, image))
 
     monkeypatch.setattr(utils, "PROGRESS_BAR_HOOK", hook)
 
-    def run(model):
+    def run(model, **kwargs):
         node = comfy.nodes["LocalControl_Z0Preview"].PREPARE_CLASS_CLONE({"UNIQUE_ID": "7"})
-        watched, trace = node.execute(model).result
+        watched, trace = node.execute(model, **kwargs).result
         return watched, trace, shown
 
     return run
@@ -81,6 +87,7 @@ def test_every_family_is_previewed(comfy, watch, family):
     watched, trace, shown = watch(build_model(family))
     sample(watched, steps=2, channels=channels)
     assert len(trace.frames) == len(shown) == 2
+    assert shown[-1][2] is not None
 
 
 def test_watching_changes_neither_the_result_nor_the_model(watch, model):
@@ -91,13 +98,83 @@ def test_watching_changes_neither_the_result_nor_the_model(watch, model):
     assert not model.wrappers
 
 
+def pictures(shown):
+    return [image[1] for _, _, image in shown if image is not None]
+
+
 def test_the_preview_is_of_the_whole_batch(watch, model):
     watched, trace, shown = watch(model)
     sample(watched, batch=3)
-    kind, picture, _ = shown[0][2]
+    kind = shown[-1][2][0]
     assert kind == "JPEG"
-    assert picture.size == (3 * 8 * SIZE, 8 * SIZE)
+    assert pictures(shown)[-1].size == (3 * 8 * SIZE, 8 * SIZE)
     assert trace.frames[0].shape[0] == 3
+
+
+def test_the_last_picture_is_always_shown(watch, model):
+    watched, _, shown = watch(model, every=100)
+    sample(watched)
+    assert shown[-1][0] == 4
+    assert shown[-1][2] is not None
+
+
+def test_sampling_does_not_wait_for_slow_pictures(comfy, model):
+    z0_trace = comfy.module("nodes.hooks.z0_trace")
+    gate, made, sent = threading.Event(), [], []
+
+    def render(frame):
+        if not made:
+            gate.wait(60)  # the first picture takes until the last step
+        made.append(frame)
+        return Image.new("RGB", (8, 8))
+
+    def send(step, steps, picture):
+        sent.append((step, picture is not None))
+        if step == steps - 1:
+            gate.set()
+
+    watched = z0_trace.watch_z0(
+        model, z0_trace.Z0Trace(), lambda: z0_trace.LivePreview(render, send)
+    )
+    assert torch.equal(sample(watched), sample(model))
+    assert [step for step, _ in sent] == [1, 2, 3, 4]
+    assert sent[0][1] is False
+    assert sent[-1][1] is True
+    assert len(made) == 2  # the first and the last; those between were passed over
+
+
+def test_outlines_of_regions_are_drawn(comfy, watch, model):
+    setup = make_setup(comfy, "sd15")
+    mask = torch.zeros(1, 8 * SIZE, 8 * SIZE)
+    mask[:, 32:96, 32:96] = 1
+    plain, outlined = [], []
+    for found, regions in ((plain, ()), (outlined, region(setup, mask))):
+        watched, _, shown = watch(model, regions=regions)
+        shown.clear()
+        sample(watched)
+        found.append(np.asarray(pictures(shown)[-1]).astype(int))
+    changed = np.abs(plain[0] - outlined[0]).sum(-1) > 0
+    assert changed[32, 40:90].all()
+    assert not changed[:28].any()
+    assert not changed[60:70, 60:70].any()
+
+
+@pytest.mark.parametrize("part", ["positive", "negative"])
+def test_one_prompts_prediction_can_be_shown_alone(watch, model, part):
+    watched, trace, shown = watch(model, part=part)
+    samples = sample(watched)
+    alone = pictures(shown)[-1]
+    shown.clear()
+    both, _, _ = watch(model)
+    assert torch.equal(sample(both), samples)
+    assert np.asarray(alone).tobytes() != np.asarray(pictures(shown)[-1]).tobytes()
+    assert len(trace.frames) == 4
+
+
+def test_a_vae_decodes_the_preview(watch, model):
+    watched, _, shown = watch(model, vae=small_vae())
+    sample(watched)
+    assert pictures(shown)[-1].size == (8 * SIZE, 8 * SIZE)
 
 
 def test_frames_of_a_batch_stand_together_by_image(comfy, watch, model):
@@ -120,10 +197,11 @@ def test_a_second_run_forgets_the_first(comfy, watch, model):
 def test_a_preview_that_fails_does_not_end_the_sampling(comfy, model, caplog):
     z0_trace = comfy.module("nodes.hooks.z0_trace")
 
-    def broken(step, steps, x0):
+    def broken(frame):
         raise RuntimeError("no picture")
 
-    watched = z0_trace.watch_z0(model, z0_trace.Z0Trace(), broken)
+    live = z0_trace.LivePreview(broken, lambda *args: None)
+    watched = z0_trace.watch_z0(model, z0_trace.Z0Trace(), lambda: live)
     assert torch.equal(sample(watched), sample(model))
     assert "sampling goes on" in caplog.text
 
@@ -144,18 +222,64 @@ def test_frames_without_a_run_or_of_another_run_are_refused(comfy, watch, model)
         frames(comfy, trace, samples + 1)
 
 
-def test_frames_are_decoded_by_a_vae(comfy, watch, model):
+def small_vae():
     from comfy.sd import VAE
     from comfy.taesd.taesd import TAESD
 
-    watched, trace, _ = watch(model)
-    samples = sample(watched)
     with torch.inference_mode(False):
         taesd = TAESD().requires_grad_(False)
         fill(taesd.taesd_encoder)
         fill(taesd.taesd_decoder)
-        vae = VAE(sd=taesd.state_dict())
-    images, _ = frames(comfy, trace, samples, vae)
+        return VAE(sd=taesd.state_dict())
+
+
+def test_frames_are_decoded_by_a_vae(comfy, watch, model):
+    watched, trace, _ = watch(model)
+    samples = sample(watched)
+    images = frames(comfy, trace, samples, small_vae())[0]
     assert images.shape == (4, 8 * SIZE, 8 * SIZE, 3)
     assert images.min() >= 0
     assert images.max() <= 1
+
+
+def test_the_curve_ends_at_the_result(comfy, watch, model):
+    watched, trace, _ = watch(model)
+    samples = sample(watched)
+    _, _, chart, numbers = frames(comfy, trace, samples)
+    curve = json.loads(numbers)
+    assert curve["inside"][-1] == pytest.approx(0, abs=1e-6)
+    assert curve["inside"][0] > curve["inside"][2] > 0
+    assert all(value != value for value in curve["outside"])  # no region: nothing is outside
+    assert chart.shape == (1, 320, 512, 3)
+
+
+def test_the_curve_tells_inside_from_outside(comfy, watch, model):
+    watched, trace, _ = watch(model)
+    samples = sample(watched)
+    reference = samples.clone()
+    reference[..., SIZE // 2 :] = 0
+    mask = torch.zeros(1, 8 * SIZE, 8 * SIZE)
+    mask[..., : 3 * SIZE] = 1
+    regions = region(make_setup(comfy, "sd15"), mask)
+    node = comfy.nodes["LocalControl_Z0Frames"]
+    given = {"samples": samples}
+    result = node.execute(trace, given, None, regions, {"samples": reference}).result
+    curve = json.loads(result[3])
+    assert curve["inside"][-1] < 0.01 * curve["outside"][-1]
+    with pytest.raises(ValueError, match="encode a picture of the result's size"):
+        node.execute(trace, given, None, regions, {"samples": reference[..., :4]})
+
+
+def test_nothing_is_kept_of_earlier_prompts(comfy, watch, model):
+    """Fifty prompts: neither tensors nor threads pile up."""
+    watched, trace, _ = watch(model)
+    counts = []
+    for round_ in range(50):
+        sample(watched, steps=1)
+        if round_ in (9, 49):
+            gc.collect()
+            tensors = sum(isinstance(item, torch.Tensor) for item in gc.get_objects())
+            counts.append((tensors, threading.active_count()))
+    assert len(trace.frames) == 1
+    assert counts[1][0] <= counts[0][0] + 5
+    assert counts[1][1] <= counts[0][1] + 1

@@ -1,0 +1,70 @@
+"""How the edges of z0' come to those of a reference, step by step, inside the mask and outside."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from .guidance import edge_loss
+
+_SIZE = (320, 512)
+_MARGIN = 40
+_GREEN, _RED, _GRAY = (60, 180, 75), (225, 60, 60), (150, 150, 150)
+
+
+@dataclass(frozen=True)
+class EdgeCurve:
+    """Edge loss a step, inside the mask and outside; NaN where there is no such side."""
+
+    inside: list[float]
+    outside: list[float]
+
+
+def edge_curve(
+    frames: Sequence[Tensor], reference: Tensor, mask: Tensor, edge: str = "sobel"
+) -> EdgeCurve:
+    """frames: one z0' [B,C,h,w] a step; reference [1 or B,C,h,w]; mask [1 or B,1,H,W] in 0..1."""
+
+    def losses(side: Tensor) -> list[float]:
+        if side.max() <= 0:
+            return [float("nan")] * len(frames)
+        return [
+            edge_loss(frame, reference.expand_as(frame), side, edge).mean().item()
+            for frame in frames
+        ]
+
+    return EdgeCurve(losses(mask), losses(1 - mask))
+
+
+def draw_curve(curve: EdgeCurve) -> Tensor:
+    """A chart [1,3,H,W] in 0..1: green inside, red outside, from 0 to the largest value."""
+    height, width = _SIZE
+    chart = np.full((height, width, 3), 255, np.uint8)
+    values = [v for v in (*curve.inside, *curve.outside) if v == v]
+    top = max(values, default=1.0) or 1.0
+    steps = max(1, len(curve.inside) - 1)
+
+    def point(step: int, value: float) -> tuple[int, int]:
+        x = _MARGIN + step * (width - 2 * _MARGIN) / steps
+        return round(x), round(height - _MARGIN - value / top * (height - 2 * _MARGIN))
+
+    corner, right, up = point(0, 0), point(steps, 0), point(0, top)
+    cv2.line(chart, corner, right, _GRAY, 1, cv2.LINE_AA)
+    cv2.line(chart, corner, up, _GRAY, 1, cv2.LINE_AA)
+    for line, colour in ((curve.inside, _GREEN), (curve.outside, _RED)):
+        points = [point(i, value) for i, value in enumerate(line) if value == value]
+        if points:
+            cv2.polylines(chart, [np.array(points)], False, colour, 2, cv2.LINE_AA)
+    labels = [
+        (f"{top:.3g}", (4, _MARGIN + 4), _GRAY),
+        ("step 1", (_MARGIN, height - 16), _GRAY),
+        (f"step {len(curve.inside)}", (width - 2 * _MARGIN - 20, height - 16), _GRAY),
+        ("edge error inside", (_MARGIN + 20, 24), _GREEN),
+        ("outside", (_MARGIN + 200, 24), _RED),
+    ]
+    for text, place, colour in labels:
+        cv2.putText(chart, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1, cv2.LINE_AA)
+    return torch.from_numpy(chart).movedim(-1, 0).float().div(255)[None]
