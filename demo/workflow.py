@@ -30,7 +30,10 @@ def _widget_inputs(node: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]
             kind, options = spec[0], spec[1] if len(spec) > 1 else {}
             if not isinstance(kind, list) and kind not in _WIDGET_TYPES:
                 continue
-            found[name] = next(values)
+            value = next(values, None)
+            if value is None:
+                break  # saved before the node had this widget; its default holds
+            found[name] = value
             if options.get("control_after_generate") or options.get("image_upload"):
                 next(values, None)  # a widget of the frontend's own
     return found

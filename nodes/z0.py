@@ -220,7 +220,7 @@ def check_trace(trace: Z0Trace, latent: dict) -> None:
 
 
 def flat_frames(frames: list[Tensor], reference: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Video latents [B,C,T,h,w] as pictures [B*T,C,h,w]; ValueError names a reference that differs."""
+    """Video latents [B,C,T,h,w] as pictures [B*T,C,h,w]; ValueError names another reference."""
     if reference.shape[1:] != frames[0].shape[1:] or len(reference) not in (1, len(frames[0])):
         raise ValueError(
             f"The reference of z0' Frames has the shape {tuple(reference.shape)}, but the latent "

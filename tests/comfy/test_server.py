@@ -78,6 +78,7 @@ def test_stock_nodes_load_and_apply_what_we_write(server, prompt):
     stock = copy.deepcopy(prompt)
     apply = stock[find(stock, "LocalControl_Apply")]
     region = stock.pop(find(stock, "LocalControl_Region"))
+    stock[find(stock, "LocalControl_Z0Preview")]["inputs"].pop("regions")
     loader = stock[find(stock, "LocalControl_LoadAdapter")]
     loader["class_type"] = "ControlNetLoader"
     loader["inputs"] = {"control_net_name": "local_canny_demo.safetensors"}
