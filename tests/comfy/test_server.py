@@ -74,6 +74,54 @@ def test_every_example_fits_the_nodes(server, path):
         assert required.keys() <= node["inputs"].keys()
 
 
+def test_every_other_node_runs_in_one_graph(server, prompt):
+    """Preview, guidance, curve and score beside the example's own nodes."""
+    graph = copy.deepcopy(prompt)
+    image, checkpoint = find(graph, "LoadImage"), find(graph, "CheckpointLoaderSimple")
+    region, sampler = find(graph, "LocalControl_Region"), find(graph, "KSampler")
+    frames = find(graph, "LocalControl_Z0Frames")
+
+    def add(name, class_type, **inputs):
+        graph[name] = {"class_type": class_type, "inputs": inputs}
+
+    add("regions", "LocalControl_PreviewRegions", regions=[region, 0], width=128, height=128)
+    add("encoded", "VAEEncode", pixels=[image, 0], vae=[checkpoint, 2])
+    add(
+        "guided",
+        "LocalControl_EdgeGuidance",
+        model=graph[sampler]["inputs"]["model"],
+        reference=["encoded", 0],
+        mask=[image, 1],
+        scale=1.0,
+        start_percent=0.0,
+        end_percent=0.8,
+        edge="sobel",
+    )
+    graph[sampler]["inputs"]["model"] = ["guided", 0]
+    graph[frames]["inputs"] |= {"regions": [region, 0], "reference": ["encoded", 0]}
+    decoded = find(graph, "VAEDecode")
+    add(
+        "score",
+        "LocalControl_Score",
+        image=[decoded, 0],
+        condition=[find(graph, "LocalControl_Condition"), 0],
+        mask=[image, 1],
+        kind="edges",
+        tolerance=2,
+        low_threshold=100,
+        high_threshold=200,
+        blocks=8,
+        uncontrolled=[decoded, 0],
+    )
+    shown = {"grids": ["regions", 0], "curve": [frames, 2], "report": ["score", 5]}
+    for name, link in shown.items():
+        add(name, "PreviewImage", images=link)
+    outputs = server.run(graph)
+    assert len(pictures(server, outputs, "grids")) == 5
+    assert pictures(server, outputs, "curve")[0].size == (512, 320)
+    assert pictures(server, outputs, "report")[0].size == (128, 128)
+
+
 def test_stock_nodes_load_and_apply_what_we_write(server, prompt):
     stock = copy.deepcopy(prompt)
     apply = stock[find(stock, "LocalControl_Apply")]
