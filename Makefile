@@ -11,7 +11,8 @@ demo: $(VENV)/comfyui
 	$(PY) -m demo $(if $(OPEN),--open_browser)
 
 bench: $(VENV)/comfyui
-	$(PY) -m benchmarks.sampling
+	$(PY) -m benchmarks.sampling --shape demo
+	$(PY) -m benchmarks.sampling --shape sd15
 	$(PY) -m benchmarks.training
 
 test: lint types unit training comfy browser

@@ -1,17 +1,24 @@
 """What control costs in a step, side by side in one run, as ratios to sampling without control.
 
-python -m benchmarks.sampling
+python -m benchmarks.sampling --shape demo
+python -m benchmarks.sampling --shape sd15
 
 Variants take turns, and each one's ratio is the median over rounds of its own round's times, so
-that a machine that slows down slows all of them.
+that a machine that slows down slows all of them. `sd15` is a random model of SD1.5's shape. Peak
+memory is that of a process of each variant's own.
 """
 
+import json
 import logging
+import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -24,15 +31,91 @@ from training.settings import CommandSettings, read_settings
 
 log = logging.getLogger(__name__)
 
+NONE = "no control"
+_COUNTS = (1, 2, 4, 8)
+_SD15 = {
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 320,
+    "channel_mult": [1, 2, 4, 4],
+    "num_res_blocks": [2, 2, 2, 2],
+    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
+    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+    "transformer_depth_middle": 1,
+    "context_dim": 768,
+    "num_heads": 8,
+    "use_spatial_transformer": True,
+    "use_linear_in_transformer": False,
+    "use_temporal_attention": False,
+    "adm_in_channels": None,
+    "legacy": False,
+    "use_checkpoint": False,
+}
+
 
 class Config(CommandSettings):
     """Settings of the benchmark; every one is a command-line flag."""
 
+    shape: Literal["demo", "sd15"] = "demo"
     checkpoint: Path = CHECKPOINT
     adapter: Path = WEIGHTS / "local_canny_demo.safetensors"
     side: int = 256
     steps: int = 10
     rounds: int = 7
+    only: str | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model with prompts, and one adapter as ours and as ComfyUI's own control."""
+
+    model: Any
+    conds: tuple[list, list]
+    ours: Any
+    stock: Any
+    channels: int
+
+
+def demo_subject(comfy: LoadedComfy, config: Config) -> Subject:
+    """The demo model with its adapter."""
+    model, clip, _ = comfy.call("CheckpointLoaderSimple", ckpt_name=config.checkpoint.name)
+    conds = [comfy.call("CLIPTextEncode", clip=clip, text=text)[0] for text in ("a cat", "")]
+    ours = comfy.call("LocalControl_LoadAdapter", adapter_name=config.adapter.name)[0]
+    (stock,) = comfy.call("ControlNetLoader", control_net_name=config.adapter.name)
+    return Subject(model, (conds[0], conds[1]), ours, stock, LATENT_SHAPE[0])
+
+
+def sd15_subject(comfy: LoadedComfy) -> Subject:
+    """Random weights of SD1.5's shape, which cost what trained ones do."""
+    import comfy.model_base
+    import comfy.model_management
+    import comfy.model_patcher
+    import comfy.supported_models
+
+    settings = comfy.supported_models.SD15(dict(_SD15))
+    settings.set_inference_dtype(torch.float32, None)
+    with torch.inference_mode(False):
+        model = comfy.model_base.BaseModel(settings).eval().requires_grad_(False)
+        for parameter in model.diffusion_model.parameters():
+            parameter.normal_(0, 0.02)
+    device = comfy.model_management.get_torch_device()
+    patcher = comfy.model_patcher.ModelPatcher(model, device, torch.device("cpu"))
+    conds = [[[torch.randn(1, 77, 768), {}]] for _ in range(2)]
+    parts = comfy.module("local_control.adapter"), comfy.module("local_control.checkpoint")
+    hooks = comfy.module("nodes.hooks.adapter_control")
+    shape = parts[0].AdapterConfig(in_channels=1)
+    file = parts[1].AdapterFile(shape, parts[0].Adapter(shape).state_dict())
+    ours = hooks.AdapterControl(hooks.LoadedAdapter.from_file(file, "random"))
+    stock = comfy_control(dict(file.tensors))
+    return Subject(patcher, (conds[0], conds[1]), ours, stock, 4)
+
+
+def comfy_control(tensors: dict[str, Tensor]) -> Any:
+    """ComfyUI's own control of an adapter's weights."""
+    import comfy.controlnet
+
+    return comfy.controlnet.load_t2i_adapter(tensors)
 
 
 def stripes(count: int, side: int) -> list[Tensor]:
@@ -45,28 +128,35 @@ def stripes(count: int, side: int) -> list[Tensor]:
     return masks
 
 
-def regions(comfy: LoadedComfy, control: Any, image: Tensor, count: int) -> tuple:
-    """A list of `count` regions."""
+def ours_chain(comfy: LoadedComfy, subject: Subject, image: Tensor, count: int) -> tuple:
+    """`count` regions in one Apply Local Control."""
     found: tuple = ()
     for mask in stripes(count, image.shape[1]):
         (found,) = comfy.call(
             "LocalControl_Region",
-            control_net=control,
+            control_net=subject.ours,
             image=image,
             mask=mask,
             regions=found,
         )
-    return found
+    return comfy.call(
+        "LocalControl_Apply",
+        positive=subject.conds[0],
+        negative=subject.conds[1],
+        regions=found,
+        overlap="add",
+    )
 
 
-def stock_chain(comfy: LoadedComfy, control: Any, image: Tensor, conds: tuple, count: int) -> tuple:
+def stock_chain(comfy: LoadedComfy, subject: Subject, image: Tensor, count: int) -> tuple:
     """`count` stock Apply ControlNet nodes in a row."""
+    conds: tuple = subject.conds
     for _ in range(count):
         conds = comfy.call(
             "ControlNetApplyAdvanced",
             positive=conds[0],
             negative=conds[1],
-            control_net=control,
+            control_net=subject.stock,
             image=image,
             strength=1.0 / count,
             start_percent=0.0,
@@ -75,30 +165,25 @@ def stock_chain(comfy: LoadedComfy, control: Any, image: Tensor, conds: tuple, c
     return conds
 
 
-def variants(comfy: LoadedComfy, config: Config) -> tuple[Any, dict[str, tuple]]:
-    """The model, and each variant's (positive, negative)."""
-    model, clip, _ = comfy.call("CheckpointLoaderSimple", ckpt_name=config.checkpoint.name)
-    plain = tuple(comfy.call("CLIPTextEncode", clip=clip, text=text)[0] for text in ("a cat", ""))
+def variants(comfy: LoadedComfy, subject: Subject, config: Config) -> dict[str, tuple[Any, tuple]]:
+    """Each variant's model and (positive, negative)."""
     image = torch.rand(1, config.side, config.side, 3)
-    (stock,) = comfy.call("ControlNetLoader", control_net_name=config.adapter.name)
-    ours = comfy.call("LocalControl_LoadAdapter", adapter_name=config.adapter.name)[0]
-    found = {"no control": plain}
-    for count in (1, 2, 4, 8):
-        found[f"stock Apply ControlNet x {count}"] = stock_chain(comfy, stock, image, plain, count)
-        found[f"Local Control, {count} regions"] = comfy.call(
-            "LocalControl_Apply",
-            positive=plain[0],
-            negative=plain[1],
-            regions=regions(comfy, ours, image, count),
-            overlap="add",
-        )
-    return model, found
+    watched = comfy.call("LocalControl_Z0Preview", model=subject.model)[0]
+    found = {NONE: (subject.model, subject.conds), "Preview z0'": (watched, subject.conds)}
+    for count in _COUNTS:
+        stock = stock_chain(comfy, subject, image, count)
+        found[f"stock Apply ControlNet x {count}"] = (subject.model, stock)
+        ours = ours_chain(comfy, subject, image, count)
+        found[f"Local Control, {count} regions"] = (subject.model, ours)
+    return found
 
 
-def sampler(comfy: LoadedComfy, model: Any, conds: tuple, config: Config) -> Callable[[], None]:
+def sampler(
+    comfy: LoadedComfy, model: Any, conds: tuple, channels: int, config: Config
+) -> Callable[[], None]:
     """One whole sampling as a function."""
     side = config.side // 8
-    latent = {"samples": torch.zeros(1, LATENT_SHAPE[0], side, side)}
+    latent = {"samples": torch.zeros(1, channels, side, side)}
 
     def run() -> None:
         comfy.call(
@@ -118,17 +203,28 @@ def sampler(comfy: LoadedComfy, model: Any, conds: tuple, config: Config) -> Cal
     return run
 
 
+def peak_memory(config: Config, name: str) -> float:
+    """GiB that a process needs which runs one variant alone."""
+    flags = [f"--{key}={value}" for key, value in config.model_dump(exclude={"only"}).items()]
+    command = [sys.executable, "-m", "benchmarks.sampling", *flags, "--rounds=1", f"--only={name}"]
+    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(found.stdout.splitlines()[-1])
+
+
 def main() -> None:
     """Time all variants in turn and print their ratios."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = read_settings(Config)
-    workspace = prepare_workspace(
-        BUILD / "benchmark", {"checkpoints": [config.checkpoint], "controlnet": [config.adapter]}
-    )
+    files = {"checkpoints": [config.checkpoint], "controlnet": [config.adapter]}
+    workspace = prepare_workspace(BUILD / "benchmark" / "sampling", files)
     with torch.inference_mode():
         comfy = load_comfy(workspace)
-        model, conds = variants(comfy, config)
-        runs = {name: sampler(comfy, model, pair, config) for name, pair in conds.items()}
+        subject = demo_subject(comfy, config) if config.shape == "demo" else sd15_subject(comfy)
+        runs = {
+            name: sampler(comfy, model, conds, subject.channels, config)
+            for name, (model, conds) in variants(comfy, subject, config).items()
+            if config.only in (None, name)
+        }
         seconds: dict[str, list[float]] = {name: [] for name in runs}
         for round_ in range(config.rounds + 1):
             for name, run in runs.items():
@@ -136,10 +232,22 @@ def main() -> None:
                 run()
                 if round_:  # the first round warms up
                     seconds[name].append((time.perf_counter() - start) / config.steps)
-    base = seconds["no control"]
+    if config.only is not None:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+        sys.stdout.write(f"{json.dumps(peak)}\n")
+        return
+    base = seconds[NONE]
     for name, values in seconds.items():
-        ratio = median(a / b for a, b in zip(values, base, strict=True))
-        log.info("%-28s %7.1f ms a step, ratio %.3f", name, 1000 * median(values), ratio)
+        ratios = [a / b for a, b in zip(values, base, strict=True)]
+        log.info(
+            "%-28s %7.1f ms a step, ratio %.3f (%.3f to %.3f), peak %.2f GiB",
+            name,
+            1000 * median(values),
+            median(ratios),
+            min(ratios),
+            max(ratios),
+            peak_memory(config, name),
+        )
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ class LoadedComfy:
         """Run one node, ours or stock, and return its outputs."""
         node = self.nodes[node_id]
         if hasattr(node, "GET_SCHEMA"):
-            return node.execute(**inputs).result
+            return node.PREPARE_CLASS_CLONE({"UNIQUE_ID": "1"}).execute(**inputs).result
         return getattr(node(), node.FUNCTION)(**inputs)
 
     def module(self, name: str) -> ModuleType:
