@@ -1,0 +1,143 @@
+"""Adapter regions under area conditions, SetMask, inpainting, img2img; curves, fits and prompts."""
+
+import pytest
+import torch
+from test_adapter_control import (
+    CLOSE,
+    SIZE,
+    apply,
+    left,
+    local,
+    make_setup,
+    picture,
+    prompts,
+    region,
+    sample,
+    stock,
+)
+
+
+@pytest.fixture(params=["sd15", "sdxl"])
+def setup(comfy, request):
+    return make_setup(comfy, request.param)
+
+
+def with_options(conds, **options):
+    return [[embedding, {**old, **options}] for embedding, old in conds]
+
+
+def full():
+    return torch.ones(1, 128, 128)
+
+
+def test_in_an_area_mask_and_condition_are_cropped_as_the_area_is(setup):
+    positive, negative = local(setup, left())
+    y, x, side = 4, 6, 8
+    rows, columns = slice(8 * y, 8 * (y + side)), slice(8 * x, 8 * (x + side))
+    area = (side, side, y, x)
+    whole = sample(setup, with_options(positive, area=area), with_options(negative, area=area))
+    mask, image = left()[:, rows, columns].contiguous(), picture()[:, rows, columns].contiguous()
+    cropped = local(setup, mask, image)
+    import comfy.hooks
+
+    for conds in cropped:  # knows of no areas, so it takes its own picture for all of it
+        conds[0][1]["control"].extra_hooks = comfy.hooks.HookGroup()
+    expected = sample(setup, *(with_options(conds, area=area) for conds in cropped))
+    torch.testing.assert_close(whole, expected, **CLOSE)
+
+
+def test_an_area_outside_the_mask_is_free(setup):
+    right = (SIZE[0], SIZE[1] // 2, 0, SIZE[1] // 2)
+    positive, _ = local(setup, left())
+    controlled = sample(setup, with_options(positive, area=right), prompts()[1], cfg=1.0)
+    free = sample(setup, with_options(prompts()[0], area=right), prompts()[1], cfg=1.0)
+    assert torch.equal(controlled, free)
+
+
+def test_a_condition_mask_that_is_white_changes_nothing(setup):
+    positive, negative = local(setup, left())
+    white = {"mask": torch.ones(1, 128, 128), "set_area_to_bounds": False, "mask_strength": 1.0}
+    masked = sample(setup, with_options(positive, **white), negative)
+    torch.testing.assert_close(masked, sample(setup, positive, negative), **CLOSE)
+
+
+def resample(setup, conds, latent, denoise=1.0, noise_mask=None):
+    import comfy.sample
+
+    generator = torch.Generator().manual_seed(3)
+    noise = torch.randn(latent.shape, generator=generator)
+    return comfy.sample.sample(
+        setup.model,
+        noise,
+        3,
+        4.0,
+        "euler",
+        "normal",
+        *conds,
+        latent,
+        denoise=denoise,
+        noise_mask=noise_mask,
+        seed=0,
+        disable_pbar=True,
+    )
+
+
+@pytest.mark.parametrize("denoise", [0.6, 1.0])
+def test_img2img_and_inpainting_are_controlled_as_stock_controls_them(setup, denoise):
+    latent = torch.randn(1, 4, *SIZE, generator=torch.Generator().manual_seed(8))
+    inpaint = left()[:, None]
+    ours = resample(setup, local(setup, full()), latent, denoise, inpaint)
+    theirs = resample(setup, stock(setup, setup.control), latent, denoise, inpaint)
+    assert torch.equal(ours, theirs)
+    # What is not inpainted stays.
+    torch.testing.assert_close(ours[..., 9:], latent[..., 9:], rtol=1e-4, atol=1e-4)
+
+
+def test_a_flat_curve_is_a_strength_and_others_fade(setup):
+    half = sample(setup, *local(setup, full(), strength=0.5))
+    curved = sample(setup, *local(setup, full(), strength_curve="0.5"))
+    torch.testing.assert_close(curved, half, **CLOSE)
+    even = sample(setup, *local(setup, full(), strength_curve="0.5, 0.5, 0.5"))
+    torch.testing.assert_close(even, half, **CLOSE)
+    fading, rising = (
+        sample(setup, *local(setup, full(), strength_curve=c)) for c in ("1, 0", "0, 1")
+    )
+    assert not torch.allclose(fading, rising)
+
+
+def test_one_prompt_alone_can_be_controlled(setup):
+    positive = sample(setup, *local(setup, full(), acts_on="positive"))
+    alone = sample(setup, local(setup, full())[0], prompts()[1])
+    torch.testing.assert_close(positive, alone, **CLOSE)
+    negative = sample(setup, *local(setup, full(), acts_on="negative"))
+    assert not torch.allclose(positive, negative)
+
+
+def test_regions_differ_in_time_and_prompt(setup):
+    early = region(setup, left(), end_percent=0.4, strength_curve="1, 0.2")
+    both = region(setup, 1 - left(), picture(seed=7), regions=early, acts_on="positive")
+    assert sample(setup, *apply(setup, both)).isfinite().all()
+
+
+def test_a_condition_of_any_size_is_fitted_into_the_mask(setup):
+    mask = torch.zeros(1, 128, 128)
+    mask[:, 32:96, 16:80] = 1
+    small = picture((3, 5))
+    placed = region(setup, mask, small, fit="stretch")[0].condition
+    assert placed.shape == (1, 3, 128, 128)
+    assert (placed.amax(1) * (1 - mask)).max() == 0
+    fits = [sample(setup, *local(setup, mask, small, fit=f)) for f in ("contain", "stretch")]
+    assert not torch.allclose(*fits)
+    with pytest.raises(ValueError, match="choose another fit"):
+        local(setup, mask, small)
+
+
+def test_curves_that_are_no_numbers_are_named(setup):
+    with pytest.raises(ValueError, match="strength_curve is 'fast'"):
+        local(setup, full(), strength_curve="fast")
+
+
+def test_what_is_no_control_is_named(setup):
+    setup.control = object()
+    with pytest.raises(ValueError, match="none of ComfyUI's controls"):
+        local(setup, full())
