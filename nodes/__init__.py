@@ -5,6 +5,7 @@ from comfy_api.v0_0_2 import ComfyExtension, io
 from .adapters import LoadAdapter
 from .conditions import Condition
 from .guidance import EdgeGuidance
+from .patches import GatePatches
 from .preview import PreviewRegions
 from .regions import Apply, Region
 from .scores import Score
@@ -22,6 +23,7 @@ class LocalControlExtension(ComfyExtension):
             Region,
             Apply,
             PreviewRegions,
+            GatePatches,
             Z0Preview,
             Z0Frames,
             EdgeGuidance,
