@@ -21,7 +21,7 @@ from ...local_control.checkpoint import AdapterFile, family_name, parse_adapter
 from ...local_control.gating import gate_features
 from ...local_control.masks import match_batch
 from .frame import LATENT_FACTOR, Frame, frames_of
-from .merging import Slots, merge
+from .merging import Slots, merge, of_previous
 from .region import Region, Timing, rows_acted_on
 
 # Where the features of the four levels enter ComfyUI's UNet: input blocks counted from the first,
@@ -164,11 +164,7 @@ class AdapterControl(ControlBase):
         transformer_options: dict,
     ) -> Slots | None:
         """The features of all regions that act at `t`, added to those of earlier controls."""
-        previous = None
-        if self.previous_controlnet is not None:
-            previous = self.previous_controlnet.get_control(
-                x_noisy, t, cond, batched_number, transformer_options
-            )
+        previous = of_previous(self, x_noisy, t, cond, batched_number, transformer_options)
         call = _Call(x_noisy, batched_number, transformer_options)
         constant, varying = [], []
         for index, (region, timing) in enumerate(zip(self.regions, self._timings, strict=True)):

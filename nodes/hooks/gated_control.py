@@ -12,7 +12,7 @@ from torch import Tensor
 from ...local_control.gating import gate_tokens
 from ...local_control.masks import match_batch, resize_frames, resize_mask
 from .frame import LATENT_FACTOR, Frame, frames_of
-from .merging import KEYS, Slots, merge
+from .merging import KEYS, Slots, merge, of_previous
 from .region import Region, Timing, rows_acted_on
 
 # Sides of a token in latent cells, in the order in which they are tried.
@@ -95,11 +95,8 @@ class GatedControl(ControlBase):
         transformer_options: dict,
     ) -> Slots | None:
         """The gated tensors, added to those of earlier controls."""
-        previous = None
-        if self.previous_controlnet is not None:
-            previous = self.previous_controlnet.get_control(
-                x_noisy, t, cond, batched_number, transformer_options
-            )
+        call = (x_noisy, t, cond, batched_number, transformer_options)
+        previous = of_previous(self, *call)
         assert self._timing is not None
         factor = self._timing.factor(float(t[0]))
         kinds = transformer_options.get("cond_or_uncond", ())
@@ -108,7 +105,6 @@ class GatedControl(ControlBase):
             return previous
         frames = frames_of(x_noisy, batched_number, transformer_options)
         if len(set(frames)) == 1:
-            call = x_noisy, t, cond, batched_number, transformer_options
             found = self._control(frames[0]).get_control(*call)
         else:
             found = self._one_by_one(frames, x_noisy, t, cond, transformer_options)

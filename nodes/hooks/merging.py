@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from comfy.controlnet import ControlBase
 from torch import Tensor
 
 KEYS = ("input", "middle", "output")
@@ -21,3 +22,9 @@ def merge(control: Mapping[str, Sequence], previous: Mapping[str, Sequence] | No
             b if a is None else a if b is None else b + a for a, b in zip(ours, theirs, strict=True)
         ]
     return out
+
+
+def of_previous(control: ControlBase, *call: object) -> Slots | None:
+    """What the controls before this one return; `call`: the arguments of `get_control`."""
+    previous = control.previous_controlnet
+    return None if previous is None else previous.get_control(*call)
