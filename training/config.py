@@ -4,17 +4,16 @@ A run's files follow from these settings, the data and the code alone.
 """
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import tomli_w
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from local_control.losses import LocalControlLoss, Mean, NoiseLoss, Schedule, TimeWeight, Z0Loss
 
 from .condition import Condition, ConditionKind
 from .masks import SHAPES
-from .settings import CommandSettings, TomlFlag
+from .settings import CommandSettings
 
 PRESETS = Path(__file__).parent / "presets"
 Edge = Literal["none", "sobel", "sobel_gradients", "laplacian"]
@@ -22,6 +21,8 @@ Edge = Literal["none", "sobel", "sobel_gradients", "laplacian"]
 
 class TrainSettings(CommandSettings):
     """Settings of `python -m training.train`; every one is a flag and a key of a TOML file."""
+
+    presets: ClassVar[Path | None] = PRESETS
 
     config: str | None = Field(None, description="a TOML file, or the name of a preset")
 
@@ -134,18 +135,6 @@ class TrainSettings(CommandSettings):
     num_inference_steps: int = Field(20, ge=1)
     guidance_scale: float = 5.0
     report_to: Literal["tensorboard", "wandb", "none"] = "tensorboard"
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags, then what the caller passes, then the TOML file."""
-        return (init_settings, TomlFlag(settings_cls, PRESETS))
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> Self:

@@ -4,7 +4,7 @@ import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import ValidationError
 from pydantic_settings import (
@@ -21,8 +21,11 @@ Settings = TypeVar("Settings", bound="CommandSettings")
 class CommandSettings(BaseSettings):
     """Base of every command's settings: each field is a flag, unknown flags are refused.
 
+    presets: the folder of TOML files that `--config` knows by name; None: there is no such flag.
     The environment is not read: a variable that happens to be called SEED must not change a run.
     """
+
+    presets: ClassVar[Path | None] = None
 
     model_config = SettingsConfigDict(
         extra="forbid",
@@ -42,8 +45,13 @@ class CommandSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what the caller passes; pydantic-settings puts the flags before it."""
-        return (init_settings,)
+        """What the caller passes, then the file of `--config` if there are presets.
+
+        pydantic-settings puts the flags before both.
+        """
+        if cls.presets is None:
+            return (init_settings,)
+        return (init_settings, TomlFlag(settings_cls, cls.presets))
 
 
 class TomlFlag(InitSettingsSource):

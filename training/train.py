@@ -133,7 +133,7 @@ class Trainer:
         self._global_batch = global_batch
 
     @property
-    def best_adapter(self) -> Adapter:
+    def result(self) -> Adapter:
         """What is validated and written: the average, if there is one."""
         return self.ema or self.adapter
 
@@ -174,7 +174,7 @@ class Trainer:
                     )
         path = settings.output_dir / "adapter.safetensors"
         if main:
-            write_adapter(to_file(self.best_adapter, settings, self.base), path)
+            write_adapter(to_file(self.result, settings, self.base), path)
         self.accelerator.end_training()
         return path
 
@@ -209,18 +209,18 @@ class Trainer:
     def _validate(self, progress: tqdm) -> None:
         if self.accelerator.is_main_process:
             folder, step = self.settings.output_dir, self.state.step
-            found = self.validation.losses(self.best_adapter)
+            found = self.validation.losses(self.result)
             text = f"step {step}: held-out loss {found['loss']:.5f}"
             if self.settings.num_validation_images:
                 sheet = folder / "samples" / f"step-{step:08d}.png"
-                measured = self.validation.pictures(self.best_adapter, sheet)
+                measured = self.validation.pictures(self.result, sheet)
                 text += "".join(f", {key} {value:.3f}" for key, value in measured.items())
                 found |= measured
             progress.write(text)
             self.accelerator.log({f"validation/{k}": v for k, v in found.items()}, step)
             if found["loss"] < self.state.notes.get("best", float("inf")):
                 self.state.notes["best"] = found["loss"]
-                file = to_file(self.best_adapter, self.settings, self.base, step=step)
+                file = to_file(self.result, self.settings, self.base, step=step)
                 write_adapter(file, folder / "best.safetensors")
         self.accelerator.wait_for_everyone()
 

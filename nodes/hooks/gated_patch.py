@@ -23,16 +23,20 @@ class GatedPatch:
     def __init__(self, patch: Any, mask: Tensor) -> None:
         self._patch = patch
         self._mask = mask
+        self._gates: dict[tuple[object, ...], Tensor] = {}
 
     def __call__(self, args: dict[str, Any]) -> dict[str, Any]:
         """args: ComfyUI's of a double-block patch; `img` [B,T,C] are image tokens, `x` a latent."""
         before, x = args["img"], args["x"]
         out = self._patch({**args, "img": before.clone()})
-        gate = self._gate(x, before)
+        key = (tuple(x.shape), len(before), before.device, before.dtype)
+        if key not in self._gates:  # the same for every block and step
+            self._gates = {key: self._gate(x, before).to(before)}
+        gate = self._gates[key]
         count = gate.shape[1]  # tokens of reference pictures follow those of the latent
         added = out["img"][:, :count] - before[:, :count]
         after = before.clone()
-        after[:, :count] += added * gate.to(added)
+        after[:, :count] += added * gate
         return {**out, "img": after}
 
     def _gate(self, x: Tensor, img: Tensor) -> Tensor:
