@@ -35,18 +35,17 @@ def guide_edges(model: ModelPatcher, guidance: Guidance) -> ModelPatcher:
     start, end = (float(sampling.percent_to_sigma(p)) for p in guidance.percent_range)
     reference = model.model.latent_format.process_in(guidance.reference)
 
+    placed: dict[tuple[object, ...], tuple[Tensor, Tensor]] = {}
+
     def move(args: dict[str, Any]) -> Tensor:
         z0, sigma = args["denoised"], float(args["sigma"].max())
         if not guidance.scale or not end <= sigma <= start:
             return z0
-        fitting = _fit(reference, z0)
-        mask = comfy.utils.common_upscale(
-            guidance.mask,
-            z0.shape[-1] * LATENT_FACTOR,
-            z0.shape[-2] * LATENT_FACTOR,
-            "area",
-            "center",
-        ).to(z0.device)
+        key = (tuple(z0.shape), z0.device)
+        if key not in placed:  # the same at every step
+            placed.clear()
+            placed[key] = _fit(reference, z0), _over(guidance.mask, z0)
+        fitting, mask = placed[key]
         match_batch(mask, len(z0))
         if z0.ndim == 5:  # frames of a video are steered one by one
             frames = z0.shape[2]
@@ -69,3 +68,9 @@ def _fit(reference: Tensor, z0: Tensor) -> Tensor:
             f"VAE."
         )
     return reference.to(device=z0.device, dtype=torch.float32).expand_as(z0)
+
+
+def _over(mask: Tensor, z0: Tensor) -> Tensor:
+    """The mask over the frame of a latent, where it is."""
+    width, height = (side * LATENT_FACTOR for side in (z0.shape[-1], z0.shape[-2]))
+    return comfy.utils.common_upscale(mask, width, height, "area", "center").to(z0.device)
