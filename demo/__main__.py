@@ -17,11 +17,11 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from tqdm import tqdm
 
-from local_control.conditions import canny
 from local_control.metrics import edge_match, leak
 from training.settings import CommandSettings, read_settings
 
 from .base import CHECKPOINT, WEIGHTS
+from .cases import EDGES
 from .comfyui import BUILD, ROOT
 from .server import ComfyServer, default_workspace, prepare_workspace
 from .workflow import find, to_prompt
@@ -90,7 +90,7 @@ def to_tensor(image: Image.Image) -> Tensor:
 def measure(result: Image.Image, free: Image.Image, source: Image.Image, mask: Tensor) -> str:
     """Adherence and freedom of one picture, in words."""
     picture = to_tensor(result)
-    f1 = edge_match(canny(picture), canny(to_tensor(source)), mask).f1.item()
+    f1 = edge_match(EDGES(picture), EDGES(to_tensor(source)), mask).f1.item()
     text = f"edge F1 inside {f1:.2f}"
     if result is not free:
         text += f", leak {leak(picture, to_tensor(free), mask).item():.2f}"
@@ -150,7 +150,7 @@ def draw(results: dict[str, dict[str, list]], prompt: dict[str, Any]) -> Image.I
         alpha = torch.from_numpy(np.array(picture.getchannel("A"))).float() / 255
         source = picture.convert("RGB")
     mask = (1 - alpha)[None, None]
-    edges = Image.fromarray((canny(to_tensor(source))[0, 0] * 255).byte().numpy()).convert("RGB")
+    edges = Image.fromarray((EDGES(to_tensor(source))[0, 0] * 255).byte().numpy()).convert("RGB")
     inside = Image.fromarray((mask[0, 0] * 255).byte().numpy())
     green = Image.composite(Image.new("RGB", edges.size, (40, 110, 60)), edges, inside)
     masked = Image.blend(edges, green, 0.6)

@@ -25,7 +25,7 @@ from training.setup import open_base, open_source
 from training.train import train
 
 from .base import CHECKPOINT
-from .cases import OtherObjectJudge, scene_cases
+from .cases import EDGES, OtherObjectJudge, scene_cases
 from .comfyui import BUILD
 from .data import DEFAULT_FOLDER
 from .dataset import Config as SceneConfig
@@ -167,7 +167,7 @@ class Experiment:
             variants.append(Variant(method.label, found.adapter, found.condition, method.gated))
         sampling = Sampling(self._config.num_inference_steps, self._config.guidance_scale)
         judge = OtherObjectJudge(scenes)
-        evaluation = Evaluation(self._base, sampling, batch_size=16, judge=judge)
+        evaluation = Evaluation(self._base, sampling, batch_size=16, judge=judge, canny=EDGES)
         return evaluation.run(scene_cases(scenes, [seed]), variants)
 
 

@@ -18,12 +18,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from local_control.conditions import canny
 from local_control.metrics import divergence, edge_match, leak
 from training.settings import CommandSettings, read_settings
 
 from .base import CHECKPOINT, LATENT_SHAPE, WEIGHTS
-from .cases import picture, subject_mask, subject_scene
+from .cases import EDGES, picture, subject_mask, subject_scene
 from .comfyui import BUILD
 from .data import DEFAULT_FOLDER
 from .inprocess import LoadedComfy, load_comfy
@@ -92,9 +91,10 @@ class Sampler:
             "LocalControl_Condition",
             image=scene,
             kind="canny",
-            low_threshold=100,
-            high_threshold=200,
-            blocks=8,
+            low_threshold=int(EDGES.low),
+            high_threshold=int(EDGES.high),
+            blur=EDGES.blur,
+            blocks=EDGES.blocks,
         )
         (regions,) = self.comfy.call(
             "LocalControl_Region",
@@ -138,7 +138,7 @@ def measure_scene(
     positive, negative = sampler.text(scene.prompt()), sampler.text("")
 
     def adherence(image: Tensor) -> dict[str, float]:
-        edges, wanted = canny(image.movedim(-1, 1)), canny(source.movedim(-1, 1))
+        edges, wanted = EDGES(image.movedim(-1, 1)), EDGES(source.movedim(-1, 1))
         match = edge_match(edges, wanted, box[None], sampler.config.tolerance)
         return {"edge F1 inside": match.f1.item()}
 

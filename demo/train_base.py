@@ -1,15 +1,21 @@
 """Train the demo UNet and its text model together on cached latents.
 
 python -m demo.train_base --output_dir build/base
+python -m demo.train_base --start_from demo/weights/local_control_demo.safetensors
+
+A stopped run goes on where it was from the state in its folder. Where that is lost, `--start_from`
+goes on from exported weights: the same schedule, but an optimiser that warms up again.
 """
 
 import copy
+import itertools
 import logging
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny, DDPMScheduler
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -19,7 +25,16 @@ from training.optimisation import update_ema
 from training.settings import CommandSettings, read_settings
 from training.state import StopSignal, TrainState
 
-from .base import SCHEDULE, Base, compact_ids, new_text_model, new_unet, save_checkpoint
+from .base import (
+    SCHEDULE,
+    TOKEN_TABLE_KEY,
+    Base,
+    compact_ids,
+    load_base,
+    new_text_model,
+    new_unet,
+    save_checkpoint,
+)
 from .data import DEFAULT_FOLDER
 from .latents import encode, load_shards, tokenize
 from .scenes import SceneSet
@@ -37,6 +52,7 @@ class Config(CommandSettings):
     data_dir: Path = DEFAULT_FOLDER
     autoencoder: Path = Path("build/autoencoder/diffusers")
     output_dir: Path = Path("build/base")
+    start_from: Path | None = None
     train_batch_size: int = 64
     max_train_steps: int = 16_000
     learning_rate: float = 5e-4
@@ -103,9 +119,9 @@ def drop_words(
     return torch.where(blank, empty, rows)
 
 
-def learning_rate(step: int, config: Config) -> float:
-    """Warm-up, a plateau, and a linear decay over the last `lr_decay_steps`."""
-    warm = min(1.0, (step + 1) / config.lr_warmup_steps)
+def learning_rate(step: int, started: int, config: Config) -> float:
+    """Warm-up from step `started`, a plateau, a linear decay over the last `lr_decay_steps`."""
+    warm = min(1.0, (step + 1 - started) / config.lr_warmup_steps)
     cool = min(1.0, (config.max_train_steps - step) / config.lr_decay_steps)
     return config.learning_rate * warm * cool
 
@@ -129,6 +145,22 @@ class Data:
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """z0 [B,8,16,16] fp32 and rows [B,77]."""
         return self.latents[indices].float() * self.scale, self.rows[indices]
+
+
+def load_weights(model: Denoiser, data: Data, checkpoint: Path) -> int:
+    """Start `model` from an exported checkpoint, whose latent scale `data` takes -> its steps."""
+    base = load_base(checkpoint)
+    with safe_open(checkpoint, framework="pt") as file:
+        steps = int(file.metadata()["steps"])
+    known = set(base.token_ids.tolist())
+    unseen = next(i for i in itertools.count() if i not in known)
+    text = base.text.state_dict()
+    rows = torch.cat([data.token_ids, torch.tensor([unseen])])
+    text[TOKEN_TABLE_KEY] = text[TOKEN_TABLE_KEY][rows]
+    model.text.load_state_dict(text)
+    model.unet.load_state_dict(base.unet.state_dict())
+    data.scale = base.latent_scale
+    return steps
 
 
 class Validation:
@@ -203,11 +235,14 @@ def main() -> None:
     data = Data(config.latents_dir)
     log.info("%d latents, scale %.4f, %d words", len(data.latents), data.scale, data.unknown)
     model = Denoiser(data.unknown + 1)
+    started = 0
+    if config.start_from is not None:
+        started = load_weights(model, data, config.start_from)
     ema = copy.deepcopy(model).requires_grad_(False)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=0.0, betas=(0.9, 0.99), weight_decay=0.01, fused=True
     )
-    state = TrainState({"model": model, "ema": ema}, optimizer)
+    state = TrainState({"model": model, "ema": ema}, optimizer, started)
     if state.load_latest(config.output_dir):
         log.info("resumed at step %d", state.step)
     validation = Validation(config, data, alphas_cumprod)
@@ -221,7 +256,7 @@ def main() -> None:
     with StopSignal() as stop:
         for step in bar:
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, config)
+                group["lr"] = learning_rate(step, started, config)
             loss, noise_loss = train_step(model, data, step, alphas_cumprod, config)
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -25,9 +25,17 @@ def grayscale(image: Tensor) -> Tensor:
     return (image[:, :3] * weights).sum(1, keepdim=True)
 
 
-def canny(image: Tensor, low: float = 100.0, high: float = 200.0) -> Tensor:
-    """OpenCV's Canny on RGB with thresholds in 0..255 -> 0 or 1, [B,1,H,W]."""
-    maps = [cv2.Canny(to_uint8(picture[:3]), low, high) for picture in image]
+def canny(image: Tensor, low: float = 100.0, high: float = 200.0, blur: float = 0.0) -> Tensor:
+    """OpenCV's Canny on RGB with thresholds in 0..255 -> 0 or 1, [B,1,H,W].
+
+    blur: standard deviation in px of the Gaussian before it, which OpenCV leaves out (0: none).
+    """
+    maps = []
+    for picture in image:
+        pixels = to_uint8(picture[:3])
+        if blur > 0:
+            pixels = cv2.GaussianBlur(pixels, (0, 0), blur)
+        maps.append(cv2.Canny(pixels, low, high))
     return torch.from_numpy(np.stack(maps)).to(image.device).float().div(255).unsqueeze(1)
 
 

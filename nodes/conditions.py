@@ -43,17 +43,33 @@ class Condition(io.ComfyNode):
                     max=256,
                     tooltip="colour: blocks along the shorter side.",
                 ),
+                io.Float.Input(
+                    "blur",
+                    default=0.0,
+                    min=0.0,
+                    max=64.0,
+                    step=0.1,
+                    optional=True,
+                    tooltip="canny: smooth the picture first, by a Gaussian of so many pixels; "
+                    "texture goes, outlines stay.",
+                ),
             ],
             outputs=[io.Image.Output(display_name="condition")],
         )
 
     @classmethod
     def execute(
-        cls, image: Tensor, kind: str, low_threshold: int, high_threshold: int, blocks: int
+        cls,
+        image: Tensor,
+        kind: str,
+        low_threshold: int,
+        high_threshold: int,
+        blocks: int,
+        blur: float = 0.0,
     ) -> io.NodeOutput:
         """Only the options of the chosen kind are used."""
         options = {
-            "canny": {"low": low_threshold, "high": high_threshold},
+            "canny": {"low": low_threshold, "high": high_threshold, "blur": blur},
             "colour": {"blocks": blocks},
         }
         condition = CONDITIONS[kind](from_comfy_image(image), **options.get(kind, {}))

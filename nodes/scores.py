@@ -39,6 +39,7 @@ class Score(io.ComfyNode):
                 io.Int.Input("low_threshold", default=100, min=0, max=1000),
                 io.Int.Input("high_threshold", default=200, min=0, max=1000),
                 io.Int.Input("blocks", default=8, min=1, max=256),
+                io.Float.Input("blur", default=0.0, min=0.0, max=64.0, step=0.1, optional=True),
                 io.Image.Input(
                     "uncontrolled", optional=True, tooltip="The same seed without control."
                 ),
@@ -65,6 +66,7 @@ class Score(io.ComfyNode):
         low_threshold: int,
         high_threshold: int,
         blocks: int,
+        blur: float = 0.0,
         uncontrolled: Tensor | None = None,
     ) -> io.NodeOutput:
         """Means over the batch; what cannot be told is NaN."""
@@ -76,7 +78,7 @@ class Score(io.ComfyNode):
         if kind == "colour":
             found = colour_scores(picture, wanted, white, blocks)
         else:
-            edges = canny(picture, low_threshold, high_threshold)
+            edges = canny(picture, low_threshold, high_threshold, blur)
             lines = (wanted.amax(1, keepdim=True) >= 0.5).float()
             found = edge_scores(edges, lines, white, tolerance)
         report = found.pop("report")

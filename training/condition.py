@@ -17,6 +17,7 @@ class Condition:
     kind: ConditionKind = "canny"
     low: float = 100.0
     high: float = 200.0
+    blur: float = 0.0
     blocks: int = 8
 
     @property
@@ -28,7 +29,7 @@ class Condition:
         """Image [B,3,H,W] in 0..1 -> condition [B,1 or 3,H,W] in 0..1."""
         match self.kind:
             case "canny":
-                return conditions.canny(image, self.low, self.high)
+                return conditions.canny(image, self.low, self.high, self.blur)
             case "colour":
                 return conditions.colour(image, self.blocks)
             case name:
@@ -38,7 +39,7 @@ class Condition:
         """Its name with the parameters that matter, as adapter files hold it."""
         match self.kind:
             case "canny":
-                return f"canny {self.low:g} {self.high:g}"
+                return f"canny {self.low:g} {self.high:g}" + f" {self.blur:g}" * (self.blur > 0)
             case "colour":
                 return f"colour {self.blocks}"
             case name:
@@ -48,8 +49,8 @@ class Condition:
 def parse_condition(text: str) -> Condition | None:
     """What `str` wrote, or None if the text is anything else."""
     match text.split():
-        case ["canny", low, high]:
-            return Condition("canny", low=float(low), high=float(high))
+        case ["canny", low, high, *blur] if len(blur) < 2:
+            return Condition("canny", float(low), float(high), float(*blur))
         case ["colour", blocks]:
             return Condition("colour", blocks=int(blocks))
         case ["sobel" | "laplacian" as kind]:

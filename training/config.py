@@ -72,6 +72,7 @@ class TrainSettings(CommandSettings):
     condition: ConditionKind = "canny"
     canny_low: float = 100.0
     canny_high: float = 200.0
+    canny_blur: float = Field(0.0, ge=0, description="px, the Gaussian before Canny; 0: none")
     colour_blocks: int = 8
     mask_source: Literal["mixed", "random", "dataset", "full"] = Field(
         "mixed", description="shapes and the data set's masks, only one of them, or the whole frame"
@@ -170,7 +171,8 @@ class TrainSettings(CommandSettings):
 
     def made_condition(self) -> Condition:
         """What is computed from pictures, where no column has it."""
-        return Condition(self.condition, self.canny_low, self.canny_high, self.colour_blocks)
+        canny = (self.canny_low, self.canny_high, self.canny_blur)
+        return Condition(self.condition, *canny, self.colour_blocks)
 
     def condition_channels(self) -> int:
         """How many channels the adapter reads; pictures from a column have three."""

@@ -78,13 +78,17 @@ def load_variant(text: str) -> Variant:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How the cases are sampled and judged. `judge`: pictures and their cases -> following [B]."""
+    """How the cases are sampled and judged.
+
+    judge: pictures and their cases -> following [B]. canny: finds the edges that are compared.
+    """
 
     base: Base
     sampling: Sampling
     batch_size: int = 8
     judge: Judge | None = None
     inception: InceptionFeatures | None = None
+    canny: Condition = field(default_factory=Condition)
 
     def run(self, cases: Sequence[Case], variants: Sequence[Variant]) -> Table:
         """Scores of every variant on every case, and distances of whole sets."""
@@ -101,7 +105,7 @@ class Evaluation:
             for variant in everything:
                 images = self._sample(part, noise, variant)
                 free = images if free is None else free
-                found = score(images, free, sources, masks)
+                found = score(images, free, sources, masks, self.canny)
                 if self.judge is not None:
                     found["prompt following"] = self.judge(images, part)
                 table.add(variant.name, found)
@@ -119,9 +123,8 @@ class Evaluation:
         for start in range(0, len(cases), self.batch_size):
             yield cases[start : start + self.batch_size]
 
-    @staticmethod
-    def _blank(part: Sequence[Case]) -> Tensor:
-        return blank_lfmse(*_stack(part))
+    def _blank(self, part: Sequence[Case]) -> Tensor:
+        return blank_lfmse(*_stack(part), self.canny)
 
     def _noise(self, part: Sequence[Case]) -> Tensor:
         """The same for all variants and masks of one picture and seed."""
@@ -195,6 +198,9 @@ class EvaluateSettings(CommandSettings):
     masks: list[str] = Field(default_factory=list, description="names from the set (default: all)")
     resolution: int = 512
     max_pictures: int | None = None
+    canny_low: float = Field(100.0, description="the edges that are compared")
+    canny_high: float = 200.0
+    canny_blur: float = Field(0.0, ge=0)
     num_inference_steps: int = 20
     guidance_scale: float = 5.0
     batch_size: int = 4
@@ -229,7 +235,8 @@ def main() -> None:
         raise SystemExit(str(error)) from error
     base.place(process_state().device or torch.device("cpu"), None)
     sampling = Sampling(settings.num_inference_steps, settings.guidance_scale)
-    evaluation = Evaluation(base, sampling, settings.batch_size, judge, inception)
+    canny = Condition("canny", settings.canny_low, settings.canny_high, settings.canny_blur)
+    evaluation = Evaluation(base, sampling, settings.batch_size, judge, inception, canny)
     table = evaluation.run(cases, variants)
     log.info("%s", write_report(table, settings.output_dir))
 

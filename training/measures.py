@@ -1,5 +1,7 @@
 """Adherence and freedom of sampled pictures, for validation and evaluation."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,7 +22,7 @@ def quick_measures(
     if condition.kind == "colour":
         adherence = 1 - divergence(condition(image), condition(source), mask)
     else:
-        edges = Condition("canny", condition.low, condition.high)
+        edges = replace(condition, kind="canny")
         adherence = edge_match(edges(image), edges(source), mask).f1
     return {"adherence": adherence, "leak": leak(image, free, mask)}
 

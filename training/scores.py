@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from local_control.conditions import canny, colour
+from local_control.conditions import colour
 from local_control.metrics import (
     diffcc,
     divergence,
@@ -19,6 +19,7 @@ from local_control.metrics import (
 )
 
 from .cases import Case
+from .condition import Condition
 
 # Name -> whether more is better.
 SCORES: dict[str, bool] = {
@@ -34,11 +35,13 @@ SCORES: dict[str, bool] = {
 }
 
 
-def score(images: Tensor, free: Tensor, sources: Tensor, masks: Tensor) -> dict[str, Tensor]:
+def score(
+    images: Tensor, free: Tensor, sources: Tensor, masks: Tensor, canny: Condition
+) -> dict[str, Tensor]:
     """Scores [B] by name of sampled `images`, with `free` of the same seeds without control.
 
-    All pictures [B,3,H,W] in 0..1, masks [B,1,H,W]. Edges are Canny's at 100 and 200, with a
-    tolerance of 2 px in F1. Leak is NaN where a picture equals the free one.
+    All pictures [B,3,H,W] in 0..1, masks [B,1,H,W]. `canny` finds the edges, whatever the
+    adapter reads; F1 has a tolerance of 2 px. Leak is NaN where a picture equals the free one.
     """
     edges, wanted = canny(images), canny(sources)
     cells = diffcc(edges, wanted, masks)
@@ -56,7 +59,7 @@ def score(images: Tensor, free: Tensor, sources: Tensor, masks: Tensor) -> dict[
     }
 
 
-def blank_lfmse(sources: Tensor, masks: Tensor) -> Tensor:
+def blank_lfmse(sources: Tensor, masks: Tensor, canny: Condition) -> Tensor:
     """LFMSE inside of a picture without any edge -> [B]: what a score must be below."""
     wanted = canny(sources)
     return lfmse(torch.zeros_like(wanted), wanted, masks)["inside"]

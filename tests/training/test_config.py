@@ -2,6 +2,7 @@
 
 import pytest
 
+from demo.cases import EDGES
 from training.config import PRESETS, TrainSettings
 from training.settings import read_settings
 
@@ -20,6 +21,10 @@ def test_presets_are_valid_and_give_way_to_flags(preset):
 def test_the_presets_that_are_promised_are_there():
     names = {path.stem for path in PRESETS.glob("*.toml")}
     assert names >= {"sd15_canny", "sd15_color", "sdxl_canny", "paper", "demo"}
+
+
+def test_the_demo_measures_with_the_edges_that_its_adapters_read():
+    assert read("--config", "demo").made_condition() == EDGES
 
 
 def test_what_is_written_is_read_again(tmp_path):

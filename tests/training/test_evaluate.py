@@ -62,11 +62,11 @@ def test_the_true_picture_scores_best_and_a_blank_one_as_the_baseline(data):
     sources = torch.stack([case.image for case in cases])
     masks = torch.stack([case.mask for case in cases])
     blank = torch.zeros_like(sources)
-    best, worst = score(sources, blank, sources, masks), score(blank, blank, sources, masks)
+    best, worst = (score(x, blank, sources, masks, Condition()) for x in (sources, blank))
     for name in ("edge F1 inside", "DiffCC coincidence", "SSIM inside"):
         torch.testing.assert_close(best[name], torch.ones(3))
     assert (best["LFMSE inside"] == 0).all()
-    assert torch.equal(worst["LFMSE inside"], blank_lfmse(sources, masks))
+    assert torch.equal(worst["LFMSE inside"], blank_lfmse(sources, masks, Condition()))
     assert worst["leak"].isnan().all()
 
 
@@ -128,7 +128,9 @@ def test_variants_of_another_form_are_refused(text, message):
         load_variant(text)
 
 
-@pytest.mark.parametrize("text", ["canny 50 150", "colour 4", "sobel", "laplacian"])
+@pytest.mark.parametrize(
+    "text", ["canny 50 150", "canny 150 300 1.5", "colour 4", "sobel", "laplacian"]
+)
 def test_conditions_are_read_as_they_are_written(text):
     assert str(parse_condition(text)) == text
 

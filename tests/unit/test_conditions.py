@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from local_control.conditions import CONDITIONS, canny, colour
+from local_control.masks import dilate
 
 
 @pytest.fixture
@@ -34,6 +35,15 @@ def test_canny_is_opencvs(generator):
     image = torch.rand(1, 3, 32, 32, generator=generator)
     pixels = (image[0].movedim(0, -1).numpy() * 255).round().astype(np.uint8)
     assert np.array_equal(canny(image)[0, 0].numpy() * 255, cv2.Canny(pixels, 100, 200))
+
+
+def test_blur_takes_texture_from_canny_and_leaves_outlines(picture, generator):
+    textured = (picture + 0.3 * torch.rand(picture.shape, generator=generator)).clamp(0, 1)
+    outline = dilate(canny(picture), 2)
+    sharp, smooth = canny(textured), canny(textured, blur=2.0)
+    assert (sharp * (1 - outline)).sum() > 100
+    assert (smooth * (1 - outline)).sum() == 0
+    assert (dilate(smooth, 3) * canny(picture)).sum() > 0.9 * canny(picture).sum()
 
 
 def test_colour_keeps_the_mean_of_each_block(generator):
