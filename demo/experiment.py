@@ -2,13 +2,18 @@
 
 python -m demo.experiment
 
-Equal steps, data and seeds for every method. Settings are compared on the validation objects; the
-main tables are of the test objects, which nothing was chosen on.
+Equal steps, data and seeds for every method. Settings are compared on the validation objects, and
+what MAIN holds was chosen there; the main tables are of the test objects, which nothing was chosen
+on. Scores of every picture are kept in `training/results`, and what is there for the same base and
+settings is not made again: to run all anew, delete that folder and `build/experiment`.
 """
 
 import json
 import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +26,8 @@ from training.evaluate import Evaluation, Variant, load_variant
 from training.report import Table, markdown, spread
 from training.sample import Sampling
 from training.settings import CommandSettings, read_settings
-from training.setup import open_base, open_source
+from training.setup import open_base, open_source, prepare_data
+from training.tensor_cache import digest
 from training.train import train
 
 from .base import CHECKPOINT
@@ -36,7 +42,7 @@ from .vocabulary import Split
 
 log = logging.getLogger(__name__)
 
-RESULTS = Path(__file__).parents[1] / "training" / "RESULTS.md"
+TRAINING = Path(__file__).parents[1] / "training"
 _PLAIN = {"mask_features": False, "z0_loss_weight": 0.0}
 _MASKED = {"z0_loss_weight": 0.0}
 
@@ -93,110 +99,190 @@ class Config(CommandSettings):
     checkpoint: Path = CHECKPOINT
     data_dir: Path = DEFAULT_FOLDER
     output_dir: Path = BUILD / "experiment"
-    results: Path = RESULTS
+    results_dir: Path = TRAINING / "results"
+    report: Path = TRAINING / "RESULTS.md"
     conditions: list[ConditionKind] = Field(default_factory=lambda: ["canny", "colour"])
-    seeds: int = 3
+    seeds: int = Field(3, ge=0, description="of training, in the main studies; 0: search alone")
     max_train_steps: int = 1000
+    search: bool = True
+    search_steps: int = 500
     train_batch_size: int = 32
     num_inference_steps: int = 20
     guidance_scale: float = 4.0
-    search: bool = True
+    jobs: int = Field(2, ge=1, description="trainings side by side, one thread each")
+
+    def sampling(self) -> Sampling:
+        """How pictures are sampled."""
+        return Sampling(self.num_inference_steps, self.guidance_scale)
 
 
-class Experiment:
-    """Runs and tables under one output folder; what is there is not made again."""
+@dataclass(frozen=True)
+class Study:
+    """Methods compared on one condition and split, each with the same training seeds."""
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        settings = self._settings("canny", MAIN[0], 0)
-        self._base = open_base(settings)
-        self._base.place(torch.device("cpu"), None)
+    title: str
+    condition: ConditionKind
+    methods: Sequence[Method]
+    split: Split
+    seeds: int
+    steps: int
+    reference: str
 
-    def table(self, condition: str, methods: list[Method], split: Split, seeds: int) -> list[Table]:
-        """One table a training seed, each sampled with a seed of its own."""
-        return [self._seed_table(condition, methods, split, seed) for seed in range(seeds)]
 
-    def _settings(self, condition: str, method: Method, seed: int) -> TrainSettings:
-        config = self._config
+def studies(config: Config) -> Iterator[Study]:
+    """The search, if it is wanted, and the main comparison of each condition."""
+    if config.search:
+        title = "Search on the validation objects, canny"
+        yield Study(title, "canny", SEARCH, "validation", 1, config.search_steps, MAIN[2].label)
+    for kind in config.conditions if config.seeds else ():
+        steps, reference = config.max_train_steps, MAIN[4].label
+        yield Study(f"Test objects, {kind}", kind, MAIN, "test", config.seeds, steps, reference)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a study, with the methods that share it."""
+
+    study: Study
+    seed: int
+    methods: Sequence[Method]
+
+    def settings(self, config: Config) -> TrainSettings:
+        """What it is trained with."""
+        study, (method, *_) = self.study, self.methods
+        name = f"{method.run}-{study.steps}-seed{self.seed}"
         return demo_settings(
             config.checkpoint,
-            config.output_dir / condition / f"{method.run}-seed{seed}",
-            condition=condition,
-            seed=seed,
-            max_train_steps=config.max_train_steps,
+            config.output_dir / study.condition / name,
+            condition=study.condition,
+            seed=self.seed,
+            max_train_steps=study.steps,
             train_batch_size=config.train_batch_size,
-            validation_steps=config.max_train_steps,
+            validation_steps=study.steps,
             num_validation_images=0,
             report_to="none",
             **method.changes,
         )
 
-    def _adapter(self, condition: str, method: Method, seed: int) -> Path:
-        settings = self._settings(condition, method, seed)
+    def stamp(self, config: Config) -> str:
+        """A name for all that its scores depend on."""
+        paths = {"output_dir", "cache_dir", "train_data_dir", "pretrained_model_name_or_path"}
+        settings = self.settings(config).resolved()
+        trained = {key: value for key, value in settings.items() if key not in paths}
+        sampling = (config.num_inference_steps, config.guidance_scale, str(EDGES))
+        return digest(config.checkpoint.read_bytes(), trained, sampling, self.study.split)
+
+    def perform(self, config: Config) -> Table:
+        """Train, unless that is done, and evaluate."""
+        settings = self.settings(config)
+        base = open_base(settings)
         path = settings.output_dir / "adapter.safetensors"
         if not path.exists():
-            train(settings, open_base(settings), open_source(settings))
+            train(settings, base, open_source(settings))
             for state in settings.output_dir.glob("state-*.safetensors"):
                 state.unlink()
-        return path
-
-    def _seed_table(self, condition: str, methods: list[Method], split: Split, seed: int) -> Table:
-        files = [self._adapter(condition, method, seed) for method in methods]
-        kept = self._config.output_dir / f"{condition}-{split}-seed{seed}.json"
-        table = Table.read(kept) if kept.exists() else None
-        missing = [
-            (method, file)
-            for method, file in zip(methods, files, strict=True)
-            if table is None or method.label not in table.scores
+        base.place(torch.device("cpu"), None)
+        scenes = SceneSet(config.data_dir, self.study.split)
+        found = load_variant(f"adapter={path}")
+        variants = [
+            Variant(method.label, found.adapter, found.condition, method.gated)
+            for method in self.methods
         ]
-        if missing:
-            found = self._evaluate(missing, split, seed)
-            if table is None:
-                table = found
-            else:
-                table.merge(found)
-            table.write(kept)
-        assert table is not None
-        return table.only(["no control", *(method.label for method in methods)])
-
-    def _evaluate(self, missing: list[tuple[Method, Path]], split: Split, seed: int) -> Table:
-        scenes = SceneSet(self._config.data_dir, split)
-        variants = []
-        for method, file in missing:
-            found = load_variant(f"{method.label}={file}")
-            variants.append(Variant(method.label, found.adapter, found.condition, method.gated))
-        sampling = Sampling(self._config.num_inference_steps, self._config.guidance_scale)
         judge = OtherObjectJudge(scenes)
-        evaluation = Evaluation(self._base, sampling, batch_size=16, judge=judge, canny=EDGES)
-        return evaluation.run(scene_cases(scenes, [seed]), variants)
+        evaluation = Evaluation(base, config.sampling(), batch_size=16, judge=judge, canny=EDGES)
+        table = evaluation.run(scene_cases(scenes, [self.seed]), variants)
+        stamp = self.stamp(config)
+        table.stamps = {method.label: stamp for method in self.methods}
+        return table
 
 
-def section(title: str, tables: list[Table], reference: str) -> str:
-    """One part of the results: the joined table, differences, and the spread over seeds."""
-    joined = Table.joined(tables)
-    text = f"## {title}\n\n{markdown(joined, reference)}"
-    if len(tables) > 1:
-        text += f"\nSpread over training seeds (standard deviation of means):\n\n{spread(tables)}"
-    return text
+def runs(study: Study) -> Iterator[Run]:
+    """Every training of a study, seed by seed."""
+    shared: dict[str, list[Method]] = {}
+    for method in study.methods:
+        shared.setdefault(method.run, []).append(method)
+    for seed in range(study.seeds):
+        for methods in shared.values():
+            yield Run(study, seed, methods)
+
+
+class Results:
+    """The tables of all studies on disk, one a study and seed."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def table(self, study: Study, seed: int) -> Table | None:
+        """What is known, perhaps of another base or other settings."""
+        path = self._path(study, seed)
+        return Table.read(path) if path.exists() else None
+
+    def has(self, run: Run) -> bool:
+        """Whether the scores of a run are there and still hold."""
+        table = self.table(run.study, run.seed)
+        stamp = run.stamp(self._config)
+        return table is not None and all(table.stamps.get(m.label) == stamp for m in run.methods)
+
+    def add(self, run: Run, found: Table) -> None:
+        """Keep the scores of a run."""
+        table = self.table(run.study, run.seed)
+        if table is None:
+            table = found
+        else:
+            table.merge(found)
+        table.write(self._path(run.study, run.seed))
+
+    def section(self, study: Study) -> str:
+        """One part of the report: the joined table, differences, and the spread over seeds."""
+        names = ["no control", *(method.label for method in study.methods)]
+        tables = [
+            table.only(names)
+            for seed in range(study.seeds)
+            if (table := self.table(study, seed)) is not None
+        ]
+        text = f"## {study.title}\n\n{study.steps} steps. "
+        text += markdown(Table.joined(tables), study.reference)
+        if len(tables) > 1:
+            text += "\nSpread over training seeds (standard deviation of means):\n\n"
+            text += spread(tables)
+        return text
+
+    def _path(self, study: Study, seed: int) -> Path:
+        return self._config.results_dir / f"{study.condition}-{study.split}-seed{seed}.json"
+
+
+def prepare(config: Config, missing: Sequence[Run]) -> None:
+    """Write the scenes and the caches once, before the trainings share them."""
+    write_dataset(SceneConfig())
+    for run in {run.study.condition: run for run in missing}.values():
+        settings = run.settings(config)
+        prepare_data(settings, open_base(settings), open_source(settings))
 
 
 def main() -> None:
-    """Train what is missing, evaluate, and write RESULTS.md."""
+    """Train and evaluate what is missing, keep every score, and write the report."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = read_settings(Config)
-    write_dataset(SceneConfig())
-    experiment = Experiment(config)
-    parts = []
-    if config.search:
-        tables = experiment.table("canny", SEARCH, "validation", 1)
-        parts.append(section("Search on the validation objects, canny", tables, MAIN[2].label))
-    for condition in config.conditions:
-        tables = experiment.table(condition, MAIN, "test", config.seeds)
-        parts.append(section(f"Test objects, {condition}", tables, MAIN[4].label))
-    about = {"steps": config.max_train_steps, "batch": config.train_batch_size}
-    about |= {"training seeds": config.seeds, "guidance": config.guidance_scale}
+    results = Results(config)
+    planned = list(studies(config))
+    missing = [run for study in planned for run in runs(study) if not results.has(run)]
+    log.info("%d trainings are missing", len(missing))
+    if missing:
+        prepare(config, missing)
+    with ProcessPoolExecutor(
+        config.jobs, get_context("spawn"), torch.set_num_threads, (1,)
+    ) as pool:
+        pending = {pool.submit(run.perform, config): run for run in missing}
+        try:
+            for done in as_completed(pending):
+                results.add(pending[done], done.result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    about = {"batch": config.train_batch_size, "training seeds": config.seeds}
+    about |= {"guidance": config.guidance_scale}
     head = f"# Results\n\nPrinted by `python -m demo.experiment` with {json.dumps(about)}.\n\n"
-    config.results.write_text(head + "\n".join(parts))
+    config.report.write_text(head + "\n".join(results.section(study) for study in planned))
 
 
 if __name__ == "__main__":

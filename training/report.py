@@ -20,13 +20,15 @@ _RESAMPLES = 2000
 class Table:
     """Scores of variants on the same cases. `groups`: the picture of each case.
 
-    blank: LFMSE inside of a picture without edges, by case. pictures: by variant, for the sheet.
+    blank: LFMSE inside of a picture without edges, by case. stamps: by variant, a name for what its
+    scores depend on, where that is kept. pictures: by variant, for the sheet.
     """
 
     groups: list[str]
     scores: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     sets: dict[str, dict[str, float]] = field(default_factory=dict)
     blank: Tensor = field(default_factory=lambda: torch.zeros(0))
+    stamps: dict[str, str] = field(default_factory=dict)
     pictures: Mapping[str, list[Tensor]] = field(default_factory=dict)
     shown: int = 12
 
@@ -43,6 +45,7 @@ class Table:
         """Take over the variants of another table of the same cases."""
         self.scores |= other.scores
         self.sets |= other.sets
+        self.stamps |= other.stamps
 
     def only(self, variants: Sequence[str]) -> "Table":
         """The same cases with some of the variants, in the order given."""
@@ -65,10 +68,22 @@ class Table:
         return out
 
     def write(self, path: Path) -> None:
-        """Everything but the pictures, as JSON."""
-        content = {"groups": self.groups, "scores": self.scores, "sets": self.sets}
+        """Everything but the pictures, as JSON with six digits; written as one step."""
+        scores = {
+            variant: {name: _six_digits(values) for name, values in found.items()}
+            for variant, found in self.scores.items()
+        }
+        content = {
+            "groups": self.groups,
+            "scores": scores,
+            "sets": self.sets,
+            "blank": _six_digits(self.blank.tolist()),
+            "stamps": self.stamps,
+        }
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content | {"blank": self.blank.tolist()}))
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(content))
+        partial.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> "Table":
@@ -169,6 +184,10 @@ def write_report(table: Table, folder: Path) -> str:
         rows = [list(row) for row in zip(*table.pictures.values(), strict=True)]
         Image.fromarray(sheet(rows)).save(folder / "sheet.png")
     return text
+
+
+def _six_digits(values: Sequence[float]) -> list[float]:
+    return [float(f"{value:.6g}") for value in values]
 
 
 def _set_names(table: Table) -> list[str]:

@@ -1,0 +1,82 @@
+"""The experiment's plan: what is trained once, what is kept, and what is made again."""
+
+import pytest
+import torch
+
+from demo import experiment
+from demo.experiment import MAIN, SEARCH, Config, Results, Study, runs, studies
+from training.report import Table
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.setattr("demo.train_adapters.export_base", lambda config: config.output_dir)
+    checkpoint = tmp_path / "base.safetensors"
+    checkpoint.write_bytes(b"a base")
+    return Config(checkpoint=checkpoint, results_dir=tmp_path / "results", output_dir=tmp_path)
+
+
+@pytest.fixture
+def study():
+    return Study("Title", "canny", MAIN, "test", 2, 200, MAIN[4].label)
+
+
+def table_of(run, config):
+    table = Table(["0", "1"], blank=torch.zeros(2))
+    for index, label in enumerate(["no control", *(method.label for method in run.methods)]):
+        table.add(label, {"leak": torch.tensor([index / 3, 1.0])})
+        table.add_set(label, "distance", 0.5)
+    stamp = run.stamp(config)
+    table.stamps = {method.label: stamp for method in run.methods}
+    return table
+
+
+def test_plain_features_are_trained_once_and_applied_in_two_ways(study):
+    first = next(runs(study))
+    assert [method.gated for method in first.methods] == [False, True]
+    assert len(list(runs(study))) == 2 * (len(MAIN) - 1)
+
+
+def test_every_method_of_a_study_has_a_name_and_a_folder_of_its_own(config):
+    for study in studies(config):
+        labels = [method.label for method in study.methods]
+        assert len(set(labels)) == len(labels)
+    folders = [run.settings(config).output_dir for study in studies(config) for run in runs(study)]
+    assert len(set(folders)) == len(folders)
+
+
+def test_only_seed_and_method_differ_between_the_trainings_of_a_study(config, study):
+    first, *others = (run.settings(config).resolved() for run in runs(study))
+    changed = {key for method in MAIN for key in method.changes} | {"seed", "output_dir"}
+    for other in others:
+        assert {key for key in first if first[key] != other[key]} <= changed
+
+
+def test_scores_are_kept_until_what_they_depend_on_changes(config, study):
+    results = Results(config)
+    for run in runs(study):
+        assert not results.has(run)
+        results.add(run, table_of(run, config))
+    assert all(results.has(run) for run in runs(study))
+    run = next(runs(study))
+    assert not results.has(experiment.Run(study, 5, run.methods))
+    longer = config.model_copy(update={"num_inference_steps": 50})
+    assert not Results(longer).has(run)
+    config.checkpoint.write_bytes(b"another base")
+    assert not any(results.has(run) for run in runs(study))
+
+
+def test_the_report_has_every_method_and_the_spread_over_seeds(config, study):
+    results = Results(config)
+    for run in runs(study):
+        results.add(run, table_of(run, config))
+    text = results.section(study)
+    assert all(f"| {method.label} |" in text for method in MAIN)
+    assert "4 cases of 2 pictures" in text
+    assert "Spread over training seeds" in text
+
+
+def test_the_search_is_of_one_seed_on_validation_objects(config):
+    (search,) = studies(config.model_copy(update={"seeds": 0}))
+    assert (search.split, search.seeds) == ("validation", 1)
+    assert tuple(search.methods) == tuple(SEARCH)
