@@ -1,15 +1,17 @@
 """Making conditions from pictures."""
 
-from comfy_api.v0_0_2 import io
+from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
 from ..local_control.conditions import CONDITIONS
 from ..local_control.masks import from_comfy_image, to_comfy_image
 from .adapters import CATEGORY
 
+_SHOWN = 16
+
 
 class Condition(io.ComfyNode):
-    """IMAGE -> IMAGE as the adapter reads it."""
+    """IMAGE -> IMAGE as the adapter reads it, shown on the node."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -55,6 +57,7 @@ class Condition(io.ComfyNode):
                 ),
             ],
             outputs=[io.Image.Output(display_name="condition")],
+            is_output_node=True,
         )
 
     @classmethod
@@ -72,5 +75,6 @@ class Condition(io.ComfyNode):
             "canny": {"low": low_threshold, "high": high_threshold, "blur": blur},
             "colour": {"blocks": blocks},
         }
-        condition = CONDITIONS[kind](from_comfy_image(image), **options.get(kind, {}))
-        return io.NodeOutput(to_comfy_image(condition).cpu())
+        made = CONDITIONS[kind](from_comfy_image(image), **options.get(kind, {}))
+        condition = to_comfy_image(made).cpu()
+        return io.NodeOutput(condition, ui=ui.PreviewImage(condition[:_SHOWN], cls=cls))

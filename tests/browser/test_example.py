@@ -87,3 +87,30 @@ def test_run_shows_z0_live_on_our_node_and_ends_with_pictures(page):
     page.wait_for_function(
         "window.app.graph._nodes.find(n => n.type === 'SaveImage').imgs?.length === 1"
     )
+
+
+def test_a_live_condition_runs_by_itself_when_an_option_changes(page):
+    open_template(page)
+    page.evaluate(
+        """() => {
+            window.ran = [];
+            window.app.api.addEventListener("executed", e => window.ran.push(e.detail.node));
+            const nodes = window.app.graph._nodes;
+            window.condition = nodes.find(n => n.type === "LocalControl_Condition");
+            window.set = (name, value) => {
+                const widget = window.condition.widgets.find(w => w.name === name);
+                widget.value = value;
+                widget.callback(value);
+            };
+            window.set("low_threshold", 90);
+            window.set("live", true);
+            window.set("low_threshold", 80);
+            window.set("high_threshold", 120);
+        }"""
+    )
+    page.wait_for_function("window.condition.imgs?.length === 1", timeout=60_000)
+    page.wait_for_timeout(1000)
+    assert page.evaluate("[...new Set(window.ran)]") == [str(page.evaluate("window.condition.id"))]
+    saved = page.evaluate("window.app.graph.serialize().nodes")
+    (node,) = (n for n in saved if n["type"] == "LocalControl_Condition")
+    assert node["widgets_values"] == ["canny", 80, 120, 8, 1]
