@@ -224,6 +224,41 @@ def test_features_are_computed_once_per_sampling(setup, monkeypatch):
     assert len(calls) == 2  # one for each region, whatever the number of steps
 
 
+def test_weights_are_loaded_and_freed_by_comfyuis_memory_manager(setup):
+    import comfy.model_management as management
+
+    def held():
+        return any(model is setup.loaded.patcher for model in management.loaded_models())
+
+    before = sample(setup, *local(setup, left()))
+    assert held()
+    management.unload_all_models()
+    assert not held()
+    assert torch.equal(sample(setup, *local(setup, left())), before)
+
+
+@pytest.mark.parametrize("of_core", [False, True])
+def test_with_little_memory_the_picture_is_the_same(setup, monkeypatch, of_core):
+    import comfy.model_management as management
+
+    if of_core:
+        setup.control = core_control(setup)
+    before = sample(setup, *local(setup, left()))
+    management.unload_all_models()
+    monkeypatch.setattr(management, "is_device_cpu", lambda device: False)
+    monkeypatch.setattr(management, "vram_state", management.VRAMState.LOW_VRAM)
+    free = management.get_free_memory
+    monkeypatch.setattr(
+        management, "get_free_memory", lambda *which: free(*which) if len(which) > 1 else 1024
+    )
+    after = sample(setup, *local(setup, left()))
+    # Proof that ComfyUI streamed the model's weights.
+    modules = setup.model.model.diffusion_model.modules()
+    assert any(hasattr(module, "prev_comfy_cast_weights") for module in modules)
+    torch.testing.assert_close(after, before, **CLOSE)  # cond and uncond run apart
+    management.unload_all_models()
+
+
 @pytest.mark.parametrize(("start", "end"), [(0.0, 0.4), (0.5, 1.0)])
 def test_start_and_end_act_as_in_comfyui(setup, start, end):
     span = {"start_percent": start, "end_percent": end}
