@@ -23,7 +23,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from demo.base import CHECKPOINT, LATENT_SHAPE, WEIGHTS
+from demo.base import ADAPTERS, CHECKPOINT, LATENT_SHAPE
 from demo.comfyui import BUILD
 from demo.inprocess import LoadedComfy, load_comfy
 from demo.server import prepare_workspace
@@ -59,7 +59,7 @@ class Config(CommandSettings):
 
     shape: Literal["demo", "sd15"] = "demo"
     checkpoint: Path = CHECKPOINT
-    adapter: Path = WEIGHTS / "local_canny_demo.safetensors"
+    adapter: Path = ADAPTERS["local"]
     side: int = 256
     steps: int = 10
     rounds: int = 7

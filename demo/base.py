@@ -21,6 +21,11 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 WEIGHTS = Path(__file__).parent / "weights"
 CHECKPOINT = WEIGHTS / "local_control_demo.safetensors"
+ADAPTERS = {
+    "plain": WEIGHTS / "plain_canny_demo.safetensors",
+    "local": WEIGHTS / "local_canny_demo.safetensors",
+    "colour": WEIGHTS / "local_colour_demo.safetensors",
+}
 
 IMAGE_SIZE = 128
 LATENT_SHAPE = (8, 16, 16)

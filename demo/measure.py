@@ -21,7 +21,7 @@ from tqdm import tqdm
 from local_control.metrics import divergence, edge_match, leak
 from training.settings import CommandSettings, read_settings
 
-from .base import CHECKPOINT, LATENT_SHAPE, WEIGHTS
+from .base import ADAPTERS, CHECKPOINT, LATENT_SHAPE, WEIGHTS
 from .cases import EDGES, picture, subject_mask, subject_scene
 from .comfyui import BUILD
 from .data import DEFAULT_FOLDER
@@ -76,8 +76,7 @@ class Sampler:
 
     def adapter(self, name: str) -> Any:
         """A CONTROL_NET."""
-        file = f"{name}_canny_demo.safetensors"
-        return self.comfy.call("LocalControl_LoadAdapter", adapter_name=file)[0]
+        return self.comfy.call("LocalControl_LoadAdapter", adapter_name=ADAPTERS[name].name)[0]
 
     def text(self, prompt: str) -> list:
         """A CONDITIONING."""
@@ -180,7 +179,7 @@ def main() -> None:
     """Measure, print a table, and write all single values."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = read_settings(Config)
-    files = [config.adapters / f"{name}_canny_demo.safetensors" for name in ("plain", "local")]
+    files = [config.adapters / ADAPTERS[name].name for name in ("plain", "local")]
     workspace = prepare_workspace(
         BUILD / "measure", {"checkpoints": [config.checkpoint], "controlnet": files}
     )

@@ -1,10 +1,12 @@
-"""Train the demo's canny adapters on the demo base, with the project's own trainer.
+"""Train the demo's adapters on the demo base, with the project's own trainer.
 
 python -m demo.train_adapters --name local
 python -m demo.train_adapters --name plain
+python -m demo.train_adapters --name colour
 
-plain: features never masked, noise loss only, as T2I-Adapters are trained today. local: masked
-features and the Sobel z0 loss. Same steps, data and seeds. A stopped run goes on where it was.
+plain: canny, features never masked, noise loss only, as T2I-Adapters are trained today. local:
+canny, masked features and the Sobel z0 loss. Same steps, data and seeds. colour: as local, for
+blocks of colour. A stopped run goes on where it was.
 """
 
 import logging
@@ -17,7 +19,7 @@ from training.settings import CommandSettings, read_settings
 from training.setup import open_base, open_source
 from training.train import train
 
-from .base import CHECKPOINT
+from .base import ADAPTERS, CHECKPOINT
 from .comfyui import BUILD
 from .dataset import Config as SceneConfig
 from .dataset import write_dataset
@@ -27,13 +29,14 @@ from .export_base import export_base
 _VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {"mask_features": False, "z0_loss_weight": 0.0},
     "local": {},
+    "colour": {"condition": "colour"},
 }
 
 
 class Config(CommandSettings):
     """Settings of a run; every one is a command-line flag."""
 
-    name: Literal["plain", "local"]
+    name: Literal["plain", "local", "colour"]
     checkpoint: Path = CHECKPOINT
     output_dir: Path = BUILD / "adapters"
     max_train_steps: int = 3000
@@ -67,7 +70,7 @@ def main() -> None:
         **_VARIANTS[config.name],
     )
     file = train(settings, open_base(settings), open_source(settings))
-    shutil.copy(file, config.output_dir / f"{config.name}_canny_demo.safetensors")
+    shutil.copy(file, config.output_dir / ADAPTERS[config.name].name)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from comfy_api.v0_0_2 import io
+from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
 from ..local_control.masks import resize_mask, to_comfy_image
@@ -26,7 +26,7 @@ _COLOURS = ((230, 60, 60), (60, 160, 250), (250, 190, 40), (90, 200, 90), (190, 
 
 
 class PreviewRegions(io.ComfyNode):
-    """LOCAL_REGIONS -> pictures: outlines, then the masks at every grid."""
+    """LOCAL_REGIONS -> pictures, shown on the node: outlines, then the masks at every grid."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -48,6 +48,7 @@ class PreviewRegions(io.ComfyNode):
                 ),
                 io.String.Output(display_name="warnings", tooltip="Empty if all is well."),
             ],
+            is_output_node=True,
         )
 
     @classmethod
@@ -72,7 +73,8 @@ class PreviewRegions(io.ComfyNode):
         ]
         for warning in warnings:
             log.warning("%s", warning)
-        return io.NodeOutput(to_comfy_image(torch.cat(pictures)), "\n".join(warnings))
+        shown = to_comfy_image(torch.cat(pictures))
+        return io.NodeOutput(shown, "\n".join(warnings), ui=ui.PreviewImage(shown, cls=cls))
 
 
 def mask_of(region: AnyRegion, frame: Frame) -> Tensor:

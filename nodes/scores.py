@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from comfy_api.v0_0_2 import io
+from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
 from ..local_control.conditions import canny, colour
@@ -13,7 +13,7 @@ from .adapters import CATEGORY
 
 
 class Score(io.ComfyNode):
-    """IMAGE, condition and MASK -> numbers, a picture that shows them, and words."""
+    """IMAGE, condition and MASK -> numbers, words, and a picture that is shown on the node."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -53,6 +53,7 @@ class Score(io.ComfyNode):
                 io.Image.Output(display_name="report"),
                 io.String.Output(display_name="text"),
             ],
+            is_output_node=True,
         )
 
     @classmethod
@@ -81,7 +82,7 @@ class Score(io.ComfyNode):
             edges = canny(picture, low_threshold, high_threshold, blur)
             lines = (wanted.amax(1, keepdim=True) >= 0.5).float()
             found = edge_scores(edges, lines, white, tolerance)
-        report = found.pop("report")
+        report = to_comfy_image(found.pop("report")).cpu()
         free = {"leak": float("nan"), "change outside": float("nan")}
         if uncontrolled is not None:
             other = from_comfy_image(uncontrolled)[:, :3]
@@ -91,7 +92,8 @@ class Score(io.ComfyNode):
             free["change outside"] = divergence(picture, other, 1 - white).nanmean().item()
         text = "\n".join(f"{name}: {value:.3f}" for name, value in (found | free).items())
         numbers = [found[key] for key in ("adherence", "precision", "recall")]
-        return io.NodeOutput(*numbers, *free.values(), to_comfy_image(report).cpu(), text)
+        outputs = (*numbers, *free.values(), report, text)
+        return io.NodeOutput(*outputs, ui=ui.PreviewImage(report, cls=cls))
 
 
 def check_sizes(image: Tensor, **others: Tensor) -> None:

@@ -59,6 +59,17 @@ def test_the_example_workflow_gives_a_picture_and_its_z0_frames(server, prompt):
     ]
 
 
+def test_the_example_of_several_regions_shows_each_regions_score(server):
+    path = ROOT / "example_workflows" / "several_regions_demo.json"
+    graph = to_prompt(json.loads(path.read_text()), server.object_info())
+    graph[find(graph, "KSampler")]["inputs"]["steps"] = 2
+    outputs = server.run(graph)
+    for kind, count in {"SaveImage": 1, "LocalControl_PreviewRegions": 5}.items():
+        assert len(pictures(server, outputs, find(graph, kind))) == count
+    scores = [key for key, node in graph.items() if node["class_type"] == "LocalControl_Score"]
+    assert [len(pictures(server, outputs, key)) for key in scores] == [1, 1]
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_every_example_fits_the_nodes(server, path):
     workflow = json.loads(path.read_text())

@@ -43,12 +43,14 @@ def bad_adapters(folder, good):
 def make_workspace(folder):
     """A ComfyUI base directory in which the demo's example workflow runs."""
     good = random_adapter(folder / "local_canny_demo.safetensors")
-    adapters = [good, *bad_adapters(folder, good)]
+    colour = random_adapter(folder / "local_colour_demo.safetensors", in_channels=3)
+    adapters = [good, colour, *bad_adapters(folder, good)]
     checkpoint = random_base(folder / "local_control_demo.safetensors")
     workspace = prepare_workspace(
         folder / "workspace", {"checkpoints": [checkpoint], "controlnet": adapters}
     )
     picture = Image.new("RGBA", (128, 128), (0, 0, 0, 255))
     picture.paste((250, 240, 20, 0), (64, 20, 120, 100))
-    picture.save(workspace / "input" / "local_control_demo.png")
+    for name in ("local_control_demo", "local_control_demo_colours"):
+        picture.save(workspace / "input" / f"{name}.png")
     return workspace
