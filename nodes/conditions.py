@@ -38,22 +38,21 @@ class Condition(io.ComfyNode):
                     max=1000,
                     tooltip="canny: stronger gradients start an edge.",
                 ),
-                io.Int.Input(
-                    "blocks",
-                    default=8,
-                    min=1,
-                    max=256,
-                    tooltip="colour: blocks along the shorter side.",
-                ),
                 io.Float.Input(
                     "blur",
                     default=0.0,
                     min=0.0,
                     max=64.0,
                     step=0.1,
-                    optional=True,
                     tooltip="canny: smooth the picture first, by a Gaussian of so many pixels; "
                     "texture goes, outlines stay.",
+                ),
+                io.Int.Input(
+                    "blocks",
+                    default=8,
+                    min=1,
+                    max=256,
+                    tooltip="colour: blocks along the shorter side.",
                 ),
             ],
             outputs=[io.Image.Output(display_name="condition")],
@@ -67,8 +66,8 @@ class Condition(io.ComfyNode):
         kind: str,
         low_threshold: int,
         high_threshold: int,
+        blur: float,
         blocks: int,
-        blur: float = 0.0,
     ) -> io.NodeOutput:
         """Only the options of the chosen kind are used."""
         options = {

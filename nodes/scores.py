@@ -38,8 +38,8 @@ class Score(io.ComfyNode):
                 ),
                 io.Int.Input("low_threshold", default=100, min=0, max=1000),
                 io.Int.Input("high_threshold", default=200, min=0, max=1000),
+                io.Float.Input("blur", default=0.0, min=0.0, max=64.0, step=0.1),
                 io.Int.Input("blocks", default=8, min=1, max=256),
-                io.Float.Input("blur", default=0.0, min=0.0, max=64.0, step=0.1, optional=True),
                 io.Image.Input(
                     "uncontrolled", optional=True, tooltip="The same seed without control."
                 ),
@@ -66,8 +66,8 @@ class Score(io.ComfyNode):
         tolerance: int,
         low_threshold: int,
         high_threshold: int,
+        blur: float,
         blocks: int,
-        blur: float = 0.0,
         uncontrolled: Tensor | None = None,
     ) -> io.NodeOutput:
         """Means over the batch; what cannot be told is NaN."""

@@ -113,4 +113,4 @@ def test_a_live_condition_runs_by_itself_when_an_option_changes(page):
     assert page.evaluate("[...new Set(window.ran)]") == [str(page.evaluate("window.condition.id"))]
     saved = page.evaluate("window.app.graph.serialize().nodes")
     (node,) = (n for n in saved if n["type"] == "LocalControl_Condition")
-    assert node["widgets_values"] == ["canny", 80, 120, 8, 1]
+    assert node["widgets_values"] == ["canny", 80, 120, 1, 8]

@@ -121,6 +121,7 @@ def test_every_other_node_runs_in_one_graph(server, prompt):
         tolerance=2,
         low_threshold=100,
         high_threshold=200,
+        blur=0.0,
         blocks=8,
         uncontrolled=[decoded, 0],
     )

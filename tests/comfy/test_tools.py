@@ -121,7 +121,13 @@ class TestEdgeGuidance:
 
 class TestScore:
     def score(self, comfy, image, condition, mask, uncontrolled=None, **kwargs):
-        options = {"kind": "edges", "tolerance": 2, "low_threshold": 100, "high_threshold": 200}
+        options = {
+            "kind": "edges",
+            "tolerance": 2,
+            "low_threshold": 100,
+            "high_threshold": 200,
+            "blur": 0.0,
+        }
         node = comfy.nodes["LocalControl_Score"]
         arguments = options | {"blocks": 8} | kwargs
         return node.execute(image, condition, mask, uncontrolled=uncontrolled, **arguments).result
@@ -129,7 +135,11 @@ class TestScore:
     @pytest.fixture
     def scene(self, comfy):
         image = mask_of((32, 32, 96, 96))[..., None].expand(-1, -1, -1, 3).contiguous()
-        edges = comfy.nodes["LocalControl_Condition"].execute(image, "canny", 100, 200, 8).result[0]
+        edges = (
+            comfy.nodes["LocalControl_Condition"]
+            .execute(image, "canny", 100, 200, 0.0, 8)
+            .result[0]
+        )
         return image, edges
 
     def test_the_picture_of_the_condition_scores_one(self, comfy, scene):
