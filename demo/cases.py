@@ -56,26 +56,29 @@ def scene_cases(scenes: SceneSet, seeds: Sequence[int]) -> list[Case]:
     return cases
 
 
-class OtherObjectJudge:
-    """Whether the half outside the mask shows an object of the category that the prompt names.
+class CategoryJudge:
+    """Whether one half of a picture shows an object of the category that the prompt names there.
 
-    The probe, trained on real pictures, looks at that half; its best class has a category.
+    The probe, trained on real pictures, looks at that half; its best class has a category. position
+    0 is the left, controlled object, 1 the right, free one.
     """
 
-    def __init__(self, scenes: SceneSet) -> None:
+    def __init__(self, scenes: SceneSet, position: int = 1) -> None:
         known = load_items("train")
         self._probe = load_probe(len(known))
         self._categories = [item.category for item in known]
+        self._columns = slice(IMAGE_SIZE // 2 * position, IMAGE_SIZE // 2 * (position + 1))
         self._wanted = [
-            subject_scene(scenes, index).items[1].category for index in range(len(scenes.items))
+            subject_scene(scenes, index).items[position].category
+            for index in range(len(scenes.items))
         ]
 
     @torch.no_grad()
     def __call__(self, images: Tensor, cases: Sequence[Case]) -> Tensor:
         """images [B,3,H,W] in 0..1 -> 1 or 0, [B]."""
-        quarter, half = IMAGE_SIZE // 4, IMAGE_SIZE // 2
-        right = images[..., quarter : quarter + half, half:]
-        best = self._probe(F.interpolate(2 * right - 1, scale_factor=2, mode="bicubic")).argmax(1)
+        rows = slice(IMAGE_SIZE // 4, IMAGE_SIZE // 4 * 3)
+        seen = F.interpolate(images[..., rows, self._columns], scale_factor=2, mode="bicubic")
+        best = self._probe(2 * seen - 1).argmax(1)
         found = [
             self._categories[int(label)] == self._wanted[int(case.picture)]
             for label, case in zip(best, cases, strict=True)

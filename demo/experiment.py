@@ -31,7 +31,7 @@ from training.tensor_cache import digest
 from training.train import train
 
 from .base import CHECKPOINT
-from .cases import EDGES, OtherObjectJudge, scene_cases
+from .cases import EDGES, CategoryJudge, scene_cases
 from .comfyui import BUILD
 from .data import DEFAULT_FOLDER
 from .dataset import Config as SceneConfig
@@ -188,7 +188,7 @@ class Run:
             Variant(method.label, found.adapter, found.condition, method.gated)
             for method in self.methods
         ]
-        judge = OtherObjectJudge(scenes)
+        judge = CategoryJudge(scenes)
         evaluation = Evaluation(base, config.sampling(), batch_size=16, judge=judge, canny=EDGES)
         table = evaluation.run(scene_cases(scenes, [self.seed]), variants)
         stamp = self.stamp(config)

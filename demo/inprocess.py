@@ -39,7 +39,10 @@ def load_comfy(workspace: Path) -> LoadedComfy:
 
     comfy.cli_args.args.cpu = True
     comfy.cli_args.args.base_directory = str(workspace)
+    import comfy.utils
     import nodes
+
+    comfy.utils.set_progress_bar_enabled(False)
 
     packs = [workspace / "custom_nodes" / name for name in ("local_control", FAMILY_PACK)]
 

@@ -109,12 +109,26 @@ class Sampler:
             overlap="add",
         )
 
-    def sample(self, positive: list, negative: list, seed: int) -> Tensor:
-        """One picture [1,H,W,3] in 0..1."""
+    def guided(self, scene: Tensor, mask: Tensor, scale: float, edge: str) -> Any:
+        """The model with edge guidance towards `scene` [1,H,W,3] inside `mask` [1,H,W]."""
+        (reference,) = self.comfy.call("VAEEncode", pixels=scene, vae=self.vae)
+        return self.comfy.call(
+            "LocalControl_EdgeGuidance",
+            model=self.model,
+            reference=reference,
+            mask=mask,
+            scale=scale,
+            start_percent=0.0,
+            end_percent=0.8,
+            edge=edge,
+        )[0]
+
+    def sample(self, positive: list, negative: list, seed: int, model: Any = None) -> Tensor:
+        """One picture [1,H,W,3] in 0..1, by the loaded model or one made of it."""
         latent = {"samples": torch.zeros(1, *LATENT_SHAPE)}
         (samples,) = self.comfy.call(
             "KSampler",
-            model=self.model,
+            model=model or self.model,
             seed=seed,
             steps=self.config.steps,
             cfg=self.config.cfg,
@@ -126,6 +140,14 @@ class Sampler:
             denoise=1.0,
         )
         return self.comfy.call("VAEDecode", samples=samples, vae=self.vae)[0]
+
+
+def new_workspace(config: Config) -> Path:
+    """A ComfyUI with the base and the canny adapters."""
+    files = [config.adapters / ADAPTERS[name].name for name in ("plain", "local")]
+    return prepare_workspace(
+        BUILD / "measure", {"checkpoints": [config.checkpoint], "controlnet": files}
+    )
 
 
 def measure_scene(
@@ -179,10 +201,7 @@ def main() -> None:
     """Measure, print a table, and write all single values."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = read_settings(Config)
-    files = [config.adapters / ADAPTERS[name].name for name in ("plain", "local")]
-    workspace = prepare_workspace(
-        BUILD / "measure", {"checkpoints": [config.checkpoint], "controlnet": files}
-    )
+    workspace = new_workspace(config)
     scenes = SceneSet(config.data_dir, config.split)
     with torch.inference_mode():
         sampler = Sampler(load_comfy(workspace), config)

@@ -138,9 +138,11 @@ def markdown(table: Table, reference: str | None = None) -> str:
     variants = list(table.scores)
     names = list(table.scores[variants[0]])
     pictures = len(set(table.groups))
+    about = f"{len(table.groups)} cases of {pictures} pictures; mean [95 % interval over pictures]."
+    if len(table.blank):
+        about += f" LFMSE inside of a blank picture: {table.blank.nanmean().item():.4f}."
     lines = [
-        f"{len(table.groups)} cases of {pictures} pictures; mean [95 % interval over pictures]. "
-        f"LFMSE inside of a blank picture: {table.blank.nanmean().item():.4f}.",
+        about,
         "",
         "| variant | " + " | ".join([*names, *_set_names(table)]) + " |",
         "| --- " * (1 + len(names) + len(_set_names(table))) + "|",
