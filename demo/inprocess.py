@@ -40,6 +40,7 @@ def load_comfy(workspace: Path) -> LoadedComfy:
     comfy.cli_args.args.cpu = True
     comfy.cli_args.args.base_directory = str(workspace)
     import comfy.utils
+
     import nodes
 
     comfy.utils.set_progress_bar_enabled(False)
