@@ -3,6 +3,7 @@
 from comfy_api.v0_0_2 import ComfyExtension, io
 
 from .adapters import LoadAdapter
+from .closed_loop import ClosedLoop
 from .conditions import Condition
 from .guidance import EdgeGuidance
 from .patches import GatePatches
@@ -27,5 +28,6 @@ class LocalControlExtension(ComfyExtension):
             Z0Preview,
             Z0Frames,
             EdgeGuidance,
+            ClosedLoop,
             Score,
         ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from ...local_control.closed_loop import StrengthLoop
 from ...local_control.masks import MaskResize
 
 COND, UNCOND = 0, 1  # as ComfyUI numbers them in `cond_or_uncond`
@@ -18,7 +19,8 @@ class Region:
 
     condition [1 or B,C,H,W] in 0..1; mask [1 or B,1,H,W] in 0..1 or None for everywhere;
     percent_range: share of the sampling, start to end; curve: factors of the strength, evenly from
-    start to end; level_weights: factors of the control's tensors, or None; acts_on: predictions.
+    start to end; level_weights: factors of the control's tensors, or None; acts_on: predictions;
+    loop: a factor of the strength that follows z0', or None.
     """
 
     condition: Tensor
@@ -28,6 +30,7 @@ class Region:
     curve: tuple[float, ...] = (1.0,)
     level_weights: tuple[float, ...] | None = None
     acts_on: frozenset[int] = frozenset((COND, UNCOND))
+    loop: StrengthLoop | None = None
     resize: MaskResize = MaskResize.AREA
 
 
@@ -37,9 +40,12 @@ class Timing:
     def __init__(self, region: Region, percent_to_sigma: Callable[[float], float]) -> None:
         start, end = region.percent_range
         self._start, self._end = percent_to_sigma(start), percent_to_sigma(end)
-        self.is_constant = len(region.curve) == 1
-        self._constant = region.curve[0]
-        if not self.is_constant:
+        self._loop = region.loop
+        if self._loop is not None:
+            self._loop.reset()
+        self._curve = region.curve
+        self.is_constant = self._loop is None and len(region.curve) == 1
+        if len(region.curve) > 1:
             shares = np.linspace(0, 1, _CURVE_POINTS)
             at = np.linspace(0, 1, len(region.curve))
             sigmas = [percent_to_sigma(start + share * (end - start)) for share in shares]
@@ -51,9 +57,13 @@ class Timing:
         """The factor at a noise level, or None when the region does not act."""
         if not self._end <= sigma <= self._start:
             return None
-        if self.is_constant:
-            return self._constant
-        return float(np.interp(sigma, self._sigmas, self._factors))
+        factor = self._curve[0]
+        if len(self._curve) > 1:
+            factor = float(np.interp(sigma, self._sigmas, self._factors))
+        if self._loop is not None:
+            self._loop.acting = True
+            factor *= self._loop.factor
+        return factor
 
 
 def rows_acted_on(

@@ -1,0 +1,80 @@
+"""Strengths that follow what z0' shows."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy_api.v0_0_2 import io
+
+from ..local_control.closed_loop import StrengthLoop
+from .adapters import CATEGORY
+from .hooks.closed_loop import watch_regions
+from .regions import AnyRegion, Regions
+
+
+class ClosedLoop(io.ComfyNode):
+    """MODEL and regions -> both, tied: z0' of a step sets the strengths of the next."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Both outputs must reach the same sampler."""
+        return io.Schema(
+            node_id="LocalControl_ClosedLoop",
+            display_name="Closed Loop",
+            category=CATEGORY,
+            description="Lowers a region's strength once the edges of z0' follow the reference "
+            "there, and raises it while they do not.",
+            inputs=[
+                io.Model.Input("model"),
+                Regions.Input("regions", tooltip="Those that have no loop yet get one."),
+                io.Latent.Input("reference", tooltip="The condition's picture through VAE Encode."),
+                io.Float.Input(
+                    "target",
+                    default=0.8,
+                    min=-1.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="The alignment of edges at which a strength stays as it is: 1 is "
+                    "equal, 0 unrelated.",
+                ),
+                io.Float.Input(
+                    "gain",
+                    default=1.0,
+                    min=0.0,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="How fast strengths change; 0 leaves them.",
+                ),
+                io.Float.Input("lowest", default=0.25, min=0.0, max=1.0, step=0.01),
+                io.Float.Input("highest", default=2.0, min=1.0, max=10.0, step=0.01),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model"),
+                Regions.Output(display_name="regions"),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        regions: Sequence[AnyRegion],
+        reference: dict,
+        target: float,
+        gain: float,
+        lowest: float,
+        highest: float,
+    ) -> io.NodeOutput:
+        """What comes in is left as it is."""
+        tied = tuple(
+            replace(region, loop=StrengthLoop(target, gain, (lowest, highest)))
+            if region.loop is None
+            else region
+            for region in regions
+        )
+        fresh = [new for new, old in zip(tied, regions, strict=True) if new is not old]
+        everywhere = torch.ones(1, 1, 8, 8)
+        masks = [everywhere if region.mask is None else region.mask for region in fresh]
+        loops = [region.loop for region in fresh if region.loop is not None]
+        return io.NodeOutput(watch_regions(model, reference["samples"], masks, loops), tied)

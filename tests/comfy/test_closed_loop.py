@@ -1,0 +1,85 @@
+"""Closed loops in ComfyUI's own sampling."""
+
+import pytest
+import torch
+from test_adapter_control import (
+    CLOSE,
+    SIZE,
+    apply,
+    left,
+    make_setup,
+    region,
+    sample,
+)
+
+
+@pytest.fixture(params=["sd15", "sdxl"])
+def setup(comfy, request):
+    return make_setup(comfy, request.param)
+
+
+@pytest.fixture
+def reference():
+    return torch.randn(1, 4, *SIZE, generator=torch.Generator().manual_seed(5))
+
+
+def close(setup, model, regions, reference, **kwargs):
+    options = {"target": 0.8, "gain": 1.0, "lowest": 0.1, "highest": 10.0} | kwargs
+    node = setup.comfy.nodes["LocalControl_ClosedLoop"]
+    return node.execute(model, regions, {"samples": reference}, **options).result
+
+
+def run(setup, model, regions):
+    return sample(setup, *apply(setup, regions), model=model)
+
+
+def test_without_gain_it_changes_nothing(setup, reference):
+    regions = region(setup, left())
+    plain = run(setup, setup.model, regions)
+    looped = run(setup, *close(setup, setup.model, regions, reference, gain=0.0))
+    torch.testing.assert_close(looped, plain, **CLOSE)
+
+
+def test_strengths_rise_while_a_region_does_not_follow_and_fall_once_it_does(setup, reference):
+    regions = region(setup, left())
+    plain = run(setup, setup.model, regions)
+    for target, direction in ((1.0, 1), (-1.0, -1)):
+        model, tied = close(setup, setup.model, regions, reference, target=target)
+        assert not torch.allclose(run(setup, model, tied), plain)
+        assert (tied[0].loop.factor - 1) * direction > 0
+
+
+def test_every_sampling_starts_anew(setup, reference):
+    model, tied = close(setup, setup.model, region(setup, left()), reference)
+    assert torch.equal(run(setup, model, tied), run(setup, model, tied))
+
+
+def test_what_enters_leaves_unharmed(setup, reference):
+    regions = region(setup, left())
+    before = run(setup, setup.model, regions)
+    run(setup, *close(setup, setup.model, regions, reference))
+    assert regions[0].loop is None
+    assert torch.equal(run(setup, setup.model, regions), before)
+
+
+def test_each_region_can_have_a_reference_of_its_own(setup, reference):
+    model, first = close(setup, setup.model, region(setup, left()), reference)
+    model, both = close(setup, model, region(setup, 1 - left(), regions=first), -reference)
+    assert both[0].loop is first[0].loop
+    assert both[1].loop is not first[0].loop
+    run(setup, model, both)
+    assert both[0].loop.factor != both[1].loop.factor
+
+
+def test_a_region_that_no_longer_acts_keeps_its_strength(setup, reference):
+    early = region(setup, left(), end_percent=0.2)
+    model, tied = close(setup, setup.model, early, reference, target=1.0, gain=0.1)
+    run(setup, model, tied)
+    assert 1 < tied[0].loop.factor < 1.25  # one step's worth
+
+
+def test_a_reference_of_another_size_is_named(setup, reference):
+    regions = region(setup, left())
+    model, tied = close(setup, setup.model, regions, reference[..., :8])
+    with pytest.raises(ValueError, match="reference of Closed Loop has the shape"):
+        run(setup, model, tied)
