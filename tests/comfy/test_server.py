@@ -86,7 +86,7 @@ def test_every_example_fits_the_nodes(server, path):
 
 
 def test_every_other_node_runs_in_one_graph(server, prompt):
-    """Preview, guidance, curve and score beside the example's own nodes."""
+    """Preview, guidance, loop, curve and score beside the example's own nodes."""
     graph = copy.deepcopy(prompt)
     image, checkpoint = find(graph, "LoadImage"), find(graph, "CheckpointLoaderSimple")
     region, sampler = find(graph, "LocalControl_Region"), find(graph, "KSampler")
@@ -108,7 +108,19 @@ def test_every_other_node_runs_in_one_graph(server, prompt):
         end_percent=0.8,
         edge="sobel",
     )
-    graph[sampler]["inputs"]["model"] = ["guided", 0]
+    add(
+        "looped",
+        "LocalControl_ClosedLoop",
+        model=["guided", 0],
+        regions=[region, 0],
+        reference=["encoded", 0],
+        target=0.8,
+        gain=1.0,
+        lowest=0.25,
+        highest=2.0,
+    )
+    graph[sampler]["inputs"]["model"] = ["looped", 0]
+    graph[find(graph, "LocalControl_Apply")]["inputs"]["regions"] = ["looped", 1]
     graph[frames]["inputs"] |= {"regions": [region, 0], "reference": ["encoded", 0]}
     decoded = find(graph, "VAEDecode")
     add(
