@@ -1,6 +1,7 @@
 """ComfyUI inside the running Python, on the CPU, with the pack and the demo family loaded."""
 
 import asyncio
+import atexit
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,11 +40,14 @@ def load_comfy(workspace: Path) -> LoadedComfy:
 
     comfy.cli_args.args.cpu = True
     comfy.cli_args.args.base_directory = str(workspace)
+    import comfy.model_management
     import comfy.utils
 
     import nodes
 
     comfy.utils.set_progress_bar_enabled(False)
+    # Models that are still loaded when Python ends complain of it.
+    atexit.register(comfy.model_management.unload_all_models)
 
     packs = [workspace / "custom_nodes" / name for name in ("local_control", FAMILY_PACK)]
 

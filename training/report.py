@@ -61,9 +61,10 @@ class Table:
             out.scores[variant] = {
                 name: [v for table in tables for v in table.scores[variant][name]] for name in found
             }
+        for variant, numbers in tables[0].sets.items():
             out.sets[variant] = {
                 name: float(np.mean([table.sets[variant][name] for table in tables]))
-                for name in tables[0].sets[variant]
+                for name in numbers
             }
         return out
 
@@ -117,15 +118,14 @@ class Interval:
 
 def interval(values: np.ndarray) -> Interval:
     """Bootstrap over pictures, with a fixed seed; NaN are left out."""
-    values = values[~np.isnan(values)]
+    values, mean = values[~np.isnan(values)], _mean(values)
     if len(values) < 2 or np.ptp(values) == 0:
-        mean = float(values.mean()) if len(values) else float("nan")
         return Interval(mean, mean, mean)
     rng = np.random.default_rng(0)
     found = bootstrap(
         (values,), np.mean, n_resamples=_RESAMPLES, method="percentile", rng=rng
     ).confidence_interval
-    return Interval(float(values.mean()), float(found.low), float(found.high))
+    return Interval(mean, float(found.low), float(found.high))
 
 
 def paired(table: Table, variant: str, reference: str, name: str) -> Interval:
@@ -166,7 +166,7 @@ def spread(tables: Sequence[Table]) -> str:
     names = list(next(iter(tables[0].scores.values())))
     lines = ["| variant | " + " | ".join(names) + " |", "| --- " * (1 + len(names)) + "|"]
     for variant in tables[0].scores:
-        means = [[np.nanmean(t.scores[variant][name]) for name in names] for t in tables]
+        means = [[_mean(np.array(t.scores[variant][name])) for name in names] for t in tables]
         cells = [f"{value:.3f}" for value in np.std(means, axis=0)]
         lines.append(f"| {variant} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
@@ -186,6 +186,11 @@ def write_report(table: Table, folder: Path) -> str:
         rows = [list(row) for row in zip(*table.pictures.values(), strict=True)]
         Image.fromarray(sheet(rows)).save(folder / "sheet.png")
     return text
+
+
+def _mean(values: np.ndarray) -> float:
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def _six_digits(values: Sequence[float]) -> list[float]:
