@@ -43,6 +43,7 @@ from .vocabulary import Split
 log = logging.getLogger(__name__)
 
 TRAINING = Path(__file__).parents[1] / "training"
+_PRINTED = "<!-- What follows is printed by `python -m demo.experiment`. -->"
 _PLAIN = {"mask_features": False, "z0_loss_weight": 0.0}
 _MASKED = {"z0_loss_weight": 0.0}
 
@@ -281,8 +282,14 @@ def main() -> None:
             raise
     about = {"batch": config.train_batch_size, "training seeds": config.seeds}
     about |= {"guidance": config.guidance_scale}
-    head = f"# Results\n\nPrinted by `python -m demo.experiment` with {json.dumps(about)}.\n\n"
-    config.report.write_text(head + "\n".join(results.section(study) for study in planned))
+    sections = [results.section(study) for study in planned]
+    write_report(config.report, "\n".join([f"Settings: {json.dumps(about)}.\n", *sections]))
+
+
+def write_report(path: Path, tables: str) -> None:
+    """Replace the tables of the report; what people have written above them stays."""
+    written = path.read_text().split(_PRINTED)[0] if path.exists() else "# Results\n\n"
+    path.write_text(f"{written}{_PRINTED}\n\n{tables}")
 
 
 if __name__ == "__main__":

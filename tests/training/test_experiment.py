@@ -76,6 +76,17 @@ def test_the_report_has_every_method_and_the_spread_over_seeds(config, study):
     assert "Spread over training seeds" in text
 
 
+def test_what_people_wrote_above_the_tables_stays(tmp_path):
+    path = tmp_path / "RESULTS.md"
+    experiment.write_report(path, "first")
+    path.write_text(path.read_text().replace("# Results", "# Results\n\nRead with care."))
+    experiment.write_report(path, "second")
+    text = path.read_text()
+    assert "Read with care." in text
+    assert "second" in text
+    assert "first" not in text
+
+
 def test_the_search_is_of_one_seed_on_validation_objects(config):
     (search,) = studies(config.model_copy(update={"seeds": 0}))
     assert (search.split, search.seeds) == ("validation", 1)
