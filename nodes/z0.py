@@ -17,6 +17,7 @@ from ..local_control.curves import draw_curve, edge_curve
 from ..local_control.masks import to_comfy_image
 from .adapters import CATEGORY
 from .hooks.frame import LATENT_FACTOR, Frame
+from .hooks.overlay import to_images
 from .hooks.z0_trace import LivePreview, Z0Trace, latent_to_rgb, watch_parts, watch_z0
 from .preview import draw_outline, mask_of
 from .regions import AnyRegion, Regions
@@ -226,11 +227,7 @@ def flat_frames(frames: list[Tensor], reference: Tensor) -> tuple[list[Tensor], 
             f"The reference of z0' Frames has the shape {tuple(reference.shape)}, but the latent "
             f"{tuple(frames[0].shape)}; encode a picture of the result's size."
         )
-    reference = reference.expand_as(frames[0])
-    if reference.ndim == 4:
-        return frames, reference
-    flat = [x.movedim(2, 1).flatten(0, 1) for x in (*frames, reference)]
-    return flat[:-1], flat[-1]
+    return [to_images(frame) for frame in frames], to_images(reference.expand_as(frames[0]))
 
 
 def union(regions: tuple[AnyRegion, ...], latents: Tensor) -> Tensor:
