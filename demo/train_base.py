@@ -1,10 +1,15 @@
-"""Train the demo UNet and its text model together on cached latents.
+r"""Train the demo UNet and its text model together on cached latents.
 
 python -m demo.train_base --output_dir build/base
-python -m demo.train_base --start_from demo/weights/local_control_demo.safetensors
 
 A stopped run goes on where it was from the state in its folder. Where that is lost, `--start_from`
-goes on from exported weights: the same schedule, but an optimiser that warms up again.
+goes on from exported weights: the same schedule, but an optimiser that warms up again. To train the
+committed base further, its autoencoder first has to be written as a folder:
+
+python -m demo.export_base
+python -m demo.latents --count 60000 --autoencoder build/base-diffusers/vae
+python -m demo.train_base --start_from demo/weights/local_control_demo.safetensors \
+    --autoencoder build/base-diffusers/vae --max_train_steps 16000
 """
 
 import copy
@@ -54,7 +59,7 @@ class Config(CommandSettings):
     output_dir: Path = Path("build/base")
     start_from: Path | None = None
     train_batch_size: int = 64
-    max_train_steps: int = 16_000
+    max_train_steps: int = 9_200
     learning_rate: float = 5e-4
     lr_warmup_steps: int = 500
     lr_decay_steps: int = 3000
