@@ -13,6 +13,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,16 @@ def studies(config: Config) -> Iterator[Study]:
         yield Study(f"Test objects, {kind}", kind, MAIN, "test", config.seeds, steps, reference)
 
 
+def base_digest(checkpoint: Path) -> str:
+    """A name for the base's weights; the file is read once."""
+    return _digest_of(checkpoint, checkpoint.stat().st_mtime_ns)
+
+
+@cache
+def _digest_of(checkpoint: Path, _modified: int) -> str:
+    return digest(checkpoint.read_bytes())
+
+
 @dataclass(frozen=True)
 class Run:
     """One training of a study, with the methods that share it."""
@@ -151,7 +162,9 @@ class Run:
     def settings(self, config: Config) -> TrainSettings:
         """What it is trained with."""
         study, (method, *_) = self.study, self.methods
-        name = f"{method.run}-{study.steps}-seed{self.seed}"
+        # A folder of its own for each base and setting, so that no adapter is taken for another.
+        made_of = digest(base_digest(config.checkpoint), method.changes, config.train_batch_size)
+        name = f"{method.run}-{study.steps}-seed{self.seed}-{made_of[:8]}"
         return demo_settings(
             config.checkpoint,
             config.output_dir / study.condition / name,
@@ -171,7 +184,7 @@ class Run:
         settings = self.settings(config).resolved()
         trained = {key: value for key, value in settings.items() if key not in paths}
         sampling = (config.num_inference_steps, config.guidance_scale, str(EDGES))
-        return digest(config.checkpoint.read_bytes(), trained, sampling, self.study.split)
+        return digest(base_digest(config.checkpoint), trained, sampling, self.study.split)
 
     def perform(self, config: Config) -> Table:
         """Train, unless that is done, and evaluate."""

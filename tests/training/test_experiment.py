@@ -62,7 +62,9 @@ def test_scores_are_kept_until_what_they_depend_on_changes(config, study):
     assert not results.has(experiment.Run(study, 5, run.methods))
     longer = config.model_copy(update={"num_inference_steps": 50})
     assert not Results(longer).has(run)
+    folder = run.settings(config).output_dir
     config.checkpoint.write_bytes(b"another base")
+    assert run.settings(config).output_dir != folder
     assert not any(results.has(run) for run in runs(study))
 
 
