@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import StableDiffusionPipeline, T2IAdapter, UNet2DConditionModel
 from PIL import Image
+from pydantic import Field
 
 from demo.base import CHECKPOINT
 from demo.comfyui import BUILD
@@ -35,6 +36,7 @@ from local_control.conditions import canny
 from training.config import TrainSettings
 from training.examples import Examples, Places, loader
 from training.plan import EpochPlan
+from training.processes import fast_bf16
 from training.settings import CommandSettings, read_settings
 from training.setup import open_base, open_source, prepare_data
 from training.train import Trainer
@@ -53,7 +55,9 @@ class Config(CommandSettings):
     train_batch_size: int = 16
     steps: int = 8
     rounds: int = 3
-    mixed_precision: Literal["no", "bf16"] = "bf16"
+    mixed_precision: Literal["no", "bf16"] = Field(
+        default_factory=lambda: "bf16" if fast_bf16() else "no"
+    )
     way: Way | None = None
 
 

@@ -1,6 +1,6 @@
 """The demo's scenes as a folder that `training.train` reads: pictures, captions, object masks.
 
-python -m demo.dataset --count 24000
+python -m demo.dataset --count 8000
 """
 
 import json
@@ -32,7 +32,7 @@ class Config(CommandSettings):
     data_dir: Path = DEFAULT_FOLDER
     output_dir: Path = BUILD / "scenes"
     split: Split = "train"
-    count: int = 24_000
+    count: int = 8_000
     seed: int = 0
 
 

@@ -63,35 +63,38 @@ def _z0(edge: str, weight: float, schedule: str = "alpha_bar", **more: Any) -> d
     return {"edge": edge, "z0_loss_weight": weight, "z0_loss_schedule": schedule, **more}
 
 
+# The weight of the edge terms, chosen on the validation objects (SEARCH).
+_WEIGHT = 16.0
+
 MAIN = [
     Method("(a) plain adapter, everywhere", "plain", _PLAIN, gated=False),
     Method("(b) plain adapter, gated at sampling", "plain", _PLAIN),
     Method("(c) trained with masked features", "masked", _MASKED),
     Method("(d) c + z0 MSE", "z0", _z0("none", 0.4)),
-    Method("(e) c + Sobel z0 loss", "sobel", _z0("sobel", 4.0)),
-    Method("(f) c + Laplacian z0 loss", "laplacian", _z0("laplacian", 4.0)),
+    Method("(e) c + Sobel z0 loss", "sobel", _z0("sobel", _WEIGHT)),
+    Method("(f) c + Laplacian z0 loss", "laplacian", _z0("laplacian", _WEIGHT)),
 ]
 SEARCH = [
     MAIN[2],
-    *(
-        Method(f"(e) weight {weight:g}", f"sobel-{weight:g}", _z0("sobel", weight))
-        for weight in (1.0, 16.0, 64.0)
-    ),
     MAIN[4],
+    Method("(e) weight 64", "sobel-64", _z0("sobel", 64.0)),
+    Method("(e) learning rate 1e-3", "sobel-fast", _z0("sobel", _WEIGHT, learning_rate=1e-3)),
+    Method("(c) learning rate 1e-3", "masked-fast", _MASKED | {"learning_rate": 1e-3}),
+    Method("(e) signed gradients", "gradients", _z0("sobel_gradients", _WEIGHT)),
+    *(Method(f"(e) weight {w:g}", f"sobel-{w:g}", _z0("sobel", w)) for w in (4.0, 1.0)),
     *(
         Method(f"(e) {schedule}, weight {w:g}", f"sobel-{schedule}", _z0("sobel", w, schedule))
         for schedule, w in (
+            ("min_snr", _WEIGHT),
             ("constant", 0.01),
             ("step_unit", 0.01),
             ("time_unit", 0.01),
-            ("min_snr", 4.0),
         )
     ),
-    Method("(e) mean over pixels", "sobel-pixels", _z0("sobel", 4.0, z0_loss_mean="pixels")),
-    Method("(e) mask eroded by a cell", "sobel-eroded", _z0("sobel", 4.0, z0_loss_erode=1)),
-    Method("(e) signed gradients", "gradients", _z0("sobel_gradients", 4.0)),
-    *(Method(f"(d) weight {w:g}", f"z0-{w:g}", _z0("none", w)) for w in (0.1, 1.6)),
-    *(Method(f"(f) weight {w:g}", f"laplacian-{w:g}", _z0("laplacian", w)) for w in (1.0, 16.0)),
+    Method("(e) mean over pixels", "sobel-pixels", _z0("sobel", _WEIGHT, z0_loss_mean="pixels")),
+    Method("(e) mask eroded by a cell", "sobel-eroded", _z0("sobel", _WEIGHT, z0_loss_erode=1)),
+    *(Method(f"(d) weight {w:g}", f"z0-{w:g}", _z0("none", w)) for w in (0.4, 4.0)),
+    *(Method(f"(f) weight {w:g}", f"laplacian-{w:g}", _z0("laplacian", w)) for w in (4.0, 64.0)),
 ]
 
 
@@ -107,8 +110,8 @@ class Config(CommandSettings):
     seeds: int = Field(3, ge=0, description="of training, in the main studies; 0: search alone")
     max_train_steps: int = 1000
     search: bool = True
-    search_steps: int = 500
-    train_batch_size: int = 32
+    search_steps: int = 400
+    train_batch_size: int = 16
     num_inference_steps: int = 20
     guidance_scale: float = 4.0
     jobs: int = Field(2, ge=1, description="trainings side by side, one thread each")
@@ -247,19 +250,35 @@ class Results:
         table.write(self._path(run.study, run.seed))
 
     def section(self, study: Study) -> str:
-        """One part of the report: the joined table, differences, and the spread over seeds."""
-        names = ["no control", *(method.label for method in study.methods)]
-        tables = [
-            table.only(names)
-            for seed in range(study.seeds)
-            if (table := self.table(study, seed)) is not None
-        ]
+        """One part of the report: the joined table, differences, and the spread over seeds.
+
+        Of an unfinished study only the seeds are shown that have the most methods.
+        """
+        found = [self._valid(study, seed) for seed in range(study.seeds)]
+        tables = [table for table in found if table is not None]
+        size = max((len(table.scores) for table in tables), default=0)
+        tables = [table for table in tables if len(table.scores) == size]
         text = f"## {study.title}\n\n{study.steps} steps. "
+        if not tables or study.reference not in tables[0].scores:
+            return text + "Not run yet.\n"
+        if size <= len(study.methods) or len(tables) < study.seeds:
+            text += f"Not finished: {len(tables)} of {study.seeds} seeds, "
+            text += f"{size - 1} of {len(study.methods)} methods. "
         text += markdown(Table.joined(tables), study.reference)
         if len(tables) > 1:
             text += "\nSpread over training seeds (standard deviation of means):\n\n"
             text += spread(tables)
         return text
+
+    def _valid(self, study: Study, seed: int) -> Table | None:
+        """The scores of a seed that still hold."""
+        table = self.table(study, seed)
+        if table is None:
+            return None
+        done = [run for run in runs(study) if run.seed == seed and self.has(run)]
+        labels = {method.label for run in done for method in run.methods}
+        names = [method.label for method in study.methods if method.label in labels]
+        return table.only(["no control", *names]) if names else None
 
     def _path(self, study: Study, seed: int) -> Path:
         return self._config.results_dir / f"{study.condition}-{study.split}-seed{seed}.json"
@@ -283,6 +302,17 @@ def main() -> None:
     log.info("%d trainings are missing", len(missing))
     if missing:
         prepare(config, missing)
+    try:
+        perform(config, missing, results)
+    finally:
+        about = {"batch": config.train_batch_size, "training seeds": config.seeds}
+        about |= {"guidance": config.guidance_scale}
+        sections = [results.section(study) for study in planned]
+        write_report(config.report, "\n".join([f"Settings: {json.dumps(about)}.\n", *sections]))
+
+
+def perform(config: Config, missing: Sequence[Run], results: Results) -> None:
+    """Train and evaluate, some runs side by side, and keep each one's scores when it is done."""
     with ProcessPoolExecutor(
         config.jobs, get_context("spawn"), torch.set_num_threads, (1,)
     ) as pool:
@@ -293,10 +323,6 @@ def main() -> None:
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    about = {"batch": config.train_batch_size, "training seeds": config.seeds}
-    about |= {"guidance": config.guidance_scale}
-    sections = [results.section(study) for study in planned]
-    write_report(config.report, "\n".join([f"Settings: {json.dumps(about)}.\n", *sections]))
 
 
 def write_report(path: Path, tables: str) -> None:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from training.processes import fast_bf16
 from training.settings import CommandSettings, read_settings
 
 from .base import MAX_TOKENS, load_tokenizer
@@ -40,8 +41,8 @@ def to_tensor(images: list[np.ndarray]) -> Tensor:
 
 @torch.no_grad()
 def encode(autoencoder: AutoencoderTiny, images: list[np.ndarray], fast: bool = True) -> Tensor:
-    """Unscaled latents [B,8,H/8,W/8] fp32; `fast` computes in bf16."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+    """Unscaled latents [B,8,H/8,W/8] fp32; `fast` computes in bf16 where the CPU can."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=fast and fast_bf16()):
         return autoencoder.encoder(to_tensor(images)).float()
 
 

@@ -15,10 +15,12 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderTiny
 from kornia.filters import spatial_gradient
+from pydantic import Field
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from training.processes import fast_bf16
 from training.settings import CommandSettings, read_settings
 from training.state import TrainState
 
@@ -43,7 +45,7 @@ class Config(CommandSettings):
     lr_warmup_steps: int = 200
     latent_noise: float = 0.1
     edge_weight: float = 0.5
-    mixed_precision: bool = True
+    mixed_precision: bool = Field(default_factory=fast_bf16)
     checkpointing_steps: int = 500
     seed: int = 0
 

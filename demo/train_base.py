@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny, DDPMScheduler
+from pydantic import Field
 from safetensors import safe_open
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
@@ -27,6 +28,7 @@ from tqdm import tqdm
 
 from training.attention import Fp32Attention
 from training.optimisation import update_ema
+from training.processes import fast_bf16
 from training.settings import CommandSettings, read_settings
 from training.state import StopSignal, TrainState
 
@@ -67,7 +69,7 @@ class Config(CommandSettings):
     snr_gamma: float = 5.0
     prompt_dropout: float = 0.1
     word_dropout: float = 0.02
-    mixed_precision: bool = True
+    mixed_precision: bool = Field(default_factory=fast_bf16)
     checkpointing_steps: int = 500
     validation_steps: int = 500
     seed: int = 0

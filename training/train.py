@@ -29,7 +29,7 @@ from .optimisation import learning_rates, new_optimizer, update_ema
 from .plan import EpochPlan
 from .prepare import Cache
 from .preview import write_preview
-from .processes import on_cpu
+from .processes import fast_bf16, on_cpu
 from .settings import read_settings
 from .setup import USER_ERRORS, Data, open_base, open_source, prepare_data
 from .state import StopSignal, TrainState, list_states
@@ -244,6 +244,11 @@ class Trainer:
 
 
 def _accelerator(settings: TrainSettings) -> Accelerator:
+    if on_cpu() and settings.mixed_precision == "bf16" and not fast_bf16():
+        log.warning(
+            "This CPU has no bf16 of its own and emulates it, many times slower than fp32; stop, "
+            "and go without --mixed_precision."
+        )
     tracker = None if settings.report_to == "none" else settings.report_to
     accelerator = Accelerator(
         cpu=on_cpu(),

@@ -78,6 +78,28 @@ def test_the_report_has_every_method_and_the_spread_over_seeds(config, study):
     assert "Spread over training seeds" in text
 
 
+def test_the_report_of_an_unfinished_study_says_so_and_shows_whole_seeds_only(config, study):
+    results = Results(config)
+    assert "Not run yet" in results.section(study)
+    planned = list(runs(study))
+    for run in planned[: len(planned) // 2 + 1]:
+        results.add(run, table_of(run, config))
+    text = results.section(study)
+    assert "Not finished: 1 of 2 seeds, 6 of 6 methods." in text
+    assert "2 cases of 2 pictures" in text
+    for run in planned:
+        results.add(run, table_of(run, config))
+    assert "Not finished" not in results.section(study)
+
+
+def test_the_report_leaves_out_scores_that_no_longer_hold(config, study):
+    results = Results(config)
+    for run in runs(study):
+        results.add(run, table_of(run, config))
+    config.checkpoint.write_bytes(b"another base")
+    assert "Not run yet" in results.section(study)
+
+
 def test_what_people_wrote_above_the_tables_stays(tmp_path):
     path = tmp_path / "RESULTS.md"
     experiment.write_report(path, "first")
