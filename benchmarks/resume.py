@@ -7,6 +7,7 @@ Each run is stopped by SIGKILL at a moment drawn by its seed, again and again un
 
 import hashlib
 import logging
+import shutil
 import subprocess
 import sys
 import time
@@ -38,19 +39,19 @@ class Config(CommandSettings):
     pictures: int = 64
 
 
-def weights_digest(path: Path) -> str:
-    """A digest of an adapter's tensors by name."""
+def state_digest(folder: Path) -> str:
+    """A digest of all that a run ended with: fp32 weights, average, moments of the optimiser."""
     hasher = hashlib.sha256()
-    for key, value in sorted(load_file(path).items()):
+    for key, value in sorted(load_file(list_states(folder)[-1]).items()):
         hasher.update(key.encode() + value.numpy().tobytes())
     return hasher.hexdigest()
 
 
-def start(config: Config, name: str) -> tuple[subprocess.Popen, Path]:
-    """One run as a process, and the file that it will write."""
+def start(config: Config, folder: Path) -> subprocess.Popen:
+    """One run as a process that writes into `folder`, from where it was."""
     settings = demo_settings(
         config.checkpoint,
-        config.output_dir / name,
+        folder,
         max_train_samples=config.pictures,
         max_train_steps=config.max_train_steps,
         lr_warmup_steps=2,
@@ -60,32 +61,37 @@ def start(config: Config, name: str) -> tuple[subprocess.Popen, Path]:
         use_ema=True,
         report_to="none",
     )
-    settings.output_dir.mkdir(parents=True, exist_ok=True)
-    file = settings.output_dir / "start.toml"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "start.toml"
     file.write_text(tomli_w.dumps(settings.resolved()))
     command = [sys.executable, "-m", "training.train", "--config", str(file)]
-    output = (settings.output_dir / "log.txt").open("ab")
-    process = subprocess.Popen(command, stdout=output, stderr=output)
-    return process, settings.output_dir / "adapter.safetensors"
+    with (folder / "log.txt").open("ab") as output:
+        return subprocess.Popen(command, stdout=output, stderr=output)
 
 
-def run_and_kill(config: Config, seed: int) -> tuple[int, Path]:
-    """Kill a run after every one to five of its checkpoints -> how often, and its file."""
+def check(process: subprocess.Popen, folder: Path) -> None:
+    """End with a sentence if the run has failed by itself."""
+    if process.wait():
+        raise SystemExit(f"The run failed; see {folder / 'log.txt'}.")
+
+
+def run_and_kill(config: Config, folder: Path, seed: int) -> int:
+    """Kill a run after every one to five of its checkpoints until it is done -> how often."""
     rng = np.random.default_rng(seed)
     kills = 0
     while True:
-        process, file = start(config, f"killed-{seed}")
-        before = len_done(file.parent)
-        limit = before + int(rng.integers(1, 6))
-        while process.poll() is None and len_done(file.parent) < limit:
+        process = start(config, folder)
+        limit = len_done(folder) + int(rng.integers(1, 6))
+        while process.poll() is None and len_done(folder) < limit:
             time.sleep(0.005)
-        if process.poll() is not None:
-            return kills, file
-        time.sleep(rng.uniform(0, 0.3))
-        process.kill()
-        process.wait()
-        if file.exists():
-            return kills, file
+        if process.poll() is None:
+            time.sleep(rng.uniform(0, 0.3))
+            process.kill()
+            process.wait()
+        else:
+            check(process, folder)
+        if (folder / "adapter.safetensors").exists():
+            return kills
         kills += 1
 
 
@@ -99,16 +105,17 @@ def main() -> None:
     """Print the digest of the whole run and of every killed one."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = read_settings(Config)
+    shutil.rmtree(config.output_dir, ignore_errors=True)
     write_dataset(SceneConfig())
-    process, file = start(config, "whole")
-    if process.wait():
-        raise SystemExit(f"The run failed; see {file.parent / 'log.txt'}.")
-    whole = weights_digest(file)
+    folder = config.output_dir / "whole"
+    check(start(config, folder), folder)
+    whole = state_digest(folder)
     log.info("never stopped          %s", whole)
     equal = True
     for seed in range(config.runs):
-        kills, file = run_and_kill(config, seed)
-        found = weights_digest(file)
+        folder = config.output_dir / f"killed-{seed}"
+        kills = run_and_kill(config, folder, seed)
+        found = state_digest(folder)
         equal &= found == whole
         log.info("killed %2d times        %s", kills, found)
     log.info("equal" if equal else "NOT EQUAL")

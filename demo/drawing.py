@@ -104,6 +104,7 @@ def write_thumbnails(rows: list[Row], folder: Path) -> None:
         "one_region_demo": (condition, one),
         "one_region_sd15": (condition, one),
         "several_regions_demo": (outlines, several),
+        "several_regions_sd15": (outlines, several),
     }
     for name, pictures in shown.items():
         canvas = Image.new("RGB", (2 * _CELL, _CELL))

@@ -1,32 +1,26 @@
 """The pack as users get it: its shipped files alone, copied into a custom_nodes folder."""
 
 import shutil
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FOLDER = "local_control"
 
 
-def shipped_files() -> list[Path]:
-    """Tracked and new files that .comfyignore does not leave out, relative to the root."""
-    ignored = [
-        line
-        for line in (ROOT / ".comfyignore").read_text().splitlines()
-        if line and not line.startswith("#")
-    ]
-    listing = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    return [
-        Path(name)
-        for name in listing.splitlines()
-        if not name.startswith(tuple(ignored)) and (ROOT / name).is_file()
-    ]
+def shipped_files() -> Iterator[Path]:
+    """What .comfyignore does not leave out, relative to the root; needs no git."""
+    lines = (ROOT / ".comfyignore").read_text().splitlines()
+    ignored = tuple(line for line in lines if line and not line.startswith("#"))
+    for top in ROOT.iterdir():
+        if top.name.startswith(".") or f"{top.name}/".startswith(ignored):
+            continue
+        for path in [top] if top.is_file() else top.rglob("*"):
+            name = path.relative_to(ROOT)
+            if path.is_file() and not (
+                name.as_posix().startswith(ignored) or "__pycache__" in name.parts
+            ):
+                yield name
 
 
 def install_pack(custom_nodes: Path) -> Path:

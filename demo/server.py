@@ -42,7 +42,9 @@ def prepare_workspace(folder: Path, models: dict[str, Sequence[Path]]) -> Path:
         for path in models.get(kind, ()):
             shutil.copy2(path, target / path.name)
     custom_nodes = folder / "custom_nodes"
-    install_pack(custom_nodes)
+    pack = install_pack(custom_nodes)
+    # The examples on the demo model too, which the pack is shipped without.
+    shutil.copytree(ROOT / "example_workflows", pack / "example_workflows", dirs_exist_ok=True)
     family = custom_nodes / FAMILY_PACK
     shutil.rmtree(family, ignore_errors=True)
     shutil.copytree(ROOT / "demo" / "comfy_family", family)
