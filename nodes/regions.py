@@ -23,17 +23,13 @@ from .adapters import CATEGORY
 from .hooks.adapter_control import AdapterControl, AdapterRegion, LoadedAdapter
 from .hooks.frame import area_hooks
 from .hooks.gated_control import ControlRegion, GatedControl
-from .hooks.region import COND, UNCOND
 
 Regions = io.Custom("LOCAL_REGIONS")
 AnyRegion = AdapterRegion | ControlRegion
 # ComfyUI calls Cascade's controls adapters too; they are gated as any other control.
 _ADAPTER_NETWORKS = (Adapter, Adapter_light)
-_ACTS_ON = {
-    "both": frozenset((COND, UNCOND)),
-    "positive": frozenset((COND,)),
-    "negative": frozenset((UNCOND,)),
-}
+_PROMPTS = ("positive", "negative")
+_ACTS_ON = {"both": frozenset(_PROMPTS)} | {prompt: frozenset([prompt]) for prompt in _PROMPTS}
 
 
 def parse_level_weights(text: str, levels: int | None) -> tuple[float, ...]:
@@ -244,11 +240,18 @@ class Apply(io.ComfyNode):
         overlap: str,
         vae: object = None,
     ) -> io.NodeOutput:
-        """One control object for positive and negative, so that ComfyUI batches them together."""
-        controls = build_controls(resolve_masks(regions, Overlap(overlap)), vae)
+        """The same control objects for both if all act on both, so that ComfyUI batches them."""
+        acting = resolve_masks(regions, Overlap(overlap))
+        sides = [[r for r in acting if prompt in r.acts_on] for prompt in _PROMPTS]
+        controls = [build_controls(side, vae) for side in sides]
+        if len(sides[0]) == len(sides[1]) == len(acting):
+            controls[1] = controls[0]
         chained: dict[object, ControlBase] = {}
         return io.NodeOutput(
-            *([chain(entry, controls, chained) for entry in cond] for cond in (positive, negative))
+            *(
+                [chain(entry, own, chained) for entry in cond]
+                for cond, own in zip((positive, negative), controls, strict=True)
+            )
         )
 
 
@@ -263,16 +266,19 @@ def build_controls(regions: Sequence[AnyRegion], vae: object) -> list[ControlBas
 
 
 def chain(entry: list, controls: Sequence[ControlBase], chained: dict[object, ControlBase]) -> list:
-    """A conditioning entry with `controls` after the one it already had."""
+    """A conditioning entry with `controls` after the one it already had; with none, as it is."""
+    if not controls:
+        return entry
     embedding, options = entry
     previous = options.get("control")
-    if previous not in chained:
+    key = (previous, id(controls))
+    if key not in chained:
         last = previous
         for control in controls:
             last = control.copy().set_previous_controlnet(last)
         last.extra_hooks = area_hooks()
-        chained[previous] = last
-    return [embedding, {**options, "control": chained[previous], "control_apply_to_uncond": False}]
+        chained[key] = last
+    return [embedding, {**options, "control": chained[key], "control_apply_to_uncond": False}]
 
 
 def resolve_masks(regions: Sequence[AnyRegion], rule: Overlap) -> list[AnyRegion]:

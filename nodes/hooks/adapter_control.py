@@ -1,8 +1,8 @@
 """T2I-Adapters as a ComfyUI control: features are computed, gated and summed once per sampling.
 
 A step then costs one addition a level, however many regions there are (each region whose strength
-changes from step to step costs one of its own). Stock ControlNetApply nodes
-take the object as they take ComfyUI's own; `with_regions` is what LocalControl_Apply calls.
+changes from step to step costs one of its own). Stock ControlNetApply nodes take the object as they
+take ComfyUI's own.
 """
 
 import copy
@@ -22,7 +22,7 @@ from ...local_control.gating import gate_features
 from ...local_control.masks import match_batch
 from .frame import LATENT_FACTOR, Frame, frames_of
 from .merging import Slots, merge, of_previous
-from .region import Region, Timing, rows_acted_on
+from .region import Region, Timing
 
 # Where the features of the four levels enter ComfyUI's UNet: input blocks counted from the first,
 # and the middle block.
@@ -127,10 +127,6 @@ class AdapterControl(ControlBase):
             ),
         )
 
-    def with_regions(self, regions: Sequence[AdapterRegion]) -> "AdapterControl":
-        """A new control that holds these regions and no predecessor."""
-        return AdapterControl(self.adapter, regions)
-
     def copy(self) -> "AdapterControl":
         """A control of the same adapter, as stock nodes ask for before they set a condition."""
         new = AdapterControl(self.adapter, self._regions)
@@ -145,6 +141,7 @@ class AdapterControl(ControlBase):
     def pre_run(self, model: object, percent_to_timestep_function: Callable) -> None:
         """Called once before the first step."""
         super().pre_run(model, percent_to_timestep_function)
+        self._forget()  # ComfyUI skips cleanup when a sampling fails or is interrupted
         for region in self.regions:
             check_family(region.adapter, model)
         self._timings = [Timing(r, percent_to_timestep_function) for r in self.regions]
@@ -152,6 +149,9 @@ class AdapterControl(ControlBase):
     def cleanup(self) -> None:
         """Called once after the last step."""
         super().cleanup()
+        self._forget()
+
+    def _forget(self) -> None:
         self._features.clear()
         self._slots.clear()
 
@@ -167,9 +167,9 @@ class AdapterControl(ControlBase):
         previous = of_previous(self, x_noisy, t, cond, batched_number, transformer_options)
         call = _Call(x_noisy, batched_number, transformer_options)
         constant, varying = [], []
-        for index, (region, timing) in enumerate(zip(self.regions, self._timings, strict=True)):
+        for index, timing in enumerate(self._timings):
             factor = timing.factor(float(t[0]))
-            if factor is None or not any(call.rows(region)):
+            if factor is None:
                 continue
             if timing.is_constant:
                 constant.append((index, factor))
@@ -202,21 +202,16 @@ class AdapterControl(ControlBase):
     def _batched(self, index: int, call: "_Call") -> list[Tensor]:
         """The features of a region for all that is batched together, [1 or B,C,h,w] a level."""
         region, batch = self.regions[index], len(call.x) // call.batched_number
-        rows, parts = call.rows(region), []
+        parts = []
         for frame in call.frames:
             key = (index, frame, batch)
             if key not in self._features:
                 self._features[key] = region.features(frame, batch)
             parts.append(self._features[key])
-        if all(rows) and len(set(call.frames)) == 1 and len(parts[0][0]) == 1:
+        if len(set(call.frames)) == 1 and len(parts[0][0]) == 1:
             return parts[0]
         return [
-            torch.cat(
-                [
-                    feature.expand(batch, -1, -1, -1) * float(acts)
-                    for feature, acts in zip(level, rows, strict=True)
-                ]
-            )
+            torch.cat([feature.expand(batch, -1, -1, -1) for feature in level])
             for level in zip(*parts, strict=True)
         ]
 
@@ -228,12 +223,7 @@ class _Call:
         self.x = x
         self.batched_number = batched_number
         self.frames = frames_of(x, batched_number, transformer_options)
-        self._kinds = tuple(transformer_options.get("cond_or_uncond", ()))
-        self.key = (tuple(self.frames), self._kinds, tuple(x.shape), batched_number, x.dtype)
-
-    def rows(self, region: Region) -> tuple[bool, ...]:
-        """On which of the conditions batched together a region acts."""
-        return rows_acted_on(region, self._kinds, self.batched_number)
+        self.key = (tuple(self.frames), tuple(x.shape), batched_number, x.dtype)
 
 
 def to_slots(kind: str, features: Sequence[Tensor]) -> Slots:

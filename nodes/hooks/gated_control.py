@@ -13,7 +13,7 @@ from ...local_control.gating import gate_tokens
 from ...local_control.masks import match_batch, resize_frames, resize_mask
 from .frame import LATENT_FACTOR, Frame, frames_of
 from .merging import KEYS, Slots, merge, of_previous
-from .region import Region, Timing, rows_acted_on
+from .region import Region, Timing
 
 # Sides of a token in latent cells, in the order in which they are tried.
 _PATCHES = (2, 1, 4)
@@ -74,17 +74,21 @@ class GatedControl(ControlBase):
     def pre_run(self, model: object, percent_to_timestep_function: Callable) -> None:
         """Called once before the first step."""
         super().pre_run(model, percent_to_timestep_function)
+        self._forget()  # ComfyUI skips cleanup when a sampling fails or is interrupted
         self._run = model, percent_to_timestep_function
         self._timing = Timing(self.region, percent_to_timestep_function)
 
     def cleanup(self) -> None:
         """Called once after the last step."""
         super().cleanup()
+        self._forget()
+        self._run = self._timing = None
+
+    def _forget(self) -> None:
         for inner in self._inner.values():
             inner.cleanup()
         self._inner.clear()
         self._gates.clear()
-        self._run = self._timing = None
 
     def get_control(
         self,
@@ -99,9 +103,7 @@ class GatedControl(ControlBase):
         previous = of_previous(self, *call)
         assert self._timing is not None
         factor = self._timing.factor(float(t[0]))
-        kinds = transformer_options.get("cond_or_uncond", ())
-        rows = rows_acted_on(self.region, kinds, batched_number)
-        if factor is None or not any(rows):
+        if factor is None:
             return previous
         frames = frames_of(x_noisy, batched_number, transformer_options)
         if len(set(frames)) == 1:
@@ -110,8 +112,7 @@ class GatedControl(ControlBase):
             found = self._one_by_one(frames, x_noisy, t, cond, transformer_options)
         if found is None:
             return previous
-        gated = self._gate(found, x_noisy, frames, tuple(factor * acts for acts in rows))
-        return merge(gated, previous)
+        return merge(self._gate(found, x_noisy, frames, factor), previous)
 
     def _control(self, frame: Frame) -> ControlBase:
         """The control for what is seen, ready to run."""
@@ -150,9 +151,7 @@ class GatedControl(ControlBase):
             for key in KEYS
         }
 
-    def _gate(
-        self, found: Slots, x: Tensor, frames: Sequence[Frame], rows: tuple[float, ...]
-    ) -> Slots:
+    def _gate(self, found: Slots, x: Tensor, frames: Sequence[Frame], factor: float) -> Slots:
         count = sum(tensor is not None for key in KEYS for tensor in found.get(key, ()))
         weights = iter(spread_weights(self.region.level_weights, count))
         done: dict[tuple[int, float], Tensor] = {}
@@ -163,27 +162,22 @@ class GatedControl(ControlBase):
                 if tensor is None:
                     out[key].append(None)
                     continue
-                weight = next(weights)
+                weight = next(weights) * factor
                 # One tensor may fill many slots: it is gated once and shared again.
                 if (id(tensor), weight) not in done:
-                    gate = self._gate_of(tensor, x, frames, rows)
+                    gate = self._gate_of(tensor, x, frames)
                     done[id(tensor), weight] = tensor * (gate if weight == 1 else gate * weight)
                 out[key].append(done[id(tensor), weight])
         return out
 
-    def _gate_of(
-        self, tensor: Tensor, x: Tensor, frames: Sequence[Frame], rows: tuple[float, ...]
-    ) -> Tensor:
+    def _gate_of(self, tensor: Tensor, x: Tensor, frames: Sequence[Frame]) -> Tensor:
         """The mask at the grid of a tensor, for all that is batched together."""
         geometry = tuple(tensor.shape[2:]) if tensor.ndim > 3 else (tensor.shape[1],)
-        key = (geometry, tuple(frames), rows, tuple(x.shape), tensor.dtype)
+        key = (geometry, tuple(frames), tuple(x.shape), tensor.dtype)
         if key not in self._gates:
             batch = len(x) // len(frames)
-            gates = [
-                self._mask_at(tensor, x, frame, batch) * row
-                for frame, row in zip(frames, rows, strict=True)
-            ]
-            if len(set(frames)) == len(set(rows)) == len(gates[0]) == 1:
+            gates = [self._mask_at(tensor, x, frame, batch) for frame in frames]
+            if len(set(frames)) == len(gates[0]) == 1:
                 gates = gates[:1]  # one for all
             else:
                 gates = [gate.expand(batch, *gate.shape[1:]) for gate in gates]

@@ -1,6 +1,6 @@
 """What every region has, whatever its control: where, on what, how strongly, when and on whom."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,6 @@ from torch import Tensor
 from ...local_control.closed_loop import StrengthLoop
 from ...local_control.masks import MaskResize
 
-COND, UNCOND = 0, 1  # as ComfyUI numbers them in `cond_or_uncond`
 _CURVE_POINTS = 65
 
 
@@ -19,8 +18,8 @@ class Region:
 
     condition [1 or B,C,H,W] in 0..1; mask [1 or B,1,H,W] in 0..1 or None for everywhere;
     percent_range: share of the sampling, start to end; curve: factors of the strength, evenly from
-    start to end; level_weights: factors of the control's tensors, or None; acts_on: predictions;
-    loop: a factor of the strength that follows z0', or None.
+    start to end; level_weights: factors of the control's tensors, or None; acts_on: prompts; loop:
+    a factor of the strength that follows z0', or None.
     """
 
     condition: Tensor
@@ -29,7 +28,7 @@ class Region:
     percent_range: tuple[float, float] = (0.0, 1.0)
     curve: tuple[float, ...] = (1.0,)
     level_weights: tuple[float, ...] | None = None
-    acts_on: frozenset[int] = frozenset((COND, UNCOND))
+    acts_on: frozenset[str] = frozenset(("positive", "negative"))
     loop: StrengthLoop | None = None
     resize: MaskResize = MaskResize.AREA
 
@@ -64,13 +63,3 @@ class Timing:
             self._loop.acting = True
             factor *= self._loop.factor
         return factor
-
-
-def rows_acted_on(
-    region: Region, cond_or_uncond: Sequence[int], batched_number: int
-) -> tuple[bool, ...]:
-    """For each of the conditions batched together whether the region acts on it."""
-    kinds = (
-        list(cond_or_uncond) if len(cond_or_uncond) == batched_number else [COND] * batched_number
-    )
-    return tuple(kind in region.acts_on for kind in kinds)

@@ -283,7 +283,7 @@ def test_what_enters_leaves_unharmed(setup):
 def test_half_precision_models_get_half_precision_features(setup):
     hooks = setup.comfy.module("nodes.hooks.adapter_control")
     one = hooks.AdapterRegion(adapter=setup.loaded, condition=picture().movedim(-1, 1))
-    control = setup.control.with_regions([one])
+    control = type(setup.control)(setup.loaded, [one])
     control.pre_run(setup.model.model, lambda percent: 1000.0 * (1 - percent))
     channels = FAMILIES[setup.family].latent_channels
     x = torch.zeros(2, channels, *SIZE, dtype=torch.bfloat16)
