@@ -3,6 +3,7 @@
 A run's files follow from these settings, the data and the code alone.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -12,6 +13,7 @@ from pydantic import Field, model_validator
 from local_control.losses import LocalControlLoss, Mean, NoiseLoss, Schedule, TimeWeight, Z0Loss
 
 from .condition import Condition, ConditionKind
+from .identity import defaults, differing
 from .masks import SHAPES
 from .settings import CommandSettings
 
@@ -191,8 +193,24 @@ class TrainSettings(CommandSettings):
         return LocalControlLoss(noise, z0, z0_weight=self.z0_loss_weight)
 
     def resolved(self) -> dict[str, Any]:
-        """Every setting as TOML can hold it; what is not set is left out."""
-        return self.model_dump(mode="json", exclude_none=True, exclude={"config"})
+        """Every setting as TOML and JSON can hold it; what is not set is left out."""
+        found = self.model_dump(mode="json", exclude_none=True, exclude={"config"})
+        if self.optimizer != "adamw":
+            found["fused"] = False  # it is AdamW's alone, and would be refused when read again
+        return found
+
+    def differences(
+        self, other: Mapping[str, Any], processes: int = 1, other_processes: int = 1
+    ) -> list[str]:
+        """Names of the settings by which the weights differ from those of a run with `other`.
+
+        other: what `resolved` gave for that run, now or before some settings existed: what it does
+        not have counts as its default. Left out is what no weight depends on, where the same files
+        are, how the global batch is made up of batch, accumulation and processes (another global
+        batch is called train_batch_size), and a larger max_train_steps.
+        """
+        before = {key: other.get(key, value) for key, value in defaults(type(self)).items()}
+        return differing(self.resolved(), before, processes, other_processes)
 
     def write(self) -> None:
         """Write the resolved settings beside the outputs; `--config` reads them again."""

@@ -15,9 +15,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .files import WriteError, write_whole
+
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"state-(\d{8})\.safetensors")
+# What a file is said to be by that is damaged, or of other modules.
+UNREADABLE = (SafetensorError, OSError, KeyError, RuntimeError, ValueError)
 
 
 class StateError(OSError):
@@ -52,25 +56,30 @@ class TrainState:
     def save(self, folder: Path, keep: int = 2) -> Path:
         """Write `state-STEP.safetensors` into `folder` and drop all but the newest `keep`.
 
+        States of later steps are of a run that was left at an earlier one; they are set aside.
+
         Raises:
             StateError: it could not be written; the states before it are untouched.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"state-{self.step:08d}.safetensors"
-        partial = path.with_suffix(".partial")
         tensors = {key: value.detach().cpu().contiguous() for key, value in self.tensors().items()}
         about = {"step": json.dumps(self.step), "notes": json.dumps(self.notes)}
-        try:
+
+        def write(partial: Path) -> None:
             save_file(tensors, partial, metadata=about)
             with partial.open("rb") as written:
                 os.fsync(written.fileno())
-            partial.replace(path)
-        except (OSError, SafetensorError) as error:
-            partial.unlink(missing_ok=True)
+
+        try:
+            write_whole(path, write)
+        except WriteError as error:
             raise StateError(
-                f"{path} could not be written ({error}); the checkpoints before it are safe. Free "
-                f"some space and resume."
+                f"{path} could not be written ({error.__cause__}); the checkpoints before it are "
+                f"safe. Free some space and resume."
             ) from error
+        for left in [state for state in list_states(folder) if state.name > path.name]:
+            log.info("%s is set aside: the run went on from an earlier state", left)
+            left.replace(left.with_suffix(".aside"))
         for old in list_states(folder)[:-keep]:
             old.unlink()
         return path
@@ -79,11 +88,11 @@ class TrainState:
         """Restore modules, optimizer and step from one file.
 
         Raises:
-            SafetensorError, KeyError, RuntimeError: it is damaged or of another run.
+            UNREADABLE: it is damaged or of other modules.
         """
+        step, notes = read_notes(path)
         with safe_open(path, framework="pt") as file:
             saved = {key: file.get_tensor(key) for key in file.keys()}
-            about = file.metadata() or {}
         for name, module in self.modules.items():
             prefix = f"module.{name}."
             module.load_state_dict(
@@ -95,19 +104,29 @@ class TrainState:
                 states.setdefault(int(match[1]), {})[match[2]] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": states, "param_groups": groups})
-        self.step = int(json.loads(about["step"]))
-        self.notes = json.loads(about.get("notes", "{}"))
+        self.step, self.notes = step, notes
 
     def load_latest(self, folder: Path) -> bool:
         """Resume from the newest readable state; a damaged one is named and passed over."""
         for path in reversed(list_states(folder)):
             try:
                 self.load(path)
-            except (SafetensorError, KeyError, RuntimeError) as error:
+            except UNREADABLE as error:
                 log.warning("%s is damaged (%s); trying the state before it", path, error)
             else:
                 return True
         return False
+
+
+def read_notes(path: Path) -> tuple[int, dict[str, Any]]:
+    """The step and the notes of a state file, without its tensors.
+
+    Raises:
+        UNREADABLE: it is damaged or no state.
+    """
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata() or {}
+    return int(json.loads(about["step"])), json.loads(about.get("notes", "{}"))
 
 
 def list_states(folder: Path) -> list[Path]:

@@ -29,20 +29,17 @@ from .optimisation import learning_rates, new_optimizer, update_ema
 from .plan import EpochPlan
 from .prepare import Cache
 from .preview import write_preview
-from .processes import fast_bf16, on_cpu
+from .processes import fast_bf16, on_cpu, process_state
+from .resume import ResumeError, check_resumable, resume, run_notes
 from .settings import read_settings
 from .setup import USER_ERRORS, Data, open_base, open_source, prepare_data
-from .state import StopSignal, TrainState, list_states
+from .state import StopSignal, TrainState
 from .validate import Validation
 
 log = logging.getLogger(__name__)
 
 _DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _LOG_STEPS = 20
-
-
-class ResumeError(ValueError):
-    """A run that cannot go on as asked; the message says what to do."""
 
 
 def new_adapter(base: Base, settings: TrainSettings) -> Adapter:
@@ -66,33 +63,6 @@ def new_adapter(base: Base, settings: TrainSettings) -> Adapter:
             )
         adapter = file.build().float().train().requires_grad_(True)
     return adapter
-
-
-def resume(state: TrainState, settings: TrainSettings) -> None:
-    """Load the state that the settings ask for.
-
-    Raises:
-        ResumeError: there is an earlier run that would be overwritten, or no such state.
-    """
-    wanted, found = settings.resume_from_checkpoint, list_states(settings.output_dir)
-    if wanted is None:
-        if found:
-            raise ResumeError(
-                f"{settings.output_dir} holds a run that is at {found[-1].stem}; add "
-                f"--resume_from_checkpoint latest to go on with it, or name another --output_dir."
-            )
-    elif wanted == "latest":
-        if state.load_latest(settings.output_dir):
-            log.info("resumed %s at step %d", settings.output_dir, state.step)
-        elif found:
-            raise ResumeError(
-                f"None of the {len(found)} checkpoints in {settings.output_dir} fits this run or "
-                f"can be read; the reasons are above."
-            )
-    elif Path(wanted).is_file():
-        state.load(Path(wanted))
-    else:
-        raise ResumeError(f"There is no checkpoint {wanted}; 'latest' finds the newest one.")
 
 
 class Trainer:
@@ -119,14 +89,15 @@ class Trainer:
         self.optimizer = new_optimizer(self.adapter, settings)
         modules = {"adapter": self.adapter} | ({"ema": self.ema} if self.ema else {})
         self.state = TrainState(modules, self.optimizer)
-        resume(self.state, settings)
+        world, pictures = self.accelerator.num_processes, len(data.train.data)
+        resume(self.state, settings, world, pictures)
+        self.state.notes |= run_notes(settings, world, pictures)
         self.wrapped, self.stepper = self.accelerator.prepare(self.adapter, self.optimizer)
         if self.accelerator.scaler is not None and "scaler" in self.state.notes:
             self.accelerator.scaler.load_state_dict(self.state.notes["scaler"])
         self.objective = settings.loss()
         self.validation = Validation(base, data.held_out, cache, settings, self.dtype)
         self._examples = Examples(data.train, cache, settings)
-        world = self.accelerator.num_processes
         global_batch = settings.train_batch_size * settings.gradient_accumulation_steps * world
         plan = EpochPlan(data.train.buckets, global_batch, settings.seed)
         self._places = Places(plan, settings, self.accelerator.process_index, world)
@@ -265,9 +236,11 @@ def _accelerator(settings: TrainSettings) -> Accelerator:
 
 def train(settings: TrainSettings, base: Base, source: Source) -> Path:
     """Prepare the data and train -> the adapter's file."""
+    check_resumable(settings, process_state().num_processes)
     data, cache = prepare_data(settings, base, source)
+    trainer = Trainer(settings, base, data, cache)
     write_preview(data.train, cache, settings)
-    return Trainer(settings, base, data, cache).run()
+    return trainer.run()
 
 
 def main() -> None:

@@ -2,6 +2,7 @@ import logging
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from training.state import StateError, TrainState, list_states
@@ -65,6 +66,17 @@ def test_a_damaged_state_is_named_and_the_one_before_it_used(tmp_path, caplog):
         assert found.load_latest(tmp_path)
     assert found.step == 1
     assert newest.name in caplog.text
+
+
+@pytest.mark.parametrize("notes", ["{broken", '{"step": 1}'])
+def test_a_state_whose_notes_are_damaged_is_passed_over(tmp_path, notes):
+    state = make()
+    for _ in range(2):
+        step(state)
+        newest = state.save(tmp_path)
+    save_file(load_file(newest), newest, metadata={"step": "two", "notes": notes})
+    assert state.load_latest(tmp_path)
+    assert state.step == 1
 
 
 def test_nothing_to_resume_leaves_the_state_alone(tmp_path):

@@ -15,7 +15,7 @@ from training.bases import BaseModelError
 from training.denoise import denoise_at, timesteps
 from training.examples import Batch
 from training.setup import open_base, open_source, prepare_data
-from training.train import ResumeError, Trainer, new_adapter
+from training.train import Trainer, new_adapter
 
 
 @pytest.fixture(scope="module")
@@ -172,13 +172,3 @@ def test_validation_is_the_same_at_every_call(make_settings):
     one, two = (run.validation.losses(run.adapter) for _ in range(2))
     assert one == two
     assert {"noise", "z0", "loss", "loss at t=100", "loss at t=900"} <= one.keys()
-
-
-def test_an_earlier_run_is_never_overwritten(run, make_settings, tmp_path):
-    run()
-    with pytest.raises(ResumeError, match="--resume_from_checkpoint latest"):
-        run()
-    with pytest.raises(ResumeError, match="no checkpoint nowhere"):
-        run("other", resume_from_checkpoint="nowhere")
-    with pytest.raises(ResumeError, match="None of the 2 checkpoints"):
-        run(resume_from_checkpoint="latest", adapter_type="light")

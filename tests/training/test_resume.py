@@ -1,0 +1,160 @@
+"""Which run may go on from a checkpoint, and what becomes of the others."""
+
+import logging
+
+import pytest
+from safetensors.torch import save_file
+from small_base import pictures
+
+from training.config import TrainSettings
+from training.resume import ResumeError
+from training.state import list_states, read_notes
+from training.train import train
+
+
+@pytest.fixture
+def settings():
+    return TrainSettings(pretrained_model_name_or_path="bases/base", train_data_dir="pictures")
+
+
+def changed(settings, **changes):
+    return TrainSettings(**settings.resolved() | changes)
+
+
+def test_the_same_settings_do_not_differ(settings):
+    assert settings.differences(settings.resolved()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"learning_rate": 2e-4, "edge": "laplacian"}, ["edge", "learning_rate"]),
+        ({"validation_share": 0.1}, ["validation_share"]),
+        ({"snr_gamma": 5.0}, ["snr_gamma"]),
+        ({"pretrained_model_name_or_path": "other"}, ["pretrained_model_name_or_path"]),
+        ({"max_train_steps": 19_999}, ["max_train_steps"]),
+        ({"train_batch_size": 8}, ["train_batch_size"]),
+    ],
+)
+def test_what_changes_the_weights_is_named(settings, changes, names):
+    assert changed(settings, **changes).differences(settings.resolved()) == names
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"output_dir": "other", "cache_dir": "cache", "dataloader_num_workers": 3},
+        {"checkpointing_steps": 7, "checkpoints_total_limit": 9, "report_to": "none"},
+        {"validation_steps": 7, "validation_timesteps": (5,), "num_validation_images": 0},
+        {"num_inference_steps": 7, "guidance_scale": 1.0, "resume_from_checkpoint": "latest"},
+        {"max_train_steps": 30_000, "gradient_checkpointing": True},
+        {"pretrained_model_name_or_path": "moved/base", "train_data_dir": "moved/pictures"},
+        {"train_batch_size": 2, "gradient_accumulation_steps": 2},
+    ],
+)
+def test_what_changes_no_weight_is_free(settings, changes):
+    assert changed(settings, **changes).differences(settings.resolved()) == []
+
+
+def test_the_order_of_mask_shares_matters_as_it_does_to_the_draws(settings):
+    one, other = ({"box": 1.0, "full": 0.5}, {"full": 0.5, "box": 1.0})
+    before = changed(settings, mask_shares=one).resolved()
+    assert changed(settings, mask_shares=one).differences(before) == []
+    assert changed(settings, mask_shares=other).differences(before) == ["mask_shares"]
+
+
+def test_processes_may_take_the_place_of_batch_and_accumulation(settings):
+    smaller = changed(settings, train_batch_size=2)
+    assert smaller.differences(settings.resolved(), 2, 1) == []
+    assert smaller.differences(settings.resolved(), 4, 1) == ["train_batch_size"]
+
+
+def test_a_setting_that_is_newer_than_the_run_counts_as_its_default(settings):
+    before = settings.resolved()
+    del before["masked_condition_share"], before["mask_shares"]
+    assert settings.differences(before) == []
+    newer = changed(settings, masked_condition_share=0.5)
+    assert newer.differences(before) == ["masked_condition_share"]
+
+
+def test_a_setting_that_is_gone_is_passed_over(settings):
+    assert settings.differences(settings.resolved() | {"old": 1}) == []
+
+
+def test_an_earlier_run_is_never_overwritten(run, tmp_path):
+    run()
+    with pytest.raises(ResumeError, match="--resume_from_checkpoint latest"):
+        run()
+    with pytest.raises(ResumeError, match="no checkpoint nowhere"):
+        run("other", resume_from_checkpoint="nowhere")
+
+
+def test_other_settings_are_refused_with_their_values(run):
+    run()
+    with pytest.raises(ResumeError, match=r"learning_rate was 0\.001 and is 0\.002") as error:
+        run(resume_from_checkpoint="latest", learning_rate=2e-3)
+    assert "another --output_dir" in str(error.value)
+    with pytest.raises(ResumeError, match="global batch was 2 and is 4"):
+        run(resume_from_checkpoint="latest", gradient_accumulation_steps=2)
+
+
+def test_other_pictures_are_refused_with_their_number(run, tmp_path):
+    run(train_data_dir=pictures(tmp_path / "before" / "discs", 6))
+    fewer = pictures(tmp_path / "after" / "discs", 5)
+    with pytest.raises(ResumeError, match="trained on 5 pictures, and now there are 4"):
+        run(resume_from_checkpoint="latest", train_data_dir=fewer)
+
+
+def test_what_is_refused_leaves_everything_as_it_was(run, make_settings, monkeypatch):
+    run()
+    folder = make_settings().output_dir
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    monkeypatch.setattr("training.train.prepare_data", None)
+    for options in ({}, {"resume_from_checkpoint": "latest", "seed": 1}):
+        with pytest.raises(ResumeError):
+            train(make_settings(**options), None, None)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_a_finished_run_can_be_made_longer(run, tmp_path):
+    run(lr_scheduler="constant")
+    longer = {"lr_scheduler": "constant", "max_train_steps": 8}
+    resumed = run(resume_from_checkpoint="latest", **longer)
+    assert resumed == run("whole", **longer)
+    _, notes = read_notes(list_states(tmp_path / "run")[-1])
+    assert notes["settings"]["max_train_steps"] == 8
+
+
+def test_the_run_that_was_left_is_set_aside_and_the_new_states_stay(run, tmp_path, caplog):
+    whole = run(checkpoints_total_limit=3)
+    folder = tmp_path / "run"
+    first, *later = list_states(folder)
+    kept = {path.with_suffix(".aside").name: path.read_bytes() for path in later}
+    with caplog.at_level(logging.INFO):
+        again = run(
+            resume_from_checkpoint=str(first), checkpointing_steps=1, checkpoints_total_limit=2
+        )
+    assert again == whole
+    assert [path.stem for path in list_states(folder)] == ["state-00000005", "state-00000006"]
+    assert {path.name: path.read_bytes() for path in folder.glob("*.aside")} == kept
+    assert "set aside" in caplog.text
+
+
+def test_a_damaged_or_foreign_checkpoint_is_named(run, tmp_path):
+    run()
+    newest = list_states(tmp_path / "run")[-1]
+    content = newest.read_bytes()
+    newest.write_bytes(content[:-100])
+    with pytest.raises(ResumeError, match=f"{newest.name} is damaged") as error:
+        run(resume_from_checkpoint=str(newest))
+    assert "\n" not in str(error.value)
+    with pytest.raises(ResumeError, match="not of this run"):
+        run(resume_from_checkpoint=str(tmp_path / "run" / "adapter.safetensors"))
+
+
+def test_no_readable_checkpoint_is_an_error(run, tmp_path):
+    run()
+    for path in list_states(tmp_path / "run"):
+        save_file({}, path, metadata={"step": "no number"})
+    with pytest.raises(ResumeError, match="None of the 2 checkpoints"):
+        run(resume_from_checkpoint="latest")

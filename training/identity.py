@@ -1,0 +1,84 @@
+"""Whether two runs are the same: which settings the weights depend on."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+
+# What no weight depends on. Everything else does, if only by the rounding of another kernel.
+_WITHOUT_EFFECT = frozenset(
+    {
+        "config",
+        "output_dir",
+        "cache_dir",
+        "gradient_checkpointing",  # computes the same again
+        "dataloader_num_workers",
+        "checkpointing_steps",
+        "checkpoints_total_limit",
+        "resume_from_checkpoint",
+        "validation_steps",
+        "validation_timesteps",
+        "num_validation_images",
+        "num_inference_steps",
+        "guidance_scale",
+        "report_to",
+    }
+)
+# Files and folders may have moved; their names must stay.
+_PLACES = frozenset(
+    {
+        "pretrained_model_name_or_path",
+        "base_config",
+        "pretrained_vae_model_name_or_path",
+        "adapter_model_name_or_path",
+        "train_data_dir",
+        "coco_instances",
+        "coco_captions",
+    }
+)
+# Together with the processes they make up the global batch, which alone matters.
+_BATCH = frozenset({"train_batch_size", "gradient_accumulation_steps"})
+
+
+def defaults(kind: type[BaseModel]) -> dict[str, Any]:
+    """The default of every field as JSON can hold it; None where there is none."""
+    return {
+        name: None
+        if field.is_required()
+        else to_jsonable_python(field.get_default(call_default_factory=True))
+        for name, field in kind.model_fields.items()
+    }
+
+
+def differing(
+    now: Mapping[str, Any], before: Mapping[str, Any], processes: int = 1, processes_before: int = 1
+) -> list[str]:
+    """Names of the settings that make the weights of a run others than `before`.
+
+    before: a value for every setting that there is; None and nothing are the same. Another global
+    batch is called train_batch_size, and more steps than before are a run that goes on.
+    """
+    found = [
+        name
+        for name in before.keys() - _WITHOUT_EFFECT - _BATCH
+        if not _same(name, now.get(name), before[name])
+    ]
+    if global_batch(now, processes) != global_batch(before, processes_before):
+        found.append("train_batch_size")
+    return sorted(found)
+
+
+def global_batch(settings: Mapping[str, Any], processes: int) -> int:
+    """How many pictures one step of the optimiser sees."""
+    return settings["train_batch_size"] * settings["gradient_accumulation_steps"] * processes
+
+
+def _same(name: str, now: Any, before: Any) -> bool:
+    if name == "max_train_steps":
+        return now >= before
+    if name in _PLACES and now is not None and before is not None:
+        return Path(now).name == Path(before).name
+    return json.dumps(now) == json.dumps(before)  # the order of mask_shares decides their draws
