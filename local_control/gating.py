@@ -4,7 +4,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from .masks import MaskResize, resize_mask, to_tokens
+from .masks import MaskResize, mask_on_grid, resize_frames, to_tokens
+
+# Sides of a token in latent cells, in the order in which they are tried.
+_PATCHES = (2, 1, 4)
 
 
 def gate_features(
@@ -40,22 +43,38 @@ def gate_features(
         if key not in done:
             size = (feature.shape[-2], feature.shape[-1])
             if size not in gates:
-                gates[size] = resize_mask(mask, size, mode)
+                gates[size] = mask_on_grid(mask, size, mode)
             done[key] = feature * (gates[size] * weight).to(feature)
         out.append(done[key])
     return out
 
 
-def gate_tokens(
-    tokens: Tensor, mask: Tensor, grid: tuple[int, int], mode: MaskResize = MaskResize.AREA
-) -> Tensor:
-    """Multiply a sequence of image tokens by the mask on the token grid.
+def spread_weights(weights: Sequence[float] | None, count: int) -> list[float]:
+    """One factor for each of `count` tensors: each weight for an equal share, in order."""
+    if not weights:
+        return [1.0] * count
+    return [weights[i * len(weights) // count] for i in range(count)]
 
-    tokens [B,T,C], mask [1 or B,1,H,W], grid (rows, columns) with rows * columns = T -> [B,T,C].
+
+def token_gate(mask: Tensor, tokens: int, size: tuple[int, int], steps: int = 1) -> Tensor:
+    """The mask on the grid of a model's image tokens, to be multiplied with them.
+
+    mask [B or T,1,H,W] in 0..1 for a latent of `size` (h, w) and T `steps` -> [B,tokens,1], or
+    [1,tokens,1] of a video. Tokens are patches of the latent, rows first, frame by frame.
+
+    Raises:
+        ValueError: no patch size gives that many tokens.
     """
-    if tokens.shape[1] != grid[0] * grid[1]:
+    for patch in _PATCHES:
+        grid = (-(-size[0] // patch), -(-size[1] // patch))
+        if steps * grid[0] * grid[1] == tokens:
+            break
+    else:
         raise ValueError(
-            f"There are {tokens.shape[1]} image tokens, but a grid of {grid[0]} x {grid[1]} has "
-            f"{grid[0] * grid[1]}."
+            f"This control returns {tokens} tokens for a latent of {size[1]} x {size[0]}, which is "
+            f"no grid of patches; it cannot be gated by a mask."
         )
-    return tokens * to_tokens(resize_mask(mask, grid, mode)).to(tokens)
+    if steps > 1:
+        mask = resize_frames(mask, steps)
+    gates = to_tokens(mask_on_grid(mask, grid))
+    return gates if steps == 1 else gates.reshape(1, tokens, 1)

@@ -51,6 +51,22 @@ def resize_mask(mask: Tensor, size: tuple[int, int], mode: MaskResize = MaskResi
             return F.interpolate(mask, size, mode="nearest")
 
 
+def mask_on_grid(mask: Tensor, grid: tuple[int, int], mode: MaskResize = MaskResize.AREA) -> Tensor:
+    """mask [B,1,H,W] in 0..1 -> [B,1,h,w] on the grid (h, w) of a denoiser's level or its tokens.
+
+    Such grids have square cells that start at the frame's upper left corner and round up, so the
+    last ones may stick out of the frame; there the mask goes on as at its border. A cell's side is
+    the power of two that gives the grid; a grid that none gives divides the frame evenly.
+    """
+    height, width = mask.shape[-2:]
+    sides = (2**power for power in range(max(height, width).bit_length() + 1))
+    side = next((s for s in sides if (-(-height // s), -(-width // s)) == grid), 1)
+    below, right = -height % side, -width % side
+    if below or right:
+        mask = F.pad(mask, (0, right, 0, below), mode="replicate")
+    return resize_mask(mask, grid, mode)
+
+
 def resize_frames(masks: Tensor, frames: int) -> Tensor:
     """Masks of a video [T,1,H,W] -> one for each of `frames`: the mean of those that it stands for.
 

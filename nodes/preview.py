@@ -6,11 +6,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
-from ..local_control.masks import resize_mask, to_comfy_image
+from ..local_control.masks import mask_on_grid, to_comfy_image
 from .adapters import CATEGORY
 from .hooks.adapter_control import AdapterRegion
 from .hooks.frame import LATENT_FACTOR, Frame
@@ -93,9 +92,10 @@ def cells_of(region: AnyRegion) -> Sequence[int]:
 
 def at_grid(mask: Tensor, cell: int) -> Tensor:
     """A mask as a grid of cells sees it, at full size again."""
-    size = (mask.shape[-2], mask.shape[-1])
-    grid = (-(-size[0] // cell), -(-size[1] // cell))
-    return F.interpolate(resize_mask(mask, grid), size, mode="nearest-exact")
+    height, width = mask.shape[-2:]
+    cells = mask_on_grid(mask, (-(-height // cell), -(-width // cell)))
+    full = cells.repeat_interleave(cell, -2).repeat_interleave(cell, -1)
+    return full[..., :height, :width]
 
 
 def thin_grids(number: int, mask: Tensor, cells: Sequence[int]) -> list[str]:

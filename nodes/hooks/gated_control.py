@@ -4,26 +4,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from comfy.controlnet import ControlBase
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...local_control.gating import gate_tokens
-from ...local_control.masks import match_batch, resize_frames, resize_mask
+from ...local_control.gating import spread_weights, token_gate
+from ...local_control.masks import mask_on_grid, match_batch, resize_frames
 from .frame import LATENT_FACTOR, Frame, frames_of
 from .merging import KEYS, Slots, merge, of_previous
 from .region import Region, Timing
-
-# Sides of a token in latent cells, in the order in which they are tried.
-_PATCHES = (2, 1, 4)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ControlRegion(Region):
     """A region whose control is any of ComfyUI's. `vae` is for controls that read latents.
 
-    level_weights: from the first tensor to the last, each for an equal share of them.
+    level_weights: from the finest tensor to the coarsest, each for an equal share of them.
     """
 
     control: ControlBase
@@ -152,17 +148,18 @@ class GatedControl(ControlBase):
         }
 
     def _gate(self, found: Slots, x: Tensor, frames: Sequence[Frame], factor: float) -> Slots:
-        count = sum(tensor is not None for key in KEYS for tensor in found.get(key, ()))
-        weights = iter(spread_weights(self.region.level_weights, count))
+        places = fine_to_coarse(found)
+        weights = spread_weights(self.region.level_weights, len(places))
+        weight_at = dict(zip(places, weights, strict=True))
         done: dict[tuple[int, float], Tensor] = {}
         out: Slots = {}
         for key in KEYS:
             out[key] = []
-            for tensor in found.get(key, ()):
+            for index, tensor in enumerate(found.get(key, ())):
                 if tensor is None:
                     out[key].append(None)
                     continue
-                weight = next(weights) * factor
+                weight = weight_at[key, index] * factor
                 # One tensor may fill many slots: it is gated once and shared again.
                 if (id(tensor), weight) not in done:
                     gate = self._gate_of(tensor, x, frames)
@@ -190,49 +187,31 @@ class GatedControl(ControlBase):
         if self.region.mask is None:
             return torch.ones([1] * tensor.ndim)
         mask = frame.show(self.region.mask, "area").to(tensor.device)
-        if steps > 1:
-            mask = resize_frames(mask, steps)
-        else:
+        if steps == 1:
             match_batch(mask, batch)
         if tensor.ndim == 3:
-            gate = token_gate(mask, tensor.shape[1], frame.size, steps)
-        else:
-            gate = resize_mask(mask, (tensor.shape[-2], tensor.shape[-1]), self.region.resize)
-            if tensor.ndim == 5:  # [T,1,h,w] -> [1,1,T,h,w], or [B,1,h,w] -> [B,1,1,h,w]
-                gate = gate.movedim(0, 1)[None] if steps > 1 else gate[:, :, None]
+            return token_gate(mask, tensor.shape[1], frame.size, steps)
+        if steps > 1:
+            mask = resize_frames(mask, steps)
+        gate = mask_on_grid(mask, (tensor.shape[-2], tensor.shape[-1]), self.region.resize)
+        if tensor.ndim == 5:  # [T,1,h,w] -> [1,1,T,h,w], or [B,1,h,w] -> [B,1,1,h,w]
+            gate = gate.movedim(0, 1)[None] if steps > 1 else gate[:, :, None]
         return gate
 
 
-def spread_weights(weights: Sequence[float] | None, count: int) -> list[float]:
-    """One factor for each of `count` tensors: each weight for an equal share, in order."""
-    if not weights:
-        return [1.0] * count
-    return [weights[i * len(weights) // count] for i in range(count)]
+def fine_to_coarse(found: Slots) -> list[tuple[str, int]]:
+    """Where a control's tensors are, finest grid first; of one grid those of the middle come last.
 
-
-def token_gate(mask: Tensor, tokens: int, size: tuple[int, int], steps: int) -> Tensor:
-    """mask [1, B or T,1,8h,8w] -> [1 or B,tokens,1] for a latent of `size` (h, w) and T `steps`.
-
-    Image tokens are patches of the latent, rows first, frame by frame; a latent that is no whole
-    number of patches is padded at its right and lower side.
-
-    Raises:
-        ValueError: no patch size gives that many tokens.
+    Tokens have one grid and keep their order. Lists of maps for input blocks start at the last one.
     """
-    for patch in _PATCHES:
-        grid = (-(-size[0] // patch), -(-size[1] // patch))
-        if steps * grid[0] * grid[1] == tokens:
-            break
-    else:
-        raise ValueError(
-            f"This control returns {tokens} tokens for a latent of {size[1]} x {size[0]}, which is "
-            f"no grid of patches; it cannot be gated by a mask."
-        )
-    side = patch * LATENT_FACTOR
-    missing = (grid[1] * side - mask.shape[-1], grid[0] * side - mask.shape[-2])
-    padded = F.pad(mask, (0, missing[0], 0, missing[1]), mode="replicate")
-    per_frame = gate_tokens(torch.ones(len(padded), grid[0] * grid[1], 1).to(mask), padded, grid)
-    if steps == 1:
-        return per_frame
-    frames = per_frame if len(per_frame) == steps else per_frame.expand(steps, -1, -1)
-    return frames.reshape(1, tokens, 1)
+    places: list[tuple[str, int]] = []
+    for key in ("input", "output", "middle"):
+        row = [i for i, tensor in enumerate(found.get(key, ())) if tensor is not None]
+        is_reversed = key == "input" and all(found[key][i].ndim > 3 for i in row)
+        places += [(key, i) for i in (reversed(row) if is_reversed else row)]
+
+    def cells(place: tuple[str, int]) -> int:
+        tensor = found[place[0]][place[1]]
+        return tensor.shape[-2] * tensor.shape[-1] if tensor.ndim > 3 else 0
+
+    return sorted(places, key=cells, reverse=True)

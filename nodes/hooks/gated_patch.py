@@ -9,9 +9,9 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...local_control.masks import match_batch, resize_frames
+from ...local_control.gating import token_gate
+from ...local_control.masks import match_batch
 from .frame import Frame
-from .gated_control import token_gate
 
 _KIND = "double_block"
 _PATCH = 2  # latent cells along a token's side, in every model that has such patches
@@ -43,7 +43,6 @@ class GatedPatch:
         """[1 or B,T,1] for the image tokens of the latent, which come first."""
         size, steps = (x.shape[-2], x.shape[-1]), x.shape[2] if x.ndim == 5 else 1
         mask = Frame(size, size).show(self._mask, "area").to(img.device)
-        mask = resize_frames(mask, steps) if steps > 1 else mask
         tokens = steps * -(-size[0] // _PATCH) * -(-size[1] // _PATCH)
         gate = token_gate(mask, tokens, size, steps)
         if len(gate) == 1:

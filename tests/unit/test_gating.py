@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from local_control.gating import gate_features, gate_tokens
+from local_control.gating import gate_features, spread_weights, token_gate
+from local_control.masks import resize_mask
 
 
 @pytest.fixture
@@ -61,15 +62,74 @@ def test_half_precision_stays_half_precision(features):
     assert gated[0].dtype == torch.float16
 
 
+def left(height, width):
+    mask = torch.zeros(1, 1, height, width)
+    mask[..., : width // 2] = 1
+    return mask
+
+
+@pytest.mark.parametrize("side", [8, 16, 32, 64])
+def test_levels_of_a_size_that_is_no_multiple_are_cut_into_cells_from_the_corner(side):
+    """72 px are one whole cell of 64 px and one that sticks out, not two of 36 px."""
+    mask = left(72, 72)
+    (gated,) = gate_features([torch.ones(1, 1, -(-72 // side), -(-72 // side))], mask)
+    for column, share in enumerate(gated[0, 0, 0]):
+        seen = mask[0, 0, 0, column * side : (column + 1) * side]
+        inside = seen.sum() + (side - len(seen)) * seen[-1]  # it goes on as at the border
+        assert share == pytest.approx(inside.item() / side)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (128, 192), (512, 768)])
+def test_levels_of_a_size_that_is_a_multiple_are_resized_by_area_as_ever(size, generator):
+    mask = torch.rand(1, 1, *size, generator=generator)
+    for side in (8, 16, 32, 64):
+        grid = (size[0] // side, size[1] // side)
+        (gated,) = gate_features([torch.ones(1, 1, *grid)], mask)
+        assert torch.equal(gated, resize_mask(mask, grid))
+
+
+def test_a_grid_of_no_cells_divides_the_frame_evenly():
+    (gated,) = gate_features([torch.ones(1, 1, 5, 6)], left(64, 64))
+    assert gated[0, 0, 0].tolist() == [1, 1, 1, 0, 0, 0]
+
+
 def test_tokens_of_the_left_half_are_kept():
-    tokens = torch.ones(2, 12, 5)
-    mask = torch.zeros(1, 1, 48, 64)
-    mask[..., :32] = 1
-    gated = gate_tokens(tokens, mask, (3, 4)).reshape(2, 3, 4, 5)
-    assert gated[:, :, :2].all()
-    assert not gated[:, :, 2:].any()
+    gate = token_gate(left(48, 64), 12, (6, 8)).reshape(3, 4)
+    assert gate[:, :2].all()
+    assert not gate[:, 2:].any()
 
 
-def test_a_grid_that_is_not_the_tokens_is_refused():
-    with pytest.raises(ValueError, match="12 image tokens"):
-        gate_tokens(torch.ones(1, 12, 5), torch.ones(1, 1, 8, 8), (3, 5))
+@pytest.mark.parametrize("size", [(9, 13), (7, 10), (1, 2)])
+@pytest.mark.parametrize("patch", [1, 2, 4])
+def test_every_token_is_gated_by_its_own_patch_at_odd_sizes(size, patch):
+    grid = [-(-side // patch) for side in size]
+    lit = (grid[0] - 1, grid[1] - 1)
+    mask = torch.zeros(1, 1, 8 * size[0], 8 * size[1])
+    mask[..., 8 * patch * lit[0] :, 8 * patch * lit[1] :] = 1
+    gate = token_gate(mask, grid[0] * grid[1], size).reshape(grid)
+    assert gate[lit] == 1
+    assert gate.sum() == 1
+
+
+def test_tokens_of_a_video_have_their_frames_mask():
+    masks = torch.cat([left(32, 32), 1 - left(32, 32), torch.ones(1, 1, 32, 32)])
+    gate = token_gate(masks, 12, (4, 4), steps=3).reshape(3, 2, 2)
+    assert gate[0].tolist() == [[1, 0], [1, 0]]
+    assert gate[1].tolist() == [[0, 1], [0, 1]]
+    assert gate[2].all()
+
+
+def test_one_mask_serves_all_frames_of_a_video():
+    gate = token_gate(left(32, 32), 12, (4, 4), steps=3).reshape(3, 2, 2)
+    assert gate[..., 0].all()
+    assert not gate[..., 1].any()
+
+
+def test_tokens_that_are_no_grid_are_refused():
+    with pytest.raises(ValueError, match="7 tokens for a latent of 8 x 6"):
+        token_gate(torch.ones(1, 1, 48, 64), 7, (6, 8))
+
+
+def test_weights_are_spread_evenly_in_order():
+    assert spread_weights((1.0, 0.5), 5) == [1, 1, 1, 0.5, 0.5]
+    assert spread_weights(None, 2) == [1, 1]
