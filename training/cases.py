@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from .augment import crop_sample, plan_crop
-from .dataset import Checked, DatasetError
+from .checked import Checked
+from .dataset import DatasetError
 from .plan import CROP, generator
 
 EVALUATION_SET = Path(__file__).parent / "evaluation_set.toml"

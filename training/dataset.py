@@ -1,21 +1,16 @@
-"""Training pictures with their words: what a sample is, folders of them, and which can be used.
+"""Training pictures with their words: what a sample is, and folders of them.
 
 Every source gives the same sample for the same index, which is what exact resumption stands on.
 """
 
-import hashlib
 import json
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image, ImageOps
-from tqdm.contrib.concurrent import thread_map
-
-log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 Opener = Callable[[], Image.Image]
@@ -42,7 +37,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Record:
-    """How one sample is read. `key` names it in messages; `stamp` changes with its files."""
+    """How one sample is read. `key` names it in messages; `stamp` changes with its files.
+
+    Readers are objects that pickle, since workers that are not forked are sent their records.
+    """
 
     key: str
     stamp: str
@@ -87,18 +85,35 @@ def to_rgb(image: Image.Image) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def masks_from_images(*openers: Opener) -> Callable[[Size], np.ndarray]:
+@dataclass(frozen=True)
+class PictureFile:
+    """A file as an opener."""
+
+    path: Path
+
+    def __call__(self) -> Image.Image:
+        """Open it."""
+        return Image.open(self.path)
+
+
+@dataclass(frozen=True)
+class MaskPictures:
     """Mask pictures (white = controlled) as a reader of masks [K,H,W]."""
 
-    def read_one(opener: Opener, size: Size) -> np.ndarray:
+    openers: tuple[Opener, ...]
+
+    def __call__(self, size: Size) -> np.ndarray:
+        """Decode them; ValueError if one is of another size than the picture."""
+        return np.stack([self._read(opener, size) for opener in self.openers])
+
+    @staticmethod
+    def _read(opener: Opener, size: Size) -> np.ndarray:
         mask = ImageOps.exif_transpose(opener()).convert("L")
         if mask.size != (size[1], size[0]):
             raise ValueError(
                 f"the mask is {mask.width} x {mask.height}, the picture {size[1]} x {size[0]}"
             )
         return np.asarray(mask, np.float32) / 255
-
-    return lambda size: np.stack([read_one(opener, size) for opener in openers])
 
 
 def file_stamp(*paths: Path | None) -> str:
@@ -109,11 +124,6 @@ def file_stamp(*paths: Path | None) -> str:
     """
     stats = [path.stat() for path in paths if path is not None]
     return " ".join(f"{stat.st_size}-{stat.st_mtime_ns}" for stat in stats)
-
-
-def open_path(path: Path) -> Opener:
-    """A file as an opener."""
-    return lambda: Image.open(path)
 
 
 @dataclass(frozen=True)
@@ -148,6 +158,13 @@ class ImageFolder:
                     f"{table} has no column {missing[0]!r}, only {sorted(self._rows[0])}; name the "
                     f"right one with --image_column, --caption_column."
                 )
+            for column in (columns.condition, columns.mask):
+                if column and not any(column in row for row in self._rows):
+                    raise DatasetError(
+                        f"No line of {table} has {column!r}, the first only "
+                        f"{sorted(self._rows[0])}; name the right one with "
+                        f"--conditioning_image_column, --mask_column."
+                    )
             return
         if columns.condition or columns.mask:
             raise DatasetError(
@@ -174,9 +191,9 @@ class ImageFolder:
             str(row[columns.image]),
             file_stamp(path, condition, *masks),
             caption,
-            open_path(path),
-            None if condition is None else open_path(condition),
-            masks_from_images(*map(open_path, masks)) if masks else None,
+            PictureFile(path),
+            None if condition is None else PictureFile(condition),
+            MaskPictures(tuple(map(PictureFile, masks))) if masks else None,
         )
 
 
@@ -193,100 +210,3 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     if not rows:
         raise DatasetError(f"{path} is empty; write one JSON object a line.")
     return rows
-
-
-@dataclass(frozen=True)
-class Checked:
-    """The samples of a source that can be read: their records, and sizes (height, width)."""
-
-    source: Source
-    indices: tuple[int, ...]
-    sizes: tuple[Size, ...]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Record:
-        return self.source[self.indices[index]]
-
-    def subset(self, chosen: Sequence[int]) -> "Checked":
-        """Some of the samples, in the order given."""
-        indices = tuple(self.indices[i] for i in chosen)
-        return Checked(self.source, indices, tuple(self.sizes[i] for i in chosen))
-
-
-def check(source: Source, min_side: int, limit: int | None = None) -> Checked:
-    """Read every sample (or the first `limit`) once; name, count and leave out the unusable.
-
-    Raises:
-        DatasetError: nothing is left.
-    """
-
-    def problem(index: int) -> tuple[str, str | None, Size]:
-        try:
-            record = source[index]
-        except (OSError, ValueError, KeyError) as error:
-            return f"sample {index}", str(error), (0, 0)
-        try:
-            height, width = record.load().image.shape[:2]
-        except (OSError, ValueError, KeyError) as error:
-            return record.key, str(error), (0, 0)
-        if min(height, width) < min_side:
-            return record.key, f"is {width} x {height}, smaller than {min_side}", (0, 0)
-        return record.key, None, (height, width)
-
-    total = len(source) if limit is None else min(limit, len(source))
-    found = thread_map(problem, range(total), desc="checking pictures", leave=False)
-    skipped = {key: reason for key, reason, _ in found if reason is not None}
-    for key, reason in list(skipped.items())[:10]:
-        log.warning("skipped %s: %s", key, reason)
-    if skipped:
-        log.warning("%d of %d samples are skipped.", len(skipped), total)
-    good = [(index, size) for index, (_, reason, size) in enumerate(found) if reason is None]
-    if not good:
-        raise DatasetError(
-            f"None of the {total} samples can be used; the first reason: "
-            f"{next(iter(skipped.values()), 'there are none')}."
-        )
-    indices, sizes = zip(*good, strict=True)
-    return Checked(source, indices, sizes)
-
-
-def check_once(source: Source, min_side: int, limit: int | None, folder: Path) -> Checked:
-    """`check`, whose outcome is kept in `folder` until a sample is added, removed or changed."""
-    total = len(source) if limit is None else min(limit, len(source))
-    hasher = hashlib.sha256(f"{min_side} {total}".encode())
-    for index in range(total):
-        try:
-            record = source[index]
-        except (OSError, ValueError, KeyError) as error:
-            hasher.update(str(error).encode())
-        else:
-            hasher.update(f"{record.key} {record.stamp}\n".encode())
-    path = folder / f"checked-{hasher.hexdigest()[:32]}.json"
-    if path.is_file():
-        kept = json.loads(path.read_text())
-        if len(kept["indices"]) < total:
-            log.warning("%d of %d samples are skipped.", total - len(kept["indices"]), total)
-        return Checked(source, tuple(kept["indices"]), tuple(map(tuple, kept["sizes"])))
-    checked = check(source, min_side, limit)
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({"indices": checked.indices, "sizes": checked.sizes}))
-    partial.replace(path)
-    return checked
-
-
-def hold_out(checked: Checked, share: float) -> tuple[Checked, Checked]:
-    """Split into training and validation samples, by a digest of each key: stable as sets grow.
-
-    Raises:
-        DatasetError: there is but one sample.
-    """
-    count = len(checked)
-    if count < 2:
-        raise DatasetError("There is one picture only, and one must be held out; add some more.")
-    order = sorted(range(count), key=lambda i: hashlib.sha256(checked[i].key.encode()).digest())
-    held = set(order[: max(1, min(count - 1, round(share * count)))])
-    train = [i for i in range(count) if i not in held]
-    return checked.subset(train), checked.subset(sorted(held))

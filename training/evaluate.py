@@ -20,8 +20,9 @@ from local_control.adapter import Adapter
 
 from .bases import Base, load_base
 from .cases import EVALUATION_SET, Case, make_cases, read_evaluation_set
+from .checked import check
 from .condition import Condition
-from .dataset import Columns, DatasetError, ImageFolder, check
+from .dataset import Columns, DatasetError, ImageFolder
 from .denoise import control_features
 from .export import read_condition, read_trained
 from .plan import VALIDATION, generator

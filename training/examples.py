@@ -13,6 +13,7 @@ from .config import TrainSettings
 from .masks import mask_shares, random_mask
 from .plan import MASK, NOISE, TEXT, EpochPlan, generator
 from .prepare import Cache, Part, Prepared
+from .processes import ignore_signals
 
 Place = tuple[int, int]  # position in the run, index of the sample
 
@@ -141,6 +142,7 @@ def loader(examples: Examples, places: Places, workers: int) -> DataLoader:
         examples,
         batch_sampler=places,
         num_workers=workers,
+        worker_init_fn=ignore_signals,
         collate_fn=collate,
         persistent_workers=False,
         pin_memory=torch.cuda.is_available(),

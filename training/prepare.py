@@ -14,9 +14,11 @@ from local_control.conditions import to_uint8
 
 from .augment import Crop, Size, crop_sample, plan_crop
 from .bases import Base
+from .checked import Checked
 from .config import TrainSettings
-from .dataset import Checked, DatasetError, Record, Sample
+from .dataset import DatasetError, Record, Sample
 from .plan import CROP, generator
+from .processes import ignore_signals
 from .tensor_cache import TensorCache, digest
 
 _ENCODE_BATCH = 8
@@ -100,6 +102,7 @@ class Cache:
             batch_sampler=_batches(missing, _ENCODE_BATCH),
             collate_fn=list,
             num_workers=self._settings.dataloader_num_workers,
+            worker_init_fn=ignore_signals,
         )
         for done in tqdm(loader, desc="encoding pictures", disable=not (show and missing)):
             if done[0][0].latent:

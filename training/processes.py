@@ -1,5 +1,7 @@
 """The processes of a run: one, or those that `accelerate launch` started."""
 
+import signal
+
 import torch
 from accelerate import PartialState
 
@@ -17,3 +19,12 @@ def fast_bf16() -> bool:
 def process_state() -> PartialState:
     """The current process among its peers, and its device."""
     return PartialState(cpu=on_cpu())
+
+
+def ignore_signals(_worker: int) -> None:
+    """Leave SIGTERM and Ctrl+C, which reach the whole process group, to the process that saves.
+
+    Workers end with it: they watch whether it lives.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,5 +1,7 @@
 """From settings to what a run needs: base, data source, prepared data."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,12 +10,15 @@ from local_control.checkpoint import AdapterFileError
 
 from .augment import Size, buckets
 from .bases import Base, BaseModelError, load_base
+from .checked import Checked, check_once, hold_out
 from .config import TrainSettings
-from .dataset import Checked, Columns, DatasetError, ImageFolder, Source, check_once, hold_out
+from .dataset import Columns, DatasetError, ImageFolder, Record, Source
 from .plan import assign_buckets
 from .prepare import Cache, Part
 from .processes import process_state
 from .sources import Coco, HubDataset, TarShards
+
+log = logging.getLogger(__name__)
 
 # What a user can mend; everything else is ours and keeps its traceback.
 USER_ERRORS = (DatasetError, BaseModelError, AdapterFileError, OSError)
@@ -71,13 +76,12 @@ def prepare_data(settings: TrainSettings, base: Base, source: Source) -> tuple[D
     Every process of a distributed run makes its share of the cache.
     """
     process = process_state()
-    checked = check_once(
-        source, settings.resolution // 2, settings.max_train_samples, settings.cache_folder
-    )
-    if settings.mask_source == "dataset" and checked[0].masks is None:
-        raise DatasetError(
-            "--mask_source dataset needs masks: name --mask_column or --coco_instances."
+    with process.main_process_first():  # the others find what it keeps
+        checked = check_once(
+            source, settings.resolution // 2, settings.max_train_samples, settings.cache_folder
         )
+    records = [checked[index] for index in range(len(checked))]
+    _check_records(records, settings.mask_source == "dataset", process.is_main_process)
     train, held_out = hold_out(checked, settings.validation_share)
     global_batch = (
         settings.train_batch_size * settings.gradient_accumulation_steps * process.num_processes
@@ -85,7 +89,7 @@ def prepare_data(settings: TrainSettings, base: Base, source: Source) -> tuple[D
     data = Data(_part(train, settings, global_batch), _part(held_out, settings, 1))
     cache = Cache(settings, base.autoencoder_name, base.text_name)
     worker = (process.process_index, process.num_processes)
-    captions = {record.caption for part in (train, held_out) for record in _records(part)}
+    captions = {record.caption for record in records}
     with base.encoders_on(torch.device(process.device or "cpu")):
         cache.build_text(base, ["", *captions], worker, process.is_main_process)
         for part in (data.train, data.held_out):
@@ -94,8 +98,25 @@ def prepare_data(settings: TrainSettings, base: Base, source: Source) -> tuple[D
     return data, cache
 
 
-def _records(checked: Checked) -> list:
-    return [checked[index] for index in range(len(checked))]
+def _check_records(records: Sequence[Record], needs_masks: bool, warn: bool) -> None:
+    """Say what may have been forgotten; DatasetError if there is no mask where only those count."""
+    if warn and not any(record.caption for record in records):
+        log.warning(
+            "No picture has a caption, so the adapter learns without prompts; write NAME.txt "
+            "beside each, or name --caption_column."
+        )
+    without = sum(record.masks is None for record in records)
+    if needs_masks and without == len(records):
+        raise DatasetError(
+            "--mask_source dataset needs masks, and no picture has one: name --mask_column or "
+            "--coco_instances."
+        )
+    if warn and needs_masks and without:
+        log.warning(
+            "%d of %d pictures have no mask of their own; --mask_source dataset draws boxes there.",
+            without,
+            len(records),
+        )
 
 
 def _part(checked: Checked, settings: TrainSettings, batch: int) -> Part:

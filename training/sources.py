@@ -5,7 +5,7 @@ import json
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,28 @@ from .dataset import (
     IMAGE_SUFFIXES,
     Columns,
     DatasetError,
-    Opener,
+    MaskPictures,
+    PictureFile,
     Record,
+    Size,
     file_stamp,
-    masks_from_images,
-    open_path,
 )
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """A picture in a table of one column as an opener."""
+
+    rows: Any
+    column: str
+    index: int
+
+    def __call__(self) -> Image.Image:
+        """Decode it."""
+        image = self.rows[self.index][self.column]
+        if image is None:
+            raise ValueError(f"there is nothing in its column {self.column!r}")
+        return image
 
 
 class HubDataset:
@@ -33,43 +49,61 @@ class HubDataset:
             rows: Any = datasets.load_from_disk(name)
         else:
             rows = datasets.load_dataset(name, split=split)
-        self._rows = rows
-        missing = [
-            column
-            for column in (columns.image, columns.caption, columns.condition, columns.mask)
-            if column and column not in rows.column_names
-        ]
+        used = (columns.image, columns.caption, columns.condition, columns.mask)
+        missing = [column for column in used if column and column not in rows.column_names]
         if missing:
             raise DatasetError(
-                f"The data set {name} has no column {missing[0]!r}, only {self._rows.column_names}."
+                f"The data set {name} has no column {missing[0]!r}, only {rows.column_names}."
             )
         self._columns = columns
+        self._fingerprint = rows._fingerprint
+        # A row is decoded with all columns that its table has, so each column is one of its own.
+        self._tables = {column: rows.select_columns([column]) for column in used if column}
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._tables[self._columns.image])
 
     def __getitem__(self, index: int) -> Record:
         columns = self._columns
-
-        def column(name: str) -> Opener:
-            return lambda: self._rows[index][name]
-
+        caption = self._tables[columns.caption][index][columns.caption]
         return Record(
             f"row {index}",
-            f"{self._rows._fingerprint} {index}",
-            str(self._rows[index][columns.caption] or ""),
-            column(columns.image),
-            column(columns.condition) if columns.condition else None,
-            masks_from_images(column(columns.mask)) if columns.mask else None,
+            f"{self._fingerprint} {index}",
+            str(caption or ""),
+            self._cell(columns.image, index),
+            self._cell(columns.condition, index) if columns.condition else None,
+            MaskPictures((self._cell(columns.mask, index),)) if columns.mask else None,
         )
+
+    def _cell(self, column: str, index: int) -> _Cell:
+        return _Cell(self._tables[column], column, index)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A file in a shard; called, it is opened as a picture."""
+
+    shard: Path
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        """Its bytes."""
+        with self.shard.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+    def __call__(self) -> Image.Image:
+        """Open it."""
+        return Image.open(io.BytesIO(self.read()))
 
 
 @dataclass
 class _Entry:
-    """Where the files of one WebDataset sample stand: suffix -> (shard, offset, size)."""
+    """The files of one WebDataset sample by suffix."""
 
     key: str
-    files: dict[str, tuple[Path, int, int]] = field(default_factory=dict)
+    files: dict[str, _Member] = field(default_factory=dict)
 
 
 class TarShards:
@@ -84,42 +118,62 @@ class TarShards:
         self._columns = columns
         entries: dict[str, _Entry] = {}
         for shard in shards:
-            with tarfile.open(shard) as tar:
-                for member in tar:
-                    if member.isfile():
-                        stem, _, suffix = member.name.partition(".")
-                        key = f"{shard.name}/{stem}"
-                        place = (shard, member.offset_data, member.size)
-                        entries.setdefault(key, _Entry(key)).files[suffix.lower()] = place
+            for name, member in _members(shard):
+                stem, _, suffix = name.name.partition(".")
+                if stem and suffix:
+                    key = f"{shard.name}/{name.with_name(stem)}"
+                    entries.setdefault(key, _Entry(key)).files[suffix.lower()] = member
         suffixes = {suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES}
         self._entries = [e for e in entries.values() if suffixes & e.files.keys()]
         self._suffixes = suffixes
+        for column in (columns.condition, columns.mask):
+            if column and not any(column in entry.files for entry in self._entries):
+                known = sorted({suffix for entry in self._entries for suffix in entry.files})
+                raise DatasetError(
+                    f"No sample of the shards in {shards[0].parent} has a file NAME.{column}, only "
+                    f"{known}; name the right one with --conditioning_image_column, --mask_column."
+                )
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def __getitem__(self, index: int) -> Record:
-        entry, columns = self._entries[index], self._columns
+        files, columns = self._entries[index].files, self._columns
+        caption = files["txt"].read().decode("utf-8").strip() if "txt" in files else ""
+        image = files[next(suffix for suffix in files if suffix in self._suffixes)]
+        condition = files[columns.condition] if columns.condition else None
+        mask = files.get(columns.mask) if columns.mask else None
+        masks = None if mask is None else MaskPictures((mask,))
+        stamp = f"{file_stamp(image.shard)} {image.offset}"
+        return Record(self._entries[index].key, stamp, caption, image, condition, masks)
 
-        def read(suffix: str) -> bytes:
-            shard, offset, size = entry.files[suffix]
-            with shard.open("rb") as file:
-                file.seek(offset)
-                return file.read(size)
 
-        def opener(suffix: str) -> Opener:
-            return lambda: Image.open(io.BytesIO(read(suffix)))
+def _members(shard: Path) -> list[tuple[PurePosixPath, _Member]]:
+    """The files of a shard, named without a leading `./`; DatasetError if it is damaged."""
+    try:
+        with tarfile.open(shard, "r:") as tar:
+            return [
+                (PurePosixPath(found.name), _Member(shard, found.offset_data, found.size))
+                for found in tar
+                if found.isfile()
+            ]
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise DatasetError(
+            f"The shard {shard} cannot be read ({error}); it must be a whole tar file without "
+            f"compression: download or write it again, or move it away."
+        ) from error
 
-        caption = read("txt").decode("utf-8").strip() if "txt" in entry.files else ""
-        image = next(suffix for suffix in entry.files if suffix in self._suffixes)
-        condition = mask = None
-        if columns.condition:
-            condition = opener(columns.condition)
-        if columns.mask and columns.mask in entry.files:
-            mask = masks_from_images(opener(columns.mask))
-        shard, offset, _ = entry.files[image]
-        stamp = f"{file_stamp(shard)} {offset}"
-        return Record(entry.key, stamp, caption, opener(image), condition, mask)
+
+@dataclass(frozen=True)
+class _Instances:
+    """Polygons and run lengths as a reader of masks [K,H,W]."""
+
+    segmentations: tuple[Any, ...]
+
+    def __call__(self, size: Size) -> np.ndarray:
+        """Draw them."""
+        drawn = [rasterise(segmentation, size) for segmentation in self.segmentations]
+        return np.stack(drawn) if drawn else np.zeros((0, *size), np.float32)
 
 
 class Coco:
@@ -146,13 +200,10 @@ class Coco:
         names = dict.fromkeys(self._categories.get(i["category_id"], "") for i in instances)
         caption = written[0]["caption"] if written else ", ".join(filter(None, names))
 
-        def masks(size: tuple[int, int]) -> np.ndarray:
-            drawn = [rasterise(i["segmentation"], size) for i in instances]
-            return np.stack(drawn) if drawn else np.zeros((0, *size), np.float32)
-
+        masks = _Instances(tuple(instance["segmentation"] for instance in instances))
         path = self._folder / image["file_name"]
         stamp = f"{file_stamp(path)} {self._stamp}"
-        return Record(image["file_name"], stamp, caption, open_path(path), None, masks)
+        return Record(image["file_name"], stamp, caption, PictureFile(path), None, masks)
 
 
 def _group(annotations: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:

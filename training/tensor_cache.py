@@ -7,17 +7,17 @@ stopped goes on where it was, and several processes may build at once.
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from .files import write_whole
 
 # A cache must leave the disk room for checkpoints.
 _RESERVE_BYTES = 2 * 1024**3
@@ -55,8 +55,16 @@ class TensorCache:
         return self.folder / name[:2] / f"{name}.safetensors"
 
     def has(self, name: str) -> bool:
-        """Whether there is an entry."""
-        return self.path(name).is_file()
+        """Whether there is a whole entry; one that was cut short is removed."""
+        path = self.path(name)
+        try:
+            with safe_open(path, framework="pt"):  # compares the header with the file's size
+                return True
+        except FileNotFoundError:
+            return False
+        except SafetensorError:
+            path.unlink(missing_ok=True)
+            return False
 
     def get(self, name: str) -> dict[str, Tensor] | None:
         """An entry, or None if there is none or it is damaged (then it is removed)."""
@@ -82,10 +90,5 @@ class TensorCache:
                 f"{_RESERVE_BYTES / 1024**3:.0f} are kept for checkpoints; free some, or name "
                 f"another folder with --cache_dir."
             )
-        path = self.path(name)
-        path.parent.mkdir(exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-        os.close(handle)
         contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-        save_file(contiguous, partial)
-        Path(partial).replace(path)
+        write_whole(self.path(name), lambda partial: save_file(contiguous, partial), shared=True)

@@ -1,12 +1,14 @@
 import io
 import json
+import pickle
 import tarfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from training.dataset import Columns, DatasetError, ImageFolder, check, check_once, hold_out, to_rgb
+from training.checked import check, check_once, hold_out
+from training.dataset import Columns, DatasetError, ImageFolder, to_rgb
 from training.sources import Coco, HubDataset, TarShards
 
 
@@ -25,6 +27,15 @@ def png(image):
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def shard(path, files):
+    """A tar file of named contents."""
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
 
 
 def test_a_folder_is_captioned_by_text_files(tmp_path):
@@ -49,6 +60,29 @@ def test_metadata_names_captions_conditions_and_masks(tmp_path):
     assert sample.masks.shape == (1, 32, 40)
     assert sample.masks[0, :, :20].all()
     assert not sample.masks[0, :, 20:].any()
+
+
+@pytest.mark.parametrize("columns", [Columns(mask="msak"), Columns(condition="msak")])
+def test_a_column_that_nothing_has_is_named(tmp_path, columns):
+    row = {"file_name": "a.png", "text": "a thing", "mask": "m.png"}
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(row))
+    with pytest.raises(DatasetError, match=r"No line of .* has 'msak'"):
+        ImageFolder(tmp_path, columns)
+    shard(tmp_path / "a.tar", {"1.png": png(picture()), "1.mask.png": png(left_mask())})
+    with pytest.raises(DatasetError, match=r"NAME\.msak, only \['mask.png', 'png'\]"):
+        TarShards([tmp_path / "a.tar"], columns)
+
+
+def test_oversized_and_broken_pictures_are_left_out(tmp_path, monkeypatch, caplog):
+    picture().save(tmp_path / "good.png")
+    picture(size=(80, 80)).save(tmp_path / "huge.png")
+    content = bytearray(png(picture(1)))
+    content[content.index(b"IDAT") : content.index(b"IDAT") + 4] = b"I\0AT"
+    (tmp_path / "broken.png").write_bytes(content)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3000)
+    checked = check(ImageFolder(tmp_path, Columns()), min_side=16)
+    assert [checked[i].key for i in range(len(checked))] == ["good.png"]
+    assert all(f"skipped {name}" in caplog.text for name in ("huge.png", "broken.png"))
 
 
 def test_missing_folders_columns_and_broken_lines_are_named(tmp_path):
@@ -82,14 +116,12 @@ def test_nothing_usable_is_an_error(tmp_path):
 
 
 def test_shards_are_read_at_random(tmp_path):
-    with tarfile.open(tmp_path / "a.tar", "w") as tar:
-        for i in range(3):
-            files = {"png": png(picture(i)), "txt": f"number {i}".encode()}
-            files["mask.png"] = png(left_mask())
-            for suffix, content in files.items():
-                info = tarfile.TarInfo(f"{i:04d}.{suffix}")
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
+    files = {}
+    for i in range(3):
+        files[f"{i:04d}.png"] = png(picture(i))
+        files[f"{i:04d}.txt"] = f"number {i}".encode()
+        files[f"{i:04d}.mask.png"] = png(left_mask())
+    shard(tmp_path / "a.tar", files)
     shards = TarShards([tmp_path / "a.tar"], Columns(mask="mask.png"))
     assert len(shards) == 3
     for i in (2, 0, 1):
@@ -99,12 +131,59 @@ def test_shards_are_read_at_random(tmp_path):
         assert sample.masks[0, :, :20].all()
 
 
-def test_a_local_hub_data_set(tmp_path):
+@pytest.mark.parametrize("name", ["./{}.{}", "v1.0/{}.{}", "./v1.0/deep/{}.{}"])
+def test_samples_of_a_shard_are_told_apart_whatever_their_folder(tmp_path, name):
+    files = {name.format(i, "png"): png(picture(i)) for i in range(2)}
+    files |= {name.format(i, "txt"): b"number %d" % i for i in range(2)}
+    files[name.format("", "DS_Store")] = b"no sample"
+    shard(tmp_path / "a.tar", files)
+    shards = TarShards([tmp_path / "a.tar"], Columns())
+    assert [shards[i].caption for i in range(len(shards))] == ["number 0", "number 1"]
+    assert not any("./" in shards[i].key for i in range(2))
+
+
+def test_a_damaged_shard_is_named(tmp_path):
+    path = tmp_path / "a.tar"
+    shard(path, {"0.png": png(picture()), "1.png": png(picture(1))})
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(DatasetError, match=r"a\.tar cannot be read"):
+        TarShards([path], Columns())
+    with tarfile.open(path, "w:gz"):
+        pass
+    with pytest.raises(DatasetError, match="without compression"):
+        TarShards([path], Columns())
+
+
+def hub(folder):
+    """A saved data set of two pictures with captions and masks."""
     import datasets
 
-    table = {"image": [picture(0), picture(1)], "text": ["zero", "one"]}
-    features = datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")})
-    datasets.Dataset.from_dict(table, features=features).save_to_disk(tmp_path / "hub")
+    table = {
+        "image": [picture(0), picture(1)],
+        "mask": [left_mask(), left_mask()],
+        "text": ["zero", "one"],
+    }
+    kinds = {"image": datasets.Image(), "mask": datasets.Image(), "text": datasets.Value("string")}
+    datasets.Dataset.from_dict(table, features=datasets.Features(kinds)).save_to_disk(folder)
+    return str(folder)
+
+
+def test_captions_of_a_hub_data_set_decode_no_pictures(tmp_path, monkeypatch):
+    import datasets
+
+    source = HubDataset(hub(tmp_path / "hub"), Columns(image="image", mask="mask"))
+
+    def decode(*_, **__):
+        raise AssertionError("a picture was decoded")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(datasets.Image, "decode_example", decode)
+        assert [source[i].caption for i in range(2)] == ["zero", "one"]
+    assert source[0].load().masks[0, :, :20].all()
+
+
+def test_a_local_hub_data_set(tmp_path):
+    hub(tmp_path / "hub")
     source = HubDataset(str(tmp_path / "hub"), Columns(image="image"))
     assert np.array_equal(source[1].load().image, np.asarray(picture(1)))
     assert source[1].caption == "one"
@@ -134,6 +213,33 @@ def test_coco_gives_captions_and_instance_masks(tmp_path):
     assert Coco(tmp_path, tmp_path / "instances.json")[0].caption == "cat"
 
 
+def sources(folder):
+    """A small data set of every kind, each with a mask where it can have one."""
+    table = folder / "table"
+    table.mkdir()
+    picture().save(table / "a.png")
+    left_mask().save(table / "m.png")
+    row = {"file_name": "a.png", "text": "", "edges": "a.png", "where": ["m.png"]}
+    (table / "metadata.jsonl").write_text(json.dumps(row))
+    yield ImageFolder(table, Columns(condition="edges", mask="where"))
+    shard(folder / "a.tar", {"1.png": png(picture()), "1.mask.png": png(left_mask())})
+    yield TarShards([folder / "a.tar"], Columns(condition="png", mask="mask.png"))
+    yield HubDataset(hub(folder / "hub"), Columns(image="image", condition="image", mask="mask"))
+    outline = {"image_id": 7, "category_id": 1, "segmentation": [[0, 0, 20, 0, 20, 32, 0, 32]]}
+    instances = {"images": [{"id": 7, "file_name": "a.png"}], "annotations": [outline]}
+    (folder / "instances.json").write_text(json.dumps(instances))
+    yield Coco(table, folder / "instances.json")
+
+
+def test_records_of_every_source_can_be_sent_to_workers(tmp_path):
+    for source in sources(tmp_path):
+        one, other = (pickle.loads(pickle.dumps(source)) for _ in range(2))
+        record = pickle.loads(pickle.dumps(source[0]))
+        for sample in (one[0].load(), other[0].load(), record.load()):
+            assert np.array_equal(sample.image, source[0].load().image)
+            assert np.array_equal(sample.masks, source[0].load().masks)
+
+
 def test_pictures_are_turned_upright_and_transparency_is_white():
     image = picture()
     exif = image.getexif()
@@ -149,7 +255,7 @@ def test_a_check_is_kept_until_something_changes(tmp_path, monkeypatch):
     source, kept = ImageFolder(tmp_path, Columns()), tmp_path / "kept"
     first = check_once(source, 16, None, kept)
     with monkeypatch.context() as patch:
-        patch.setattr("training.dataset.check", None)
+        patch.setattr("training.checked.check", None)
         assert check_once(source, 16, None, kept).sizes == first.sizes
     (tmp_path / "a.png").write_text("no picture")
     with pytest.raises(DatasetError):

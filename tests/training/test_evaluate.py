@@ -13,8 +13,9 @@ from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import AdapterFile, AdapterFileError, write_adapter
 from training import evaluate
 from training.cases import draw_mask, make_cases, read_evaluation_set
+from training.checked import check
 from training.condition import Condition, parse_condition
-from training.dataset import Columns, DatasetError, ImageFolder, check
+from training.dataset import Columns, DatasetError, ImageFolder
 from training.evaluate import Evaluation, Variant, load_variant
 from training.report import Table, interval, markdown, paired
 from training.sample import Sampling

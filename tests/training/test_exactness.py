@@ -76,6 +76,21 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(run, make_settings, tmp_p
     assert run("killed", resume_from_checkpoint="latest", **steps) == whole
 
 
+def test_a_signal_to_the_whole_group_saves_though_there_are_workers(make_settings, tmp_path):
+    steps = {"max_train_steps": 60, "checkpointing_steps": 1}
+    settings = make_settings("group", dataloader_num_workers=1, **steps)
+    started = command(settings, tmp_path)
+    with subprocess.Popen(
+        started, cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not list_states(tmp_path / "group") and process.poll() is None:
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGTERM)
+        _, told = process.communicate(timeout=120)
+    assert "go on with --resume_from_checkpoint latest" in told
+    assert "Traceback" not in told
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(run, tmp_path, caplog):
     whole = run("whole")
     run("damaged", max_train_steps=6)
@@ -114,22 +129,26 @@ def test_accumulated_parts_are_the_same_step(run, tmp_path):
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_two_processes_train_as_one_with_the_same_global_batch(run, make_settings, tmp_path):
-    run("one", train_batch_size=4)
-    settings = make_settings("two", resume_from_checkpoint="latest")
+def launch(settings, tmp_path):
+    """Train with two processes."""
     options = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no"
     launcher = (sys.executable, "-m", "accelerate.commands.launch", *options.split())
     launcher += ("--dynamo_backend", "no", "-m")
     # On a CPU --multi_gpu means several processes; --cpu would start one.
     # One OpenMP thread each: two that wait for each other on two cores spin.
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(command(settings, tmp_path, *launcher), cwd=ROOT, check=True, env=environment)
 
-    def launch():
-        arguments = command(settings, tmp_path, *launcher)
-        subprocess.run(arguments, cwd=ROOT, check=True, env=environment)
-        assert_same_run(tmp_path / "one", tmp_path / "two")
 
-    launch()
+def test_two_processes_train_as_one_with_the_same_global_batch(run, make_settings, tmp_path):
+    run("one", train_batch_size=4)
+    # Their cache is cold, so that both meet in the building of it.
+    cold = {"cache_dir": tmp_path / "cache", "resume_from_checkpoint": "latest"}
+    settings = make_settings("two", **cold)
+    launch(settings, tmp_path)
+    assert_same_run(tmp_path / "one", tmp_path / "two")
     (tmp_path / "two" / "adapter.safetensors").unlink()
     list_states(tmp_path / "two")[-1].unlink()
-    launch()  # goes on from the checkpoint before the last
+    launch(settings, tmp_path)  # goes on from the checkpoint before the last
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+    assert not list((tmp_path / "cache").rglob("*.partial"))

@@ -1,11 +1,13 @@
 """What is cached, for how long it holds, and what an example is made of."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
 import torch
 from small_base import pictures
+from torch.utils.data import DataLoader
 
 from training.dataset import DatasetError
 from training.examples import Examples, Places, collate
@@ -85,6 +87,36 @@ def test_a_stopped_build_goes_on(own):
         path.unlink()
     prepare(settings)
     assert files(settings) == whole
+
+
+def test_an_entry_that_was_cut_short_is_made_anew(own):
+    settings = own()
+    prepare(settings)
+    whole = {path: path.read_bytes() for path in settings.cache_folder.rglob("*.safetensors")}
+    for path in whole:
+        path.write_bytes(whole[path][:-1])
+    data, cache = prepare(settings)
+    assert {path: path.read_bytes() for path in whole} == whole
+    assert all(cache.example(data.train, i, 0) for i in range(len(data.train.data)))
+
+
+def test_what_workers_are_sent_can_be_pickled(own, monkeypatch):
+    def send(dataset, **options):
+        return DataLoader(pickle.loads(pickle.dumps(dataset)), **options)
+
+    settings = own()
+    monkeypatch.setattr("training.prepare.DataLoader", send)
+    data, cache = prepare(settings)
+    examples = Examples(data.train, cache, settings)
+    sent = pickle.loads(pickle.dumps(examples))
+    assert torch.equal(sent[0, 1]["z0"], examples[0, 1]["z0"])
+
+
+def test_a_folder_without_captions_is_told_of(own, caplog):
+    folder = own().train_data_dir
+    (folder / "metadata.jsonl").unlink()
+    prepare(own(mask_column=None))
+    assert "No picture has a caption" in caplog.text
 
 
 def test_an_example_holds_the_picture_that_its_latent_was_made_of(own):

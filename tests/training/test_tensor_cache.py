@@ -3,8 +3,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
+from training.files import WriteError
 from training.tensor_cache import TensorCache, digest, weights_digest
 
 
@@ -23,9 +25,23 @@ def test_a_damaged_entry_counts_as_missing(tmp_path):
     cache = TensorCache(tmp_path)
     cache.put("aa01", {"a": torch.zeros(100)})
     path = cache.path("aa01")
-    path.write_bytes(path.read_bytes()[:50])
-    assert cache.get("aa01") is None
-    assert not cache.has("aa01")
+    content = path.read_bytes()
+    for length in (0, 5, 50, len(content) - 1):
+        path.write_bytes(content[:length])
+        assert cache.get("aa01") is None
+        path.write_bytes(content[:length])
+        assert not cache.has("aa01")
+
+
+def test_an_entry_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path, monkeypatch):
+    def no_space(tensors, path):
+        path.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr("training.tensor_cache.save_file", no_space)
+    with pytest.raises(WriteError, match="Free some space"):
+        TensorCache(tmp_path).put("aa01", {"a": torch.zeros(1)})
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_names_change_with_every_part():
