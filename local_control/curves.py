@@ -1,5 +1,7 @@
 """How the edges of z0' come to those of a reference, step by step, inside the mask and outside."""
 
+import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +14,7 @@ from .guidance import edge_loss
 
 _SIZE = (320, 512)
 _MARGIN = 40
-_GREEN, _RED, _GRAY = (60, 180, 75), (225, 60, 60), (150, 150, 150)
+GREEN, RED, _GRAY = (60, 180, 75), (225, 60, 60), (150, 150, 150)  # inside, outside, axes
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,14 @@ def edge_curve(
     return EdgeCurve(losses(mask), losses(1 - mask))
 
 
+def to_json(curve: EdgeCurve) -> str:
+    """The curve as a JSON object of two lists; null where there is no such side."""
+    lines = {"inside": curve.inside, "outside": curve.outside}
+    return json.dumps(
+        {k: [v if math.isfinite(v) else None for v in line] for k, line in lines.items()}
+    )
+
+
 def draw_curve(curve: EdgeCurve) -> Tensor:
     """A chart [1,3,H,W] in 0..1: green inside, red outside, from 0 to the largest value."""
     height, width = _SIZE
@@ -54,7 +64,7 @@ def draw_curve(curve: EdgeCurve) -> Tensor:
     corner, right, up = point(0, 0), point(steps, 0), point(0, top)
     cv2.line(chart, corner, right, _GRAY, 1, cv2.LINE_AA)
     cv2.line(chart, corner, up, _GRAY, 1, cv2.LINE_AA)
-    for line, colour in ((curve.inside, _GREEN), (curve.outside, _RED)):
+    for line, colour in ((curve.inside, GREEN), (curve.outside, RED)):
         points = [point(i, value) for i, value in enumerate(line) if value == value]
         if points:
             cv2.polylines(chart, [np.array(points)], False, colour, 2, cv2.LINE_AA)
@@ -62,8 +72,8 @@ def draw_curve(curve: EdgeCurve) -> Tensor:
         (f"{top:.3g}", (4, _MARGIN + 4), _GRAY),
         ("step 1", (_MARGIN, height - 16), _GRAY),
         (f"step {len(curve.inside)}", (width - 2 * _MARGIN - 20, height - 16), _GRAY),
-        ("edge error inside", (_MARGIN + 20, 24), _GREEN),
-        ("outside", (_MARGIN + 200, 24), _RED),
+        ("edge error inside", (_MARGIN + 20, 24), GREEN),
+        ("outside", (_MARGIN + 200, 24), RED),
     ]
     for text, place, colour in labels:
         cv2.putText(chart, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1, cv2.LINE_AA)

@@ -3,20 +3,18 @@
 import torch
 from torch import Tensor
 
-from .edges import EDGE_FILTERS
-from .losses import per_sample_mean
+from .losses import masked_error
 from .masks import resize_mask
 
 
 def edge_loss(z0: Tensor, reference: Tensor, mask: Tensor, edge: str) -> Tensor:
-    """Mean squared difference of edges over the mask's area -> [B].
+    """Mean squared difference of edges over the mask's area, as the z0 loss trains it -> [B].
 
     z0 and reference [B,C,h,w], mask [1 or B,1,H,W] in 0..1 at any size.
     """
     size = (z0.shape[-2], z0.shape[-1])
     inside = resize_mask(mask, size).expand(len(z0), -1, -1, -1)
-    difference = EDGE_FILTERS[edge](z0) - EDGE_FILTERS[edge](reference)
-    return per_sample_mean((difference * inside).square(), inside, "area")
+    return masked_error(z0, reference, inside, edge)
 
 
 def step_towards_edges(

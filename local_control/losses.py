@@ -47,6 +47,18 @@ def per_sample_mean(values: Tensor, mask: Tensor, mean: Mean) -> Tensor:
     return values.sum((1, 2, 3)) / area.clamp(min=1e-6)
 
 
+def masked_error(
+    z0: Tensor, reference: Tensor, mask: Tensor, edge: str | None, mean: Mean = "area"
+) -> Tensor:
+    """Squared error of a latent's edges (edge None: of itself) inside a mask on its grid -> [B].
+
+    z0 and reference [B,C,h,w], mask [B,1,h,w] in 0..1; edge: a name of `EDGE_FILTERS`.
+    """
+    if edge is not None:
+        z0, reference = EDGE_FILTERS[edge](z0), EDGE_FILTERS[edge](reference)
+    return per_sample_mean(((z0 - reference) * mask).square(), mask, mean)
+
+
 class TimeWeight:
     """w(t), the weight of a z0 term over the noise levels.
 
@@ -162,14 +174,10 @@ class Z0Loss:
         """-> [B], fp32 whatever autocast is on."""
         with torch.autocast(batch.z_t.device.type, enabled=False):
             predicted = predict_z0(batch.output, batch.z_t, batch.alpha_bar, batch.kind)
-            true = batch.z0.float()
-            if self.edge is not None:
-                predicted, true = EDGE_FILTERS[self.edge](predicted), EDGE_FILTERS[self.edge](true)
-            size = (true.shape[-2], true.shape[-1])
+            size = (predicted.shape[-2], predicted.shape[-1])
             mask = resize_mask(batch.mask.float(), size, self.resize)
             mask = erode(mask, self.erode_cells)
-            squared = ((predicted - true) * mask).square()
-            loss = per_sample_mean(squared, mask, self.mean)
+            loss = masked_error(predicted, batch.z0.float(), mask, self.edge, self.mean)
             return self.time_weight(batch.timestep, batch.alpha_bar) * loss
 
 

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import torch
 from comfy_api.v0_0_2 import io, ui
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from ..local_control.masks import mask_on_grid, to_comfy_image
 from .adapters import CATEGORY
+from .drawing import colour_of, draw_outline
 from .hooks.adapter_control import AdapterRegion
 from .hooks.frame import LATENT_FACTOR, Frame
 from .regions import AnyRegion, Regions
@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 _CELLS = {"full": (8, 16, 32, 64), "light": (8, 16, 32, 64), "xl": (16, 32)}
 _CELLS_OF_OTHERS = (8, 16, 32, 64)
 _THIN = 0.25
-_COLOURS = ((230, 60, 60), (60, 160, 250), (250, 190, 40), (90, 200, 90), (190, 100, 230))
 
 
 class PreviewRegions(io.ComfyNode):
@@ -128,21 +127,3 @@ def outlines(masks: Sequence[Tensor], conditions: Sequence[Tensor]) -> Tensor:
     for i, mask in enumerate(masks):
         draw_outline(canvas, mask[0, 0].numpy(), i, thick)
     return torch.from_numpy(canvas).movedim(-1, 0).float().div(255)[None]
-
-
-def draw_outline(canvas: np.ndarray, mask: np.ndarray, index: int, thick: int) -> None:
-    """Draw the border of one mask and its number into a picture uint8 [H,W,3]."""
-    inside = (mask > 0).astype(np.uint8)
-    borders, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    colour = _COLOURS[index % len(_COLOURS)]
-    cv2.drawContours(canvas, borders, -1, colour, thick)
-    rows, columns = np.nonzero(inside)
-    if len(rows):
-        scale = min(canvas.shape[:2]) / 500
-        place = (int(columns.min()) + 3 * thick, int(rows.min()) + 4 * thick + round(22 * scale))
-        cv2.putText(canvas, str(index + 1), place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thick)
-
-
-def colour_of(index: int) -> Tensor:
-    """A region's colour, [3] in 0..1."""
-    return torch.tensor(_COLOURS[index % len(_COLOURS)]) / 255

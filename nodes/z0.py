@@ -1,9 +1,6 @@
 """z0', the predicted clean latent, in view while sampling and in hand after it."""
 
-import copy
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -13,14 +10,16 @@ from comfy_api.v0_0_2 import io
 from PIL import Image
 from torch import Tensor
 
-from ..local_control.curves import draw_curve, edge_curve
+from ..local_control.curves import EdgeCurve, draw_curve, edge_curve, to_json
 from ..local_control.masks import to_comfy_image
 from .adapters import CATEGORY
-from .hooks.frame import LATENT_FACTOR, Frame
-from .hooks.overlay import to_images
-from .hooks.z0_trace import LivePreview, Z0Trace, latent_to_rgb, watch_parts, watch_z0
-from .preview import draw_outline, mask_of
+from .hooks.frame import Frame
+from .hooks.live_preview import LivePreview
+from .hooks.overlay import Overlay, to_images
+from .hooks.z0_trace import Z0Trace, watch_parts, watch_z0
+from .preview import mask_of
 from .regions import AnyRegion, Regions
+from .rendering import decoder, estimate, to_picture, write_errors
 
 Trace = io.Custom("Z0_TRACE")
 _PREVIEW_PIXELS = 1024
@@ -62,6 +61,12 @@ class Z0Preview(io.ComfyNode):
                     optional=True,
                     tooltip="What guidance made of both prompts, or what one alone predicts.",
                 ),
+                io.Latent.Input(
+                    "reference",
+                    optional=True,
+                    tooltip="Writes how far z0' is from its edges, inside the regions and outside, "
+                    "into the picture's corner.",
+                ),
             ],
             outputs=[
                 io.Model.Output(display_name="model"),
@@ -78,67 +83,43 @@ class Z0Preview(io.ComfyNode):
         vae: Any = None,
         every: int = 1,
         part: str = "result",
+        reference: dict | None = None,
     ) -> io.NodeOutput:
-        """The model given is left as it is."""
+        """The model given is left as it is; the VAE is copied for as long as a sampling runs."""
         node_id = cls.hidden.unique_id
         latent_format = model.model.latent_format
-        decode = estimate(latent_format) if vae is None else decoder(vae, latent_format)
-
-        def render(frame: Tensor) -> Image.Image:
-            return to_picture(decode(frame), regions, (frame.shape[-2], frame.shape[-1]))
+        watched, latest = (model, None) if part == "result" else watch_parts(model, part)
 
         def send(step: int, steps: int, picture: Image.Image | None) -> None:
             preview = None if picture is None else ("JPEG", picture, _PREVIEW_PIXELS)
             ProgressBar(steps, node_id=node_id).update_absolute(step, steps, preview)
 
+        def preview(noise: Tensor) -> LivePreview:
+            decode = estimate(latent_format) if vae is None else decoder(vae, latent_format)
+            measure = None if reference is None else error_of(model, reference, regions, noise)
+
+            def render(frame: Tensor) -> Image.Image:
+                picture = to_picture(decode(frame), regions, frame)
+                return picture if measure is None else write_errors(picture, measure(frame))
+
+            return LivePreview(render, send, every, latest)
+
         trace = Z0Trace()
-        if part == "result":
-            watched = watch_z0(model, trace, lambda: LivePreview(render, send, every))
-        else:
-            watched, latest = watch_parts(model, part)
-            watched = watch_z0(watched, trace, lambda: LivePreview(render, send, every, latest))
-        return io.NodeOutput(watched, trace)
+        return io.NodeOutput(watch_z0(watched, trace, preview), trace)
 
 
-def estimate(latent_format: Any) -> Callable[[Tensor], Tensor]:
-    """Latents in model space -> pictures [B,H,W,3] by the latent format's linear colours."""
+def error_of(
+    model: ModelPatcher, reference: dict, regions: tuple[AnyRegion, ...], noise: Tensor
+) -> Callable[[Tensor], EdgeCurve]:
+    """A function from z0' of one step to its edge errors, for latents of the shape of `noise`.
 
-    def decode(latent: Tensor) -> Tensor:
-        rgb = latent_to_rgb(latent, latent_format)
-        return rgb.repeat_interleave(LATENT_FACTOR, 1).repeat_interleave(LATENT_FACTOR, 2)
-
-    return decode
-
-
-def decoder(vae: Any, latent_format: Any) -> Callable[[Tensor], Tensor]:
-    """The same by a VAE: a copy of it on the CPU, so that no model in use is moved."""
-    network = copy.deepcopy(vae.first_stage_model).float().cpu()
-
-    @torch.inference_mode()
-    def decode(latent: Tensor) -> Tensor:
-        pictures = vae.process_output(network.decode(latent_format.process_out(latent)).float())
-        if pictures.ndim == 5:  # video: the first frame
-            pictures = pictures[:, :, 0]
-        return pictures.movedim(1, -1)
-
-    return decode
-
-
-def to_picture(
-    pictures: Tensor, regions: tuple[AnyRegion, ...], size: tuple[int, int]
-) -> Image.Image:
-    """Pictures [B,H,W,3] of a latent of `size` side by side, with the regions' outlines."""
-    row = (torch.cat(list(pictures), dim=1).clamp(0, 1) * 255).round().byte().numpy().copy()
-    frame = Frame(size, size)
-    width = pictures.shape[2]
-    for index, region in enumerate(regions):
-        mask = mask_of(region, frame)
-        scaled = torch.nn.functional.interpolate(mask, (pictures.shape[1], width), mode="area")
-        for i in range(len(pictures)):
-            view = row[:, i * width : (i + 1) * width].copy()
-            draw_outline(view, scaled[0, 0].numpy(), index, 1)
-            row[:, i * width : (i + 1) * width] = view
-    return Image.fromarray(row)
+    Raises:
+        ValueError: the reference does not fit the latent.
+    """
+    overlay = Overlay(model, reference["samples"].cpu(), [], "Preview z0'")
+    wanted, _ = overlay.over(noise.cpu())
+    where = union(regions, noise)
+    return lambda frame: edge_curve([to_images(frame)], wanted, where)
 
 
 class Z0Frames(io.ComfyNode):
@@ -194,6 +175,8 @@ class Z0Frames(io.ComfyNode):
         frames = torch.stack(z0_trace.frames, dim=1).flatten(0, 1)
         latents = z0_trace.latent_format.process_out(frames)
         images = estimate(z0_trace.latent_format)(frames) if vae is None else vae.decode(latents)
+        if images.ndim == 5:  # the frames of videos in a row, as stock nodes give them
+            images = images.flatten(0, 1)
         target = z0_trace.frames[-1]
         if reference is not None:
             target = z0_trace.latent_format.process_in(reference["samples"].float().cpu())
@@ -202,7 +185,7 @@ class Z0Frames(io.ComfyNode):
             images,
             {"samples": latents},
             to_comfy_image(draw_curve(curve)),
-            json.dumps(asdict(curve)),
+            to_json(curve),
         )
 
 

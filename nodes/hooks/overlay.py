@@ -35,7 +35,7 @@ class Overlay:
         key = (tuple(z0.shape), z0.device)
         if key not in self._placed:
             self._placed.clear()
-            masks = [self._mask(mask, z0) for mask in self._masks]
+            masks = [place_mask(mask, z0) for mask in self._masks]
             self._placed[key] = self._fit(z0), masks
         return self._placed[key]
 
@@ -49,13 +49,18 @@ class Overlay:
             )
         return to_images(reference.to(device=z0.device, dtype=torch.float32).expand_as(z0))
 
-    @staticmethod
-    def _mask(mask: Tensor, z0: Tensor) -> Tensor:
-        width, height = (side * LATENT_FACTOR for side in (z0.shape[-1], z0.shape[-2]))
-        placed = comfy.utils.common_upscale(mask, width, height, "area", "center").to(z0.device)
-        if z0.ndim == 5 and z0.shape[2] > 1:  # masks of a video are one for each frame
-            return resize_frames(placed, z0.shape[2]).repeat(len(z0), 1, 1, 1)
-        return match_batch(placed, len(z0))
+
+def place_mask(mask: Tensor, z0: Tensor) -> Tensor:
+    """mask [1 or B,1,H,W] (of a video [T,1,H,W]) -> [1 or N,1,8h,8w] for `to_images(z0)`.
+
+    Raises:
+        ValueError: there are masks for another number of latents.
+    """
+    width, height = (side * LATENT_FACTOR for side in (z0.shape[-1], z0.shape[-2]))
+    placed = comfy.utils.common_upscale(mask, width, height, "area", "center").to(z0.device)
+    if z0.ndim == 5 and z0.shape[2] > 1:  # masks of a video are one for each frame
+        return resize_frames(placed, z0.shape[2]).repeat(len(z0), 1, 1, 1)
+    return match_batch(placed, len(z0))
 
 
 def to_images(z0: Tensor) -> Tensor:

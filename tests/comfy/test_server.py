@@ -56,6 +56,7 @@ def test_the_example_workflow_gives_a_picture_and_its_z0_frames(server, prompt):
         (1, 3),
         (2, 3),
         (3, 3),
+        (3, 3),  # once more, with the last picture
     ]
 
 

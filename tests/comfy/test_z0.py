@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_controls import wan
 from small_models import FAMILIES, build_model, conditioning, fill
-from test_adapter_control import make_setup, region
+from test_adapter_control import left, make_setup, region
 
 SIZE = 16
 
@@ -38,7 +39,7 @@ def watch(comfy, monkeypatch):
     return run
 
 
-def sample(model, steps=4, sampler="euler", batch=1, channels=4, **kwargs):
+def sample(model, steps=4, sampler="euler", batch=1, channels=4, cfg=3.0, **kwargs):
     import comfy.sample
 
     shape = (batch, channels, SIZE, SIZE)
@@ -47,7 +48,7 @@ def sample(model, steps=4, sampler="euler", batch=1, channels=4, **kwargs):
         model,
         noise,
         steps,
-        3.0,
+        cfg,
         sampler,
         "normal",
         conditioning(0),
@@ -68,9 +69,25 @@ def test_every_sampler_gives_one_frame_a_step(comfy, watch, model, sampler):
     watched, trace, shown = watch(model)
     samples = sample(watched, sampler=sampler)
     assert len(trace.frames) == 4
-    assert [value for value, _, _ in shown] == [1, 2, 3, 4]
+    # The last step twice: as it is done, and with its picture.
+    assert [value for value, _, _ in shown] == [1, 2, 3, 4, 4]
     assert {total for _, total, _ in shown} == {4}
     assert frames(comfy, trace, samples)[0].shape == (4, 8 * SIZE, 8 * SIZE, 3)
+
+
+@pytest.mark.parametrize("sampler", ["dpm_fast", "dpm_adaptive"])
+def test_samplers_that_choose_their_steps_give_a_frame_each_and_the_last_picture_once(
+    comfy, watch, model, sampler
+):
+    seen = []
+    watched, trace, shown = watch(model, every=1000)
+    samples = sample(
+        watched, sampler=sampler, steps=5, callback=lambda step, x0, x, total: seen.append(step)
+    )
+    assert len(trace.frames) == len(seen) != 5
+    assert sum(image is not None for _, _, image in shown) <= 2  # the first and the last
+    assert shown[-1][2] is not None
+    assert trace.belongs_to(samples)
 
 
 @pytest.mark.parametrize("prediction", ["EPS", "V_PREDICTION", "FLOW", "EDM"])
@@ -86,7 +103,7 @@ def test_every_family_is_previewed(comfy, watch, family):
     channels = FAMILIES[family].latent_channels
     watched, trace, shown = watch(build_model(family))
     sample(watched, steps=2, channels=channels)
-    assert len(trace.frames) == len(shown) == 2
+    assert len(trace.frames) == 2
     assert shown[-1][2] is not None
 
 
@@ -120,6 +137,7 @@ def test_the_last_picture_is_always_shown(watch, model):
 
 def test_sampling_does_not_wait_for_slow_pictures(comfy, model):
     z0_trace = comfy.module("nodes.hooks.z0_trace")
+    live_preview = comfy.module("nodes.hooks.live_preview")
     gate, made, sent = threading.Event(), [], []
 
     def render(frame):
@@ -134,13 +152,25 @@ def test_sampling_does_not_wait_for_slow_pictures(comfy, model):
             gate.set()
 
     watched = z0_trace.watch_z0(
-        model, z0_trace.Z0Trace(), lambda: z0_trace.LivePreview(render, send)
+        model, z0_trace.Z0Trace(), lambda noise: live_preview.LivePreview(render, send)
     )
     assert torch.equal(sample(watched), sample(model))
-    assert [step for step, _ in sent] == [1, 2, 3, 4]
-    assert sent[0][1] is False
+    assert [step for step, _ in sent] == [1, 2, 3, 4, 4]
+    assert not any(shown for _, shown in sent[:3])
     assert sent[-1][1] is True
     assert len(made) == 2  # the first and the last; those between were passed over
+
+
+def test_the_end_waits_for_its_picture_for_a_moment_only(comfy, model, monkeypatch):
+    live_preview = comfy.module("nodes.hooks.live_preview")
+    monkeypatch.setattr(live_preview, "_PATIENCE", 0.05)
+    gate, sent = threading.Event(), []
+    live = live_preview.LivePreview(lambda frame: gate.wait(60), lambda *call: sent.append(call))
+    live.show(0, 1, torch.zeros(1))
+    live.finish()
+    live.close()
+    gate.set()
+    assert sent == [(1, 1, None)]
 
 
 def test_outlines_of_regions_are_drawn(comfy, watch, model):
@@ -171,10 +201,173 @@ def test_one_prompts_prediction_can_be_shown_alone(watch, model, part):
     assert len(trace.frames) == 4
 
 
+@pytest.mark.parametrize("part", ["positive", "negative"])
+def test_without_a_second_prompt_the_result_is_shown(watch, model, part):
+    watched, _, shown = watch(model, part=part)
+    samples = sample(watched, cfg=1.0)
+    alone = pictures(shown)[-1]
+    shown.clear()
+    both, _, _ = watch(model)
+    assert torch.equal(sample(both, cfg=1.0), samples)
+    assert np.asarray(alone).tobytes() == np.asarray(pictures(shown)[-1]).tobytes()
+
+
+def test_each_image_of_a_batch_has_the_outline_of_its_own_mask(comfy, watch, model):
+    masks = torch.zeros(2, 8 * SIZE, 8 * SIZE)
+    masks[0, 8:40, 8:40] = 1
+    masks[1, 88:120, 88:120] = 1
+    regions = region(make_setup(comfy, "sd15"), masks)
+    shown_with = []
+    for given in ((), regions):
+        watched, _, shown = watch(model, regions=given)
+        shown.clear()
+        sample(watched, batch=2)
+        shown_with.append(np.asarray(pictures(shown)[-1]).astype(int))
+    changed = np.abs(shown_with[0] - shown_with[1]).sum(-1) > 0
+    first, second = changed[:, : 8 * SIZE], changed[:, 8 * SIZE :]
+    assert first[:64, :64].any()
+    assert not first[64:].any()
+    assert second[64:, 64:].any()
+    assert not second[:64].any()
+
+
+def test_the_edge_error_against_a_reference_is_written_into_the_corner(comfy, watch, model):
+    reference = {"samples": torch.randn(1, 4, SIZE, SIZE)}
+    seen = []
+    for given in (None, reference):
+        watched, _, shown = watch(model, reference=given)
+        shown.clear()
+        samples = sample(watched)
+        seen.append(np.asarray(pictures(shown)[-1]).astype(int))
+    assert torch.equal(samples, sample(model))
+    changed = np.abs(seen[0] - seen[1]).sum(-1) > 0
+    assert changed[-16:].any()
+    assert not changed[:-32].any()
+
+
+def test_errors_are_those_of_the_curve(comfy, watch, model):
+    z0 = comfy.module("nodes.z0")
+    watched, trace, _ = watch(model)
+    samples = sample(watched)
+    reference = {"samples": torch.randn(1, 4, SIZE, SIZE)}
+    regions = region(make_setup(comfy, "sd15"), left())
+    node = comfy.nodes["LocalControl_Z0Frames"]
+    numbers = node.execute(trace, {"samples": samples}, None, regions, reference).result[3]
+    measure = z0.error_of(model, reference, regions, trace.frames[0])
+    for side in ("inside", "outside"):
+        found = [getattr(measure(frame), side)[0] for frame in trace.frames]
+        assert found == json.loads(numbers)[side]
+
+
+def test_a_reference_of_another_size_is_named(watch, model):
+    watched, _, _ = watch(model, reference={"samples": torch.zeros(1, 4, SIZE, 4)})
+    with pytest.raises(ValueError, match="reference of Preview z0' has the shape"):
+        sample(watched)
+
+
 def test_a_vae_decodes_the_preview(watch, model):
     watched, _, shown = watch(model, vae=small_vae())
     sample(watched)
     assert pictures(shown)[-1].size == (8 * SIZE, 8 * SIZE)
+
+
+def test_the_vae_is_copied_only_while_sampling(watch, model):
+    vae = small_vae()
+    kind = type(vae.first_stage_model)
+
+    def count():
+        gc.collect()
+        return sum(type(item) is kind for item in gc.get_objects())
+
+    before, during = count(), []
+    watched, _, _ = watch(model, vae=vae)
+    assert count() == before
+    sample(watched, callback=lambda *args: during.append(count()))
+    assert max(during) == before + 1
+    assert count() == before
+
+
+class VideoVae:
+    """Stands for a video VAE: four pictures for a latent frame, an eighth in size."""
+
+    class Network(torch.nn.Module):
+        def decode(self, latent):
+            large = torch.nn.functional.interpolate(latent[:, :3], scale_factor=(1, 8, 8))
+            return large.repeat_interleave(4, 2)
+
+    def __init__(self):
+        self.first_stage_model = self.Network()
+
+    @staticmethod
+    def process_output(pictures):
+        return pictures
+
+    def decode(self, latent):
+        return self.first_stage_model.decode(latent).movedim(1, -1)
+
+
+@pytest.fixture
+def video():
+    return wan()
+
+
+def sample_video(model, setup, batch=1, steps=2):
+    import comfy.sample
+
+    shape = (batch, 16, 3, SIZE, SIZE)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(3))
+    prompts = setup.text(0), setup.text(1)
+    options = {"seed": 0, "disable_pbar": True}
+    return comfy.sample.sample(
+        model, noise, steps, 2.0, "euler", "simple", *prompts, torch.zeros(shape), **options
+    )
+
+
+@pytest.mark.parametrize("vae", [None, VideoVae()])
+def test_videos_are_previewed_by_their_first_frames_with_its_mask(comfy, watch, video, vae):
+    masks = torch.zeros(3, 8 * SIZE, 8 * SIZE)
+    masks[0, 8:40, 8:40] = 1
+    masks[1:, 88:120, 88:120] = 1
+    regions = region(make_setup(comfy, "sd15"), masks)
+    seen = []
+    for given in ((), regions):
+        watched, trace, shown = watch(video.model, vae=vae, regions=given)
+        shown.clear()
+        sample_video(watched, video, batch=2)
+        seen.append(np.asarray(pictures(shown)[-1]).astype(int))
+    assert trace.frames[0].shape == (2, 16, 3, SIZE, SIZE)
+    assert seen[0].shape == (8 * SIZE, 2 * 8 * SIZE, 3)
+    changed = np.abs(seen[0] - seen[1]).sum(-1) > 0
+    assert changed[:64, :64].any()
+    assert not changed[64:].any()
+
+
+def test_frames_of_videos_are_images_in_a_row(comfy, watch, video):
+    watched, trace, _ = watch(video.model)
+    samples = sample_video(watched, video)
+    images, latents, *_ = frames(comfy, trace, samples, VideoVae())
+    assert images.shape == (2 * 3 * 4, 8 * SIZE, 8 * SIZE, 3)
+    assert latents["samples"].shape == (2, 16, 3, SIZE, SIZE)
+    assert frames(comfy, trace, samples)[0].shape == (2, 8 * SIZE, 8 * SIZE, 3)
+
+
+def formats_with_colours():
+    import comfy.latent_formats as formats
+
+    found = [cls for cls in vars(formats).values() if isinstance(cls, type)]
+    return [made for made in (cls() for cls in found) if made.latent_rgb_factors is not None]
+
+
+def test_colours_of_every_latent_format_are_estimated(comfy):
+    rendering = comfy.module("nodes.rendering")
+    assert "Flux2" in {type(made).__name__ for made in formats_with_colours()}
+    for made in formats_with_colours():
+        frames = (2,) if made.latent_dimensions == 3 else ()
+        latent = torch.randn(2, made.latent_channels, *frames, 6, 8)
+        rgb = rendering.latent_to_rgb(latent, made)
+        larger = 1 if made.latent_rgb_factors_reshape is None else 2
+        assert rgb.shape == (2, 6 * larger, 8 * larger, 3), type(made).__name__
+        assert 0 <= rgb.min() < rgb.max() <= 1
 
 
 def test_frames_of_a_batch_stand_together_by_image(comfy, watch, model):
@@ -200,8 +393,8 @@ def test_a_preview_that_fails_does_not_end_the_sampling(comfy, model, caplog):
     def broken(frame):
         raise RuntimeError("no picture")
 
-    live = z0_trace.LivePreview(broken, lambda *args: None)
-    watched = z0_trace.watch_z0(model, z0_trace.Z0Trace(), lambda: live)
+    live = comfy.module("nodes.hooks.live_preview").LivePreview(broken, lambda *args: None)
+    watched = z0_trace.watch_z0(model, z0_trace.Z0Trace(), lambda noise: live)
     assert torch.equal(sample(watched), sample(model))
     assert "sampling goes on" in caplog.text
 
@@ -249,7 +442,8 @@ def test_the_curve_ends_at_the_result(comfy, watch, model):
     curve = json.loads(numbers)
     assert curve["inside"][-1] == pytest.approx(0, abs=1e-6)
     assert curve["inside"][0] > curve["inside"][2] > 0
-    assert all(value != value for value in curve["outside"])  # no region: nothing is outside
+    assert curve["outside"] == [None] * 4  # no region: nothing is outside
+    assert "NaN" not in numbers
     assert chart.shape == (1, 320, 512, 3)
 
 

@@ -307,6 +307,26 @@ def cascade():
     )
 
 
+def wan():
+    """A video model; it has no controls of ComfyUI's own."""
+    config = {
+        "image_model": "wan2.1",
+        "model_type": "t2v",
+        "dim": 24,
+        "ffn_dim": WIDTH,
+        "freq_dim": WIDTH,
+        "text_dim": CONTEXT,
+        "text_len": 16,
+        "num_heads": 2,
+        "num_layers": 1,
+    }
+    return SimpleNamespace(
+        model=patcher("WAN21_T2V", "WAN21", config, "FLOW"),
+        text=lambda seed=0: text(CONTEXT, 16, seed=seed),
+        channels=16,
+    )
+
+
 BUILDERS = {
     "sd15": sd15,
     "union": union,
