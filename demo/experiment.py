@@ -10,6 +10,8 @@ settings is not made again: to run all anew, delete that folder and `build/exper
 
 import json
 import logging
+import shutil
+import tomllib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -47,6 +49,8 @@ TRAINING = Path(__file__).parents[1] / "training"
 _PRINTED = "<!-- What follows is printed by `python -m demo.experiment`. -->"
 _PLAIN = {"mask_features": False, "z0_loss_weight": 0.0}
 _MASKED = {"z0_loss_weight": 0.0}
+# Settings that name places of one machine.
+_PATHS = {"output_dir", "cache_dir", "train_data_dir", "pretrained_model_name_or_path"}
 
 
 @dataclass(frozen=True)
@@ -63,27 +67,34 @@ def _z0(edge: str, weight: float, schedule: str = "alpha_bar", **more: Any) -> d
     return {"edge": edge, "z0_loss_weight": weight, "z0_loss_schedule": schedule, **more}
 
 
-# The weight of the edge terms, chosen on the validation objects (SEARCH).
+_C = "(c) trained with masked features"
+# The weight of the edge terms, and the learning rate of the preset, were chosen by SEARCH.
 _WEIGHT = 16.0
 
 MAIN = [
     Method("(a) plain adapter, everywhere", "plain", _PLAIN, gated=False),
     Method("(b) plain adapter, gated at sampling", "plain", _PLAIN),
-    Method("(c) trained with masked features", "masked", _MASKED),
+    Method(_C, "masked", _MASKED),
     Method("(d) c + z0 MSE", "z0", _z0("none", 0.4)),
     Method("(e) c + Sobel z0 loss", "sobel", _z0("sobel", _WEIGHT)),
     Method("(f) c + Laplacian z0 loss", "laplacian", _z0("laplacian", _WEIGHT)),
 ]
+
+
+def _tried(label: str, run: str, changes: dict[str, Any], rate: float = 5e-4) -> Method:
+    return Method(label, run, changes | {"learning_rate": rate})
+
+
 SEARCH = [
-    MAIN[2],
-    MAIN[4],
-    Method("(e) weight 64", "sobel-64", _z0("sobel", 64.0)),
-    Method("(e) learning rate 1e-3", "sobel-fast", _z0("sobel", _WEIGHT, learning_rate=1e-3)),
-    Method("(c) learning rate 1e-3", "masked-fast", _MASKED | {"learning_rate": 1e-3}),
-    Method("(e) signed gradients", "gradients", _z0("sobel_gradients", _WEIGHT)),
-    *(Method(f"(e) weight {w:g}", f"sobel-{w:g}", _z0("sobel", w)) for w in (4.0, 1.0)),
+    _tried(_C, "masked", _MASKED),
+    _tried("(e) c + Sobel z0 loss", "sobel", _z0("sobel", _WEIGHT)),
+    _tried("(e) weight 64", "sobel-64", _z0("sobel", 64.0)),
+    _tried("(e) learning rate 1e-3", "sobel-fast", _z0("sobel", _WEIGHT), 1e-3),
+    _tried("(c) learning rate 1e-3", "masked-fast", _MASKED, 1e-3),
+    _tried("(e) signed gradients", "gradients", _z0("sobel_gradients", _WEIGHT)),
+    *(_tried(f"(e) weight {w:g}", f"sobel-{w:g}", _z0("sobel", w)) for w in (4.0, 1.0)),
     *(
-        Method(f"(e) {schedule}, weight {w:g}", f"sobel-{schedule}", _z0("sobel", w, schedule))
+        _tried(f"(e) {schedule}, weight {w:g}", f"sobel-{schedule}", _z0("sobel", w, schedule))
         for schedule, w in (
             ("min_snr", _WEIGHT),
             ("constant", 0.01),
@@ -91,10 +102,13 @@ SEARCH = [
             ("time_unit", 0.01),
         )
     ),
-    Method("(e) mean over pixels", "sobel-pixels", _z0("sobel", _WEIGHT, z0_loss_mean="pixels")),
-    Method("(e) mask eroded by a cell", "sobel-eroded", _z0("sobel", _WEIGHT, z0_loss_erode=1)),
-    *(Method(f"(d) weight {w:g}", f"z0-{w:g}", _z0("none", w)) for w in (0.4, 4.0)),
-    *(Method(f"(f) weight {w:g}", f"laplacian-{w:g}", _z0("laplacian", w)) for w in (4.0, 64.0)),
+    _tried("(e) mean over pixels", "sobel-pixels", _z0("sobel", _WEIGHT, z0_loss_mean="pixels")),
+    _tried("(e) mask eroded by a cell", "sobel-eroded", _z0("sobel", _WEIGHT, z0_loss_erode=1)),
+    *(_tried(f"(d) weight {w:g}", f"z0-{w:g}", _z0("none", w)) for w in (0.4, 4.0)),
+    *(
+        _tried(f"(f) weight {w:g}", f"laplacian-{w:g}", _z0("laplacian", w))
+        for w in (4.0, 16.0, 64.0)
+    ),
 ]
 
 
@@ -137,8 +151,8 @@ class Study:
 def studies(config: Config) -> Iterator[Study]:
     """The search, if it is wanted, and the main comparison of each condition."""
     if config.search:
-        title = "Search on the validation objects, canny"
-        yield Study(title, "canny", SEARCH, "validation", 1, config.search_steps, MAIN[2].label)
+        title = "Search on the validation objects, canny, learning rate 5e-4"
+        yield Study(title, "canny", SEARCH, "validation", 1, config.search_steps, _C)
     for kind in config.conditions if config.seeds else ():
         steps, reference = config.max_train_steps, MAIN[4].label
         yield Study(f"Test objects, {kind}", kind, MAIN, "test", config.seeds, steps, reference)
@@ -163,11 +177,10 @@ class Run:
     methods: Sequence[Method]
 
     def settings(self, config: Config) -> TrainSettings:
-        """What it is trained with."""
+        """What it is trained with, in a folder of its own for each base."""
         study, (method, *_) = self.study, self.methods
-        # A folder of its own for each base and setting, so that no adapter is taken for another.
-        made_of = digest(base_digest(config.checkpoint), method.changes, config.train_batch_size)
-        name = f"{method.run}-{study.steps}-seed{self.seed}-{made_of[:8]}"
+        base = base_digest(config.checkpoint)
+        name = f"{method.run}-{study.steps}-seed{self.seed}-{base[:8]}"
         return demo_settings(
             config.checkpoint,
             config.output_dir / study.condition / name,
@@ -181,19 +194,31 @@ class Run:
             **method.changes,
         )
 
-    def stamp(self, config: Config) -> str:
-        """A name for all that its scores depend on."""
-        paths = {"output_dir", "cache_dir", "train_data_dir", "pretrained_model_name_or_path"}
+    def stamp(self, config: Config) -> dict[str, Any]:
+        """All that its scores depend on, kept beside them."""
         settings = self.settings(config).resolved()
-        trained = {key: value for key, value in settings.items() if key not in paths}
-        sampling = (config.num_inference_steps, config.guidance_scale, str(EDGES))
-        return digest(base_digest(config.checkpoint), trained, sampling, self.study.split)
+        return {
+            "base": base_digest(config.checkpoint),
+            "scenes": SceneConfig().count,
+            "split": self.study.split,
+            "sampling": [config.num_inference_steps, config.guidance_scale],
+            "edges": str(EDGES),
+            "settings": {key: value for key, value in settings.items() if key not in _PATHS},
+        }
+
+    def fits(self, stamp: object, config: Config) -> bool:
+        """Whether scores with this stamp are those that the run would get."""
+        now = self.stamp(config)
+        if not isinstance(stamp, dict) or stamp | {"settings": now["settings"]} != now:
+            return False
+        return not set(self.settings(config).differences(stamp["settings"])) - _PATHS
 
     def perform(self, config: Config) -> Table:
         """Train, unless that is done, and evaluate."""
         settings = self.settings(config)
         base = open_base(settings)
         path = settings.output_dir / "adapter.safetensors"
+        discard_if_other(settings)
         if not path.exists():
             train(settings, base, open_source(settings))
             for state in settings.output_dir.glob("state-*.safetensors"):
@@ -211,6 +236,13 @@ class Run:
         stamp = self.stamp(config)
         table.stamps = {method.label: stamp for method in self.methods}
         return table
+
+
+def discard_if_other(settings: TrainSettings) -> None:
+    """Remove a folder whose run had other settings, so that its adapter is not taken for ours."""
+    written = settings.output_dir / "config.toml"
+    if written.exists() and settings.differences(tomllib.loads(written.read_text())):
+        shutil.rmtree(settings.output_dir)
 
 
 def runs(study: Study) -> Iterator[Run]:
@@ -237,8 +269,9 @@ class Results:
     def has(self, run: Run) -> bool:
         """Whether the scores of a run are there and still hold."""
         table = self.table(run.study, run.seed)
-        stamp = run.stamp(self._config)
-        return table is not None and all(table.stamps.get(m.label) == stamp for m in run.methods)
+        if table is None:
+            return False
+        return all(run.fits(table.stamps.get(m.label), self._config) for m in run.methods)
 
     def add(self, run: Run, found: Table) -> None:
         """Keep the scores of a run."""
