@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from local_control.adapter import AdapterConfig, Kind
+from local_control.checkpoint import AdapterFileError
 from local_control.prediction import PredictionType
 
 from .attention import Fp32Attention
@@ -71,6 +72,16 @@ class Base:
             channels = (*channels, channels[-1])
         blocks = 4 if kind == "light" else 2
         return AdapterConfig(kind=kind, in_channels=in_channels, channels=channels, blocks=blocks)
+
+    def check_fit(self, config: AdapterConfig, name: str) -> None:
+        """AdapterFileError if the adapter `name` is not of this base's channels."""
+        kind = config.kind if (config.kind == "xl") == self.is_xl else None
+        needed = self.adapter_config(kind, config.in_channels)
+        if (config.kind, config.channels) != (needed.kind, needed.channels):
+            raise AdapterFileError(
+                f"{name} is a {config.kind} adapter with channels {config.channels}; this base "
+                f"needs {needed.kind} and {needed.channels}."
+            )
 
     def place(self, device: torch.device, dtype: torch.dtype | None) -> None:
         """Freeze all, and bring the UNet to `device` for mixed precision in `dtype`.
@@ -197,4 +208,4 @@ def _load_single_file(path: Path, config: Path | None, parts: dict[str, Any]) ->
 def _load_autoencoder(name: str) -> AutoencoderKL | AutoencoderTiny:
     config = AutoencoderKL.load_config(name)
     tiny = isinstance(config, dict) and config.get("_class_name") == "AutoencoderTiny"
-    return (AutoencoderTiny if tiny else AutoencoderKL).from_pretrained(name)
+    return (AutoencoderTiny if tiny else AutoencoderKL).from_pretrained(name, use_safetensors=True)

@@ -9,8 +9,9 @@ was; `accelerate launch -m training.cache` shares the work among processes.
 import logging
 
 from .config import TrainSettings
+from .errors import one_sentence
 from .settings import read_settings
-from .setup import USER_ERRORS, open_base, open_source, prepare_data
+from .setup import open_base, open_source, prepare_data
 
 log = logging.getLogger(__name__)
 
@@ -19,11 +20,9 @@ def main() -> None:
     """Check the data set and encode what is missing."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = read_settings(TrainSettings)
-    try:
+    with one_sentence("Add --vae_dtype bf16, or lower --resolution. What is cached stays."):
         source = open_source(settings)
         data, _ = prepare_data(settings, open_base(settings), source)
-    except USER_ERRORS as error:
-        raise SystemExit(str(error)) from error
     counts = len(data.train.data), len(data.held_out.data)
     log.info("%d pictures to train on and %d held out are cached", *counts)
 

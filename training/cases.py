@@ -94,3 +94,23 @@ def make_cases(
     if not cases:
         raise DatasetError("No picture has a mask of its own; choose other --masks.")
     return cases
+
+
+def first_of_each(cases: Sequence[Case]) -> list[int]:
+    """The indices of the first case of every picture."""
+    first: dict[str, int] = {}
+    for index, case in enumerate(cases):
+        first.setdefault(case.picture, index)
+    return list(first.values())
+
+
+def spread_out(cases: Sequence[Case], count: int) -> list[int]:
+    """The indices of some cases of as many pictures, masks and seeds as there can be."""
+    members: dict[str, list[int]] = {}
+    for index, case in enumerate(cases):
+        members.setdefault(case.picture, []).append(index)
+    # Each picture begins with another one of its cases, since all have the same masks and seeds.
+    turned = [own[i % len(own) :] + own[: i % len(own)] for i, own in enumerate(members.values())]
+    longest = max(map(len, turned), default=0)
+    order = [own[turn] for turn in range(longest) for own in turned if turn < len(own)]
+    return sorted(order[:count])

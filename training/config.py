@@ -5,7 +5,7 @@ A run's files follow from these settings, the data and the code alone.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import tomli_w
 from pydantic import Field, model_validator
@@ -14,7 +14,7 @@ from local_control.losses import LocalControlLoss, Mean, NoiseLoss, Schedule, Ti
 
 from .condition import Condition, ConditionKind
 from .identity import defaults, differing
-from .masks import SHAPES
+from .masks import OWN_SHAPES, SHAPES
 from .settings import CommandSettings
 
 PRESETS = Path(__file__).parent / "presets"
@@ -65,7 +65,9 @@ class TrainSettings(CommandSettings):
     bucket_step: int = 64
     center_crop: bool = False
     random_flip: bool = False
-    crop_variants: int = Field(4, description="different crops and flips of a picture, all cached")
+    crop_variants: int = Field(
+        4, ge=1, description="different crops and flips of a picture, all cached"
+    )
     proportion_empty_prompts: float = Field(0.1, ge=0, le=1)
     max_train_samples: int | None = None
     validation_share: float = Field(0.02, gt=0, lt=1, description="share of pictures held out")
@@ -121,6 +123,9 @@ class TrainSettings(CommandSettings):
     channels_last: bool = False
     torch_compile: bool = False
     allow_tf32: bool = False
+    deterministic: bool = Field(
+        False, description="deterministic kernels; CUDA wants CUBLAS_WORKSPACE_CONFIG=:4096:8 too"
+    )
     dataloader_num_workers: int = Field(0, ge=0)
     seed: int = 0
 
@@ -133,30 +138,64 @@ class TrainSettings(CommandSettings):
         None, description="'latest', or a state-*.safetensors of this run"
     )
     validation_steps: int = Field(500, ge=1)
-    validation_timesteps: tuple[int, ...] = (100, 300, 500, 700, 900)
+    validation_timesteps: tuple[Annotated[int, Field(ge=0, lt=1000)], ...] = Field(
+        (100, 300, 500, 700, 900), min_length=1
+    )
     num_validation_images: int = Field(4, ge=0)
     num_inference_steps: int = Field(20, ge=1)
     guidance_scale: float = 5.0
     report_to: Literal["tensorboard", "wandb", "none"] = "tensorboard"
 
     @model_validator(mode="after")
-    def _no_contradictions(self) -> Self:
+    def _one_data_set(self) -> Self:
         if (self.train_data_dir is None) == (self.dataset_name is None):
             raise ValueError("Name either --train_data_dir or --dataset_name.")
         if self.coco_captions and not self.coco_instances:
             raise ValueError("--coco_captions needs --coco_instances.")
-        if self.resolution % 64:
-            raise ValueError(f"--resolution is {self.resolution}; it must be a multiple of 64.")
-        if self.bucket_step % 64:
-            raise ValueError(f"--bucket_step is {self.bucket_step}; it must be a multiple of 64.")
-        if unknown := self.mask_shares.keys() - SHAPES.keys():
+        if self.coco_instances:
+            if self.dataset_name:
+                raise ValueError("--coco_instances wants --train_data_dir; drop --dataset_name.")
+            if self.mask_column:
+                raise ValueError("COCO's masks are in --coco_instances; drop --mask_column.")
+            if self.conditioning_image_column:
+                raise ValueError("COCO has no conditions; drop --conditioning_image_column.")
+        for name in ("resolution", "bucket_step"):
+            if getattr(self, name) % 64:
+                raise ValueError(f"--{name} is {getattr(self, name)}; it must be a multiple of 64.")
+        return self
+
+    @model_validator(mode="after")
+    def _masks_that_there_are(self) -> Self:
+        shares, source = self.mask_shares, self.mask_source
+        if unknown := shares.keys() - SHAPES.keys():
             raise ValueError(
                 f"--mask_shares knows {', '.join(SHAPES)}, not {', '.join(sorted(unknown))}."
             )
-        if self.mask_source == "full" and self.mask_shares:
+        if shares and (min(shares.values()) < 0 or not any(shares.values())):
+            raise ValueError("--mask_shares must be at least 0, and one of them more.")
+        if source == "full" and shares:
             raise ValueError("--mask_source full has no shapes; drop --mask_shares.")
+        if source == "random" and (own := sorted(shares.keys() & OWN_SHAPES)):
+            raise ValueError(
+                f"--mask_source random never looks at the data set's masks; drop {own[0]} from "
+                f"--mask_shares, or use mixed."
+            )
+        drawn = shares.keys() - OWN_SHAPES - {"full", "empty"}
+        if source == "dataset" and drawn:
+            raise ValueError(
+                f"--mask_source dataset draws no shapes; drop {min(drawn)} from --mask_shares, or "
+                f"use mixed."
+            )
         if self.invert_masks and not (self.mask_column or self.coco_instances):
             raise ValueError("--invert_masks needs masks: name --mask_column.")
+        return self
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> Self:
+        if self.canny_low > self.canny_high:
+            raise ValueError(
+                f"--canny_low {self.canny_low:g} is more than --canny_high {self.canny_high:g}."
+            )
         if self.optimizer == "adamw_8bit" and "fused" in self.model_fields_set and self.fused:
             raise ValueError("--fused is for --optimizer adamw; drop one of the two.")
         if self.lr_warmup_steps > self.max_train_steps:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from .config import TrainSettings
-from .masks import mask_shares, random_mask
+from .masks import mask_shares, own_masks, random_mask
 from .plan import MASK, NOISE, TEXT, EpochPlan, generator
 from .prepare import Cache, Part, Prepared
 from .processes import ignore_signals
@@ -97,7 +97,7 @@ class Examples(Dataset):
     def _mask(self, prepared: Prepared, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         condition = prepared.condition
         size = (condition.shape[-2], condition.shape[-1])
-        objects = prepared.masks if self._settings.mask_source in ("mixed", "dataset") else None
+        objects = own_masks(self._settings.mask_source, prepared.masks)
         mask = torch.from_numpy(random_mask(size, rng, objects, self._shares))[None]
         if rng.random() < self._settings.masked_condition_share:
             condition = condition * mask

@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from local_control.adapter import Adapter
+from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import (
     METADATA_PREFIX,
     AdapterFile,
@@ -26,19 +26,23 @@ from local_control.prediction import PredictionType
 from .bases import Base
 from .condition import Condition, parse_condition
 from .config import TrainSettings
+from .files import write_whole
 from .settings import CommandSettings, read_settings
+from .state import UNREADABLE, read_notes
 
 log = logging.getLogger(__name__)
 
-_VERSIONS = {"SD1.5": "sd_v1", "SDXL": "sdxl_base_v1-0"}
-_ARCHITECTURES = {
-    "SD1.5": "stable-diffusion-v1/t2i-adapter",
-    "SDXL": "stable-diffusion-xl-v1-base/t2i-adapter",
+# Family -> what kohya's scripts call the base, and modelspec its architecture.
+_NAMES = {
+    "SD1.5": ("sd_v1", "stable-diffusion-v1"),
+    "SD2": ("sd_v2", "stable-diffusion-v2-512"),
+    "SD2 v": ("sd_v2_v", "stable-diffusion-v2-768-v"),
+    "SDXL": ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base"),
 }
 
 
-def read_condition(adapter: AdapterFile) -> Condition:
-    """What an adapter reads, as its metadata tells; canny if one channel is all that is known.
+def read_condition(adapter: AdapterFile, name: str) -> Condition:
+    """What the adapter `name` reads, as its metadata tells; canny if one channel is all it tells.
 
     Raises:
         AdapterFileError: the file does not tell.
@@ -47,9 +51,11 @@ def read_condition(adapter: AdapterFile) -> Condition:
     if found is not None:
         return found
     if adapter.config.in_channels == 1:
-        return Condition()
+        assumed = Condition()
+        log.warning("%s does not tell what it reads; %s is assumed.", name, assumed)
+        return assumed
     raise AdapterFileError(
-        f"The adapter reads {adapter.config.in_channels} channels and does not tell of what; only "
+        f"{name} reads {adapter.config.in_channels} channels and does not tell of what; only "
         f"canny, sobel, laplacian and colour can be evaluated."
     )
 
@@ -68,13 +74,19 @@ def describe_method(settings: TrainSettings) -> str:
 def to_file(
     adapter: Adapter, settings: TrainSettings, base: Base, step: int | None = None
 ) -> AdapterFile:
-    """The adapter with metadata as the field writes it; no date and no path of this machine.
+    """The adapter with metadata as the field writes it."""
+    assert adapter.config.in_channels == settings.condition_channels()
+    metadata = describe(adapter.config, settings, base, step or settings.max_train_steps)
+    return AdapterFile(adapter.config, adapter.state_dict(), metadata)
 
-    A date would make files of equal runs differ.
-    """
-    family = family_name(adapter.config)
+
+def describe(
+    config: AdapterConfig, settings: TrainSettings, base: Base, steps: int
+) -> dict[str, str]:
+    """An adapter's metadata; no date, which would make files of equal runs differ, and no path."""
+    family = _family(config, base)
+    version, architecture = _NAMES.get(family, (family, family))
     base_name = Path(settings.pretrained_model_name_or_path).name
-    steps = step or settings.max_train_steps
     ours = {
         "condition": "pictures"
         if settings.conditioning_image_column
@@ -87,12 +99,12 @@ def to_file(
     field = {
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.title": f"Local Control {ours['condition']}",
-        "modelspec.architecture": _ARCHITECTURES.get(family, f"{family}/t2i-adapter"),
+        "modelspec.architecture": f"{architecture}/t2i-adapter",
         "modelspec.implementation": "local_control",
         "modelspec.resolution": f"{settings.resolution}x{settings.resolution}",
         "modelspec.prediction_type": "v" if base.kind is PredictionType.V else "epsilon",
         "ss_network_module": "local_control.adapter",
-        "ss_base_model_version": _VERSIONS.get(family, family),
+        "ss_base_model_version": version,
         "ss_sd_model_name": base_name,
         "ss_resolution": f"({settings.resolution}, {settings.resolution})",
         "ss_steps": str(steps),
@@ -106,31 +118,51 @@ def to_file(
         "ss_mixed_precision": settings.mixed_precision,
         "ss_seed": str(settings.seed),
     }
-    metadata = field | {METADATA_PREFIX + key: value for key, value in ours.items()}
-    assert adapter.config.in_channels == settings.condition_channels()
-    return AdapterFile(adapter.config, adapter.state_dict(), metadata)
+    return field | {METADATA_PREFIX + key: value for key, value in ours.items()}
+
+
+def _family(config: AdapterConfig, base: Base) -> str:
+    """The base's family; SD2 has SD1.5's channels and another text encoder."""
+    family = family_name(config)
+    if family == "SD1.5" and base.unet.config["cross_attention_dim"] == 1024:
+        return "SD2 v" if base.kind is PredictionType.V else "SD2"
+    return family
 
 
 def read_trained(path: Path) -> AdapterFile:
     """An adapter file, or the adapter (its average, if there is one) of a state-*.safetensors."""
     if not path.name.startswith("state-"):
         return read_adapter(path)
+    try:
+        _, notes = read_notes(path)
+    except UNREADABLE as error:
+        raise AdapterFileError(
+            f"{path.name} cannot be read as a state of a run ({error}); name another one."
+        ) from error
     with safe_open(path, framework="pt") as file:
         for prefix in ("module.ema.", "module.adapter."):
             keys = [key for key in file.keys() if key.startswith(prefix)]
             if keys:
                 tensors = {key.removeprefix(prefix): file.get_tensor(key) for key in keys}
-                return parse_adapter(tensors, path.name)
+                return parse_adapter(tensors, path.name, notes.get("metadata"))
     raise AdapterFileError(f"{path.name} holds no adapter; name a file of a training run.")
+
+
+def write_file(adapter: AdapterFile, path: Path) -> None:
+    """Write the flat layout; WriteError and nothing left over if the disk is full."""
+    write_whole(path, lambda partial: write_adapter(adapter, partial))
 
 
 def write_diffusers(adapter: AdapterFile, folder: Path) -> None:
     """Write a folder that diffusers' T2IAdapter.from_pretrained opens, in fp16."""
     config, tensors = to_diffusers(adapter)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    about = json.dumps(config, indent=2) + "\n"
     half = {key: value.detach().half().contiguous().cpu() for key, value in tensors.items()}
-    save_file(half, folder / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
+    write_whole(folder / "config.json", lambda partial: partial.write_text(about))
+    write_whole(
+        folder / "diffusion_pytorch_model.safetensors",
+        lambda partial: save_file(half, partial, metadata={"format": "pt"}),
+    )
 
 
 class ExportSettings(CommandSettings):
@@ -148,7 +180,7 @@ def main() -> None:
     try:
         adapter = read_trained(settings.adapter)
         name = settings.name or settings.adapter.stem
-        write_adapter(adapter, settings.to / f"{name}.safetensors")
+        write_file(adapter, settings.to / f"{name}.safetensors")
         write_diffusers(adapter, settings.to / "diffusers")
     except (AdapterFileError, OSError) as error:
         raise SystemExit(str(error)) from None

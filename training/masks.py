@@ -106,6 +106,9 @@ SHAPES: dict[str, Callable[[Size, Generator, np.ndarray | None], np.ndarray]] = 
     "exact": exact,
 }
 
+# Those that look at the data set's masks.
+OWN_SHAPES = frozenset({"object", "object_box", "exact"})
+
 # Random boxes never cover the whole frame and seldom its corners: full masks get a share.
 DEFAULT_SHARES: dict[str, float] = {
     "full": 0.1,
@@ -130,6 +133,11 @@ def mask_shares(source: str, shares: Mapping[str, float]) -> Mapping[str, float]
             return {"full": 0.1, "empty": 0.05, "exact": 0.85}
         case _:
             return DEFAULT_SHARES
+
+
+def own_masks(source: str, objects: np.ndarray) -> np.ndarray | None:
+    """The sample's masks [K,H,W] where `--mask_source` looks at them."""
+    return objects if source in ("mixed", "dataset") else None
 
 
 def random_mask(

@@ -22,12 +22,8 @@ def new_optimizer(adapter: Adapter, settings: TrainSettings) -> torch.optim.Opti
     }
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(adapter.parameters(), fused=settings.fused, **options)
-    try:
-        from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise SystemExit(
-            "--optimizer adamw_8bit needs bitsandbytes: pip install bitsandbytes, or use adamw."
-        ) from None
+    from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports]
+
     return AdamW8bit(adapter.parameters(), **options)
 
 

@@ -1,9 +1,11 @@
 """Tables of evaluations: means, paired confidence intervals, JSON, Markdown, picture sheets."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from PIL import Image
 from scipy.stats import bootstrap
 from torch import Tensor
 
+from .files import write_whole
 from .measures import sheet
 
 _RESAMPLES = 2000
@@ -20,17 +23,18 @@ _RESAMPLES = 2000
 class Table:
     """Scores of variants on the same cases. `groups`: the picture of each case.
 
-    blank: LFMSE inside of a picture without edges, by case. stamps: by variant, a name for what its
-    scores depend on, where that is kept. pictures: by variant, for the sheet.
+    blank: LFMSE inside of a picture without edges, by case. stamps: by variant, what its scores
+    depend on, where that is kept. about: base, adapters and settings. pictures: by variant, for
+    the sheet, of the cases `shown`.
     """
 
     groups: list[str]
     scores: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     sets: dict[str, dict[str, float]] = field(default_factory=dict)
     blank: Tensor = field(default_factory=lambda: torch.zeros(0))
-    stamps: dict[str, str] = field(default_factory=dict)
+    stamps: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
     pictures: Mapping[str, list[Tensor]] = field(default_factory=dict)
-    shown: int = 12
 
     def add(self, variant: str, found: Mapping[str, Tensor]) -> None:
         """Append the scores of some cases."""
@@ -69,28 +73,28 @@ class Table:
         return out
 
     def write(self, path: Path) -> None:
-        """Everything but the pictures, as JSON with six digits; written as one step."""
+        """Everything but the pictures, as JSON with six digits and null for NaN."""
         scores = {
             variant: {name: _six_digits(values) for name, values in found.items()}
             for variant, found in self.scores.items()
         }
         content = {
+            "about": self.about,
             "groups": self.groups,
             "scores": scores,
             "sets": self.sets,
             "blank": _six_digits(self.blank.tolist()),
             "stamps": self.stamps,
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(content))
-        partial.replace(path)
+        text = json.dumps(_null_for_nan(content), allow_nan=False)
+        write_whole(path, lambda partial: partial.write_text(text))
 
     @classmethod
     def read(cls, path: Path) -> "Table":
-        """What `write` wrote."""
+        """What `write` wrote, now or before there was `about`."""
         content = json.loads(path.read_text())
-        return cls(**content | {"blank": torch.tensor(content["blank"])})
+        numbers = {key: _nan_for_null(content[key]) for key in ("scores", "sets", "blank")}
+        return cls(**content | numbers | {"blank": torch.tensor(numbers["blank"])})
 
     def per_picture(self, variant: str, name: str) -> np.ndarray:
         """A score's mean for each picture over its masks and seeds, NaN where there is none."""
@@ -162,12 +166,15 @@ def markdown(table: Table, reference: str | None = None) -> str:
 
 
 def spread(tables: Sequence[Table]) -> str:
-    """The standard deviation of each score's mean over tables, one row a variant."""
+    """The standard deviation of each score's mean over tables, which are a sample of all seeds'.
+
+    One row a variant.
+    """
     names = list(next(iter(tables[0].scores.values())))
     lines = ["| variant | " + " | ".join(names) + " |", "| --- " * (1 + len(names)) + "|"]
     for variant in tables[0].scores:
         means = [[_mean(np.array(t.scores[variant][name])) for name in names] for t in tables]
-        cells = [f"{value:.3f}" for value in np.std(means, axis=0)]
+        cells = [f"{value:.3f}" for value in np.std(means, axis=0, ddof=1)]
         lines.append(f"| {variant} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -195,6 +202,30 @@ def _mean(values: np.ndarray) -> float:
 
 def _six_digits(values: Sequence[float]) -> list[float]:
     return [float(f"{value:.6g}") for value in values]
+
+
+def _null_for_nan(value: Any) -> Any:
+    """The same in JSON's own words, which have no NaN."""
+    match value:
+        case dict():
+            return {key: _null_for_nan(entry) for key, entry in value.items()}
+        case list():
+            return [_null_for_nan(entry) for entry in value]
+        case float() if not math.isfinite(value):
+            return None
+    return value
+
+
+def _nan_for_null(value: Any) -> Any:
+    """What `_null_for_nan` was given."""
+    match value:
+        case dict():
+            return {key: _nan_for_null(entry) for key, entry in value.items()}
+        case list():
+            return [_nan_for_null(entry) for entry in value]
+        case None:
+            return math.nan
+    return value
 
 
 def _set_names(table: Table) -> list[str]:

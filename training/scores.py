@@ -74,8 +74,10 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
     """Squared maximum mean discrepancy of features [N,D] and [M,D], unbiased.
 
     The cubic kernel of the Kernel Inception Distance (Binkowski et al., 2018), on standardised
-    features of any kind; 0 for equal distributions, and below 0 by chance.
+    features of any kind; 0 for equal distributions, and below 0 by chance. NaN for fewer than two.
     """
+    if min(len(a), len(b)) < 2:
+        return float("nan")
     mean, std = b.mean(0), b.std(0).clamp(min=1e-6)
     a, b = (a - mean) / std, (b - mean) / std
 
@@ -126,7 +128,7 @@ class ClipScore:
     def __init__(self, name: str) -> None:
         from transformers import CLIPModel, CLIPProcessor
 
-        self._model = CLIPModel.from_pretrained(name).eval()
+        self._model = CLIPModel.from_pretrained(name, use_safetensors=True).eval()
         self._processor: Any = CLIPProcessor.from_pretrained(name)
 
     @torch.no_grad()

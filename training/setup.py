@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from local_control.checkpoint import AdapterFileError
-
 from .augment import Size, buckets
-from .bases import Base, BaseModelError, load_base
+from .bases import Base, load_base
 from .checked import Checked, check_once, hold_out
 from .config import TrainSettings
 from .dataset import Columns, DatasetError, ImageFolder, Record, Source
@@ -19,9 +17,6 @@ from .processes import process_state
 from .sources import Coco, HubDataset, TarShards
 
 log = logging.getLogger(__name__)
-
-# What a user can mend; everything else is ours and keeps its traceback.
-USER_ERRORS = (DatasetError, BaseModelError, AdapterFileError, OSError)
 
 
 @dataclass(frozen=True)

@@ -17,22 +17,24 @@ from torch import Tensor
 from tqdm import tqdm
 
 from local_control.adapter import Adapter
-from local_control.checkpoint import AdapterFileError, read_adapter, write_adapter
 
 from .bases import Base
 from .config import TrainSettings
 from .dataset import Source
 from .denoise import denoise_at, timesteps
+from .errors import one_sentence
 from .examples import Batch, Examples, Places, loader
-from .export import to_file
+from .export import to_file, write_file
+from .machine import check_machine
 from .optimisation import learning_rates, new_optimizer, update_ema
 from .plan import EpochPlan
 from .prepare import Cache
 from .preview import write_preview
-from .processes import fast_bf16, on_cpu, process_state
-from .resume import ResumeError, check_resumable, resume, run_notes
+from .processes import on_cpu, process_state
+from .resume import check_resumable, resume, run_notes
 from .settings import read_settings
-from .setup import USER_ERRORS, Data, open_base, open_source, prepare_data
+from .setup import Data, open_base, open_source, prepare_data
+from .start import new_adapter
 from .state import StopSignal, TrainState
 from .validate import Validation
 
@@ -40,29 +42,6 @@ log = logging.getLogger(__name__)
 
 _DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _LOG_STEPS = 20
-
-
-def new_adapter(base: Base, settings: TrainSettings) -> Adapter:
-    """The adapter at the start: from a file, or fresh weights that the seed determines."""
-    kind = None if settings.adapter_type == "auto" else settings.adapter_type
-    shape = base.adapter_config(kind, settings.condition_channels())
-    torch.manual_seed(settings.seed)
-    adapter = Adapter(shape)
-    if settings.adapter_model_name_or_path is not None:
-        file = read_adapter(settings.adapter_model_name_or_path)
-        if (file.config.kind, file.config.channels) != (shape.kind, shape.channels):
-            raise AdapterFileError(
-                f"{settings.adapter_model_name_or_path} is a {file.config.kind} adapter with "
-                f"channels {file.config.channels}; this base needs {shape.kind} and "
-                f"{shape.channels}."
-            )
-        if file.config.in_channels != shape.in_channels:
-            raise AdapterFileError(
-                f"{settings.adapter_model_name_or_path} reads {file.config.in_channels} channels, "
-                f"but --condition {settings.condition} has {shape.in_channels}."
-            )
-        adapter = file.build().float().train().requires_grad_(True)
-    return adapter
 
 
 class Trainer:
@@ -75,15 +54,7 @@ class Trainer:
         self.dtype = _DTYPES[settings.mixed_precision]
         device = self.accelerator.device
         base.place(device, self.dtype)
-        unet: Any = base.pipeline.unet
-        if settings.gradient_checkpointing:
-            unet.enable_gradient_checkpointing()
-        if settings.channels_last:
-            unet.to(memory_format=torch.channels_last)
-        if settings.torch_compile:
-            unet.compile()
-        if settings.allow_tf32:
-            torch.backends.cuda.matmul.allow_tf32 = True
+        _choose_kernels(base.pipeline.unet, settings)
         self.adapter = new_adapter(base, settings).to(device)
         self.ema = copy.deepcopy(self.adapter).requires_grad_(False) if settings.use_ema else None
         self.optimizer = new_optimizer(self.adapter, settings)
@@ -145,7 +116,7 @@ class Trainer:
                     )
         path = settings.output_dir / "adapter.safetensors"
         if main:
-            write_adapter(to_file(self.result, settings, self.base), path)
+            write_file(to_file(self.result, settings, self.base), path)
         self.accelerator.end_training()
         return path
 
@@ -192,13 +163,16 @@ class Trainer:
             if found["loss"] < self.state.notes.get("best", float("inf")):
                 self.state.notes["best"] = found["loss"]
                 file = to_file(self.result, self.settings, self.base, step=step)
-                write_adapter(file, folder / "best.safetensors")
+                write_file(file, folder / "best.safetensors")
         self.accelerator.wait_for_everyone()
 
     def _save(self) -> None:
         if self.accelerator.is_main_process:
             if self.accelerator.scaler is not None:
                 self.state.notes["scaler"] = self.accelerator.scaler.state_dict()
+            # So that what is exported from a state tells as much as the adapter itself.
+            file = to_file(self.result, self.settings, self.base, step=self.state.step)
+            self.state.notes["metadata"] = file.metadata
             self.state.save(self.settings.output_dir, self.settings.checkpoints_total_limit)
         self.accelerator.wait_for_everyone()
 
@@ -214,12 +188,23 @@ class Trainer:
         return self._mean(raised) > 0
 
 
+def _choose_kernels(unet: Any, settings: TrainSettings) -> None:
+    """How the UNet computes, not what."""
+    if settings.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+    if settings.channels_last:
+        unet.to(memory_format=torch.channels_last)
+    if settings.torch_compile:
+        unet.compile()
+    if settings.allow_tf32:
+        torch.backends.cuda.matmul.allow_tf32 = True
+    if settings.deterministic:
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+
+
 def _accelerator(settings: TrainSettings) -> Accelerator:
-    if on_cpu() and settings.mixed_precision == "bf16" and not fast_bf16():
-        log.warning(
-            "This CPU has no bf16 of its own and emulates it, many times slower than fp32; stop, "
-            "and go without --mixed_precision."
-        )
     tracker = None if settings.report_to == "none" else settings.report_to
     accelerator = Accelerator(
         cpu=on_cpu(),
@@ -236,6 +221,7 @@ def _accelerator(settings: TrainSettings) -> Accelerator:
 
 def train(settings: TrainSettings, base: Base, source: Source) -> Path:
     """Prepare the data and train -> the adapter's file."""
+    check_machine(settings)
     check_resumable(settings, process_state().num_processes)
     data, cache = prepare_data(settings, base, source)
     trainer = Trainer(settings, base, data, cache)
@@ -247,17 +233,13 @@ def main() -> None:
     """Train as flags and TOML file say."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = read_settings(TrainSettings)
-    try:
+    with one_sentence(
+        "Lower --train_batch_size and raise --gradient_accumulation_steps by as much; add "
+        "--gradient_checkpointing, --mixed_precision bf16, --optimizer adamw_8bit; or lower "
+        "--resolution. What is cached and saved stays."
+    ):
         source = open_source(settings)
         log.info("wrote %s", train(settings, open_base(settings), source))
-    except torch.OutOfMemoryError:
-        raise SystemExit(
-            "Out of GPU memory. Lower --train_batch_size and raise --gradient_accumulation_steps "
-            "by as much; add --gradient_checkpointing, --mixed_precision bf16, --optimizer "
-            "adamw_8bit; or lower --resolution. What is cached and saved stays."
-        ) from None
-    except (*USER_ERRORS, ResumeError) as error:
-        raise SystemExit(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Validation on held-out pictures: the loss at fixed noise levels, and sampled pictures."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,15 +15,24 @@ from .bases import Base
 from .config import TrainSettings
 from .denoise import control_features, denoise_at
 from .examples import Batch, collate
-from .masks import mask_shares, random_mask
+from .masks import mask_shares, own_masks, random_mask
 from .measures import edge_panel, quick_measures, sheet, tinted
 from .plan import VALIDATION, generator
 from .prepare import Cache, Part
 from .sample import Sampling, sample
 
 MAX_SAMPLES = 32
-# Empty masks say nothing about control.
+# In place of the default mixture; empty masks say nothing about control.
 _SHARES = {"box": 0.25, "ellipse": 0.15, "brush": 0.1, "object_box": 0.4, "full": 0.1}
+
+
+def shown_shares(settings: TrainSettings) -> Mapping[str, float]:
+    """The shapes of the run's masks, without empty ones."""
+    if settings.mask_source in ("mixed", "random") and not settings.mask_shares:
+        return _SHARES
+    shares = mask_shares(settings.mask_source, settings.mask_shares)
+    masked = {kind: share for kind, share in shares.items() if kind != "empty" and share > 0}
+    return masked or mask_shares("full", {})
 
 
 @dataclass
@@ -44,8 +54,8 @@ class Validation:
         rng = generator(VALIDATION, index)
         prepared = self.cache.example(self.part, index, 0)
         size = (prepared.condition.shape[-2], prepared.condition.shape[-1])
-        shares = _SHARES if self.settings.mask_source != "full" else mask_shares("full", {})
-        mask = random_mask(size, rng, prepared.masks, shares)
+        objects = own_masks(self.settings.mask_source, prepared.masks)
+        mask = random_mask(size, rng, objects, shown_shares(self.settings))
         noise = rng.standard_normal(prepared.latent.shape, "float32")
         entry = {
             "z0": prepared.latent,
@@ -89,10 +99,12 @@ class Validation:
             mask = batch.mask.cpu()
             found.append(quick_measures(image, free, source, mask, condition))
             seen = tinted(source[0], batch.condition[0].cpu(), mask[0])
-            rows.append([seen, free[0], image[0], edge_panel(image[0], mask[0])])
+            rows.append([seen, free[0], image[0], edge_panel(image[0], mask[0], condition)])
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(sheet(rows)).save(path)
-        return {key: float(sum(m[key] for m in found) / len(found)) for key in found[0]}
+        joined = {key: torch.cat([measured[key] for measured in found]) for key in found[0]}
+        # A full mask has no outside, and so no leak.
+        return {k: v.nanmean().item() for k, v in joined.items() if not v.isnan().all()}
 
     @cached_property
     def _free(self) -> list[tuple[Batch, Tensor, Tensor]]:

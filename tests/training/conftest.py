@@ -2,13 +2,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from accelerate.state import AcceleratorState
 
 sys.path.append(str(Path(__file__).parents[2]))
 
 from safetensors.torch import load_file
-from small_base import pictures, small_sd
+from small_base import CHANNELS, pictures, small_sd
 
+from local_control.adapter import Adapter, AdapterConfig
+from local_control.checkpoint import AdapterFile, write_adapter
 from training.config import TrainSettings
 from training.setup import open_base, open_source
 from training.state import list_states
@@ -34,6 +37,17 @@ def picture_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def cache_folder(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def adapter_file(tmp_path):
+    """An adapter of the small base that tells what it reads."""
+    torch.manual_seed(0)
+    config = AdapterConfig(channels=CHANNELS)
+    path = tmp_path / "adapter.safetensors"
+    metadata = {"local_control.condition": "canny 50 150"}
+    write_adapter(AdapterFile(config, Adapter(config).state_dict(), metadata), path)
+    return path
 
 
 @pytest.fixture

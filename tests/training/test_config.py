@@ -50,12 +50,39 @@ def test_what_is_written_is_read_again(tmp_path):
         (["--optimizer", "adamw_8bit", "--fused"], "drop one of the two"),
         (["--coco_captions", "x.json"], "needs --coco_instances"),
         (["--proportion_empty_prompts", "2"], "--proportion_empty_prompts is"),
+        (["--crop_variants", "0"], "--crop_variants is"),
+        (["--validation_timesteps", "100,1000"], r"--validation_timesteps\.1 is 1000"),
+        (["--canny_low", "300"], "--canny_low 300 is more than --canny_high 200"),
+        (["--mask_shares", "box=0,full=0"], "one of them more"),
+        (["--mask_shares", "box=2,full=-1"], "at least 0"),
+        (["--mask_source", "random", "--mask_shares", "exact=1"], "drop exact"),
+        (["--mask_source", "dataset", "--mask_shares", "exact=1,box=1"], "drop box"),
+        (["--coco_instances", "x.json", "--mask_column", "mask"], "drop --mask_column"),
+        (
+            ["--coco_instances", "x.json", "--conditioning_image_column", "edges"],
+            "drop --conditioning_image_column",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(flags, message):
     with pytest.raises(SystemExit, match=message) as error:
         read(*flags)
     assert "\n" not in str(error.value)
+
+
+def test_coco_is_a_folder_of_files():
+    with pytest.raises(SystemExit, match="drop --dataset_name"):
+        read_settings(
+            TrainSettings, [*NEEDED[:2], "--dataset_name", "x", "--coco_instances", "x.json"]
+        )
+
+
+def test_a_run_with_another_optimizer_can_be_repeated_from_its_file(tmp_path):
+    settings = read("--output_dir", str(tmp_path), "--optimizer", "adamw_8bit")
+    settings.write()
+    again = read_settings(TrainSettings, ["--config", str(tmp_path / "config.toml")])
+    assert again.resolved() == settings.resolved()
+    assert not again.differences(settings.resolved())
 
 
 def test_unknown_keys_of_a_file_are_refused(tmp_path):

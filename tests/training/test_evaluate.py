@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -12,12 +13,12 @@ from small_base import CHANNELS, pictures
 from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import AdapterFile, AdapterFileError, write_adapter
 from training import evaluate
-from training.cases import draw_mask, make_cases, read_evaluation_set
+from training.cases import draw_mask, make_cases, read_evaluation_set, spread_out
 from training.checked import check
 from training.condition import Condition, parse_condition
 from training.dataset import Columns, DatasetError, ImageFolder
 from training.evaluate import Evaluation, Variant, load_variant
-from training.report import Table, interval, markdown, paired
+from training.report import Table, interval, markdown, paired, spread
 from training.sample import Sampling
 from training.scores import blank_lfmse, frechet_distance, kernel_distance, score
 from training.setup import open_base
@@ -27,16 +28,6 @@ from training.setup import open_base
 def data(tmp_path_factory):
     folder = pictures(tmp_path_factory.mktemp("evaluation"), 3)
     return check(ImageFolder(folder, Columns(mask="mask")), 32)
-
-
-@pytest.fixture
-def adapter_file(tmp_path):
-    torch.manual_seed(0)
-    config = AdapterConfig(channels=CHANNELS)
-    path = tmp_path / "adapter.safetensors"
-    metadata = {"local_control.condition": "canny 50 150"}
-    write_adapter(AdapterFile(config, Adapter(config).state_dict(), metadata), path)
-    return path
 
 
 def test_cases_are_every_picture_mask_and_seed(data):
@@ -78,6 +69,58 @@ def test_distances_tell_distributions_apart():
     assert kernel_distance(a + 1, b) > 0.5
     assert frechet_distance(a, b) < 0.3
     assert frechet_distance(a + 1, b) == pytest.approx(6, abs=0.8)
+
+
+def test_a_true_picture_counts_once_however_many_cases_it_has(make_settings, data):
+    base = open_base(make_settings())
+    base.place(torch.device("cpu"), None)
+    chosen = read_evaluation_set()
+    cases = make_cases(data, 64, chosen, ["left", "centre"])
+    evaluation = Evaluation(base, Sampling(1), batch_size=4)
+    sources = evaluation._source_features(cases)
+    assert len(sources) == 3
+    images = torch.stack([cases[index].image for index in (0, 6, 12)])
+    torch.testing.assert_close(sources, evaluation._features(images))
+    assert np.isnan(kernel_distance(sources[:1], sources))
+
+
+def test_the_sheet_shows_as_many_pictures_and_masks_as_it_can(data):
+    cases = make_cases(data, 64, read_evaluation_set())
+    shown = [cases[index] for index in spread_out(cases, 6)]
+    assert sorted(Counter(case.picture for case in shown).values()) == [2, 2, 2]
+    assert len({(case.mask_name, case.seed) for case in shown}) > 3
+    assert spread_out(cases, 1000) == list(range(len(cases)))
+
+
+def test_a_report_without_a_number_is_json_and_is_read_again(tmp_path):
+    table = Table(["a", "b"], blank=torch.tensor([0.25, torch.nan]))
+    table.add("one", {"leak": torch.tensor([torch.nan, 1 / 3])})
+    table.add_set("one", "distance", float("nan"))
+    table.stamps = {"one": {"steps": 3, "started from": None}}
+    table.about = {"base": "base"}
+    table.write(tmp_path / "report.json")
+    text = (tmp_path / "report.json").read_text()
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    found = Table.read(tmp_path / "report.json")
+    np.testing.assert_equal(found.scores, {"one": {"leak": [np.nan, 0.333333]}})
+    np.testing.assert_equal(found.sets, {"one": {"distance": np.nan}})
+    np.testing.assert_equal(found.blank.tolist(), [0.25, np.nan])
+    assert (found.stamps, found.about) == (table.stamps, table.about)
+
+
+def test_reports_from_before_are_still_read(tmp_path):
+    old = {"groups": ["a"], "scores": {"one": {"leak": [float("nan")]}}, "sets": {"one": {}}}
+    (tmp_path / "old.json").write_text(json.dumps(old | {"blank": [0.5], "stamps": {"one": "x"}}))
+    table = Table.read(tmp_path / "old.json")
+    assert np.isnan(table.scores["one"]["leak"][0])
+    assert table.stamps == {"one": "x"}
+
+
+def test_the_spread_is_that_of_a_sample():
+    tables = [Table(["a"]), Table(["a"])]
+    for table, value in zip(tables, (1.0, 2.0), strict=True):
+        table.add("one", {"x": torch.tensor([value])})
+    assert f"| one | {np.sqrt(0.5):.3f} |" in spread(tables)
 
 
 def test_intervals_hold_the_mean_and_pair_what_belongs_together():
@@ -145,6 +188,15 @@ def test_what_an_adapter_reads_comes_from_its_file(adapter_file, tmp_path):
         load_variant(f"a={silent}")
 
 
+def test_what_is_assumed_of_a_file_that_does_not_tell_is_said(tmp_path, caplog):
+    config = AdapterConfig(channels=CHANNELS)
+    silent = tmp_path / "silent.safetensors"
+    write_adapter(AdapterFile(config, Adapter(config).state_dict()), silent)
+    assert load_variant(f"a={silent}").condition == Condition("canny", 100, 200)
+    assert "silent.safetensors" in caplog.text
+    assert "canny 100 200 is assumed" in caplog.text
+
+
 def test_the_command_writes_its_reports(
     base_folder, data, adapter_file, tmp_path, monkeypatch, capsys
 ):
@@ -158,4 +210,17 @@ def test_the_command_writes_its_reports(
     assert "Paired differences to one" in text
     content = json.loads((tmp_path / "out" / "report.json").read_text())
     assert len(content["scores"]["two"]["leak"]) == 9
+    assert content["about"]["settings"]["num_inference_steps"] == 1
+    assert content["about"]["adapters"]["two"] == {"condition": "canny 50 150", "gated": False}
     assert Image.open(tmp_path / "out" / "sheet.png").size == (4 * 64, 9 * 64)
+
+
+def test_an_adapter_of_another_base_is_a_sentence(base_folder, data, tmp_path, monkeypatch):
+    config = AdapterConfig(channels=(16, 32, 64, 64))
+    path = tmp_path / "narrow.safetensors"
+    write_adapter(AdapterFile(config, Adapter(config).state_dict()), path)
+    arguments = f"""evaluate --pretrained_model_name_or_path {base_folder} --resolution 64
+        --eval_data_dir {data.source._folder} --adapters one={path}"""
+    monkeypatch.setattr(sys, "argv", arguments.split())
+    with pytest.raises(SystemExit, match=r"one is a full adapter .* this base needs full"):
+        evaluate.main()

@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 from training.config import TrainSettings
 from training.settings import read_settings
 from training.setup import open_base
+from training.start import new_adapter
 from training.state import list_states
-from training.train import Trainer, new_adapter
+from training.train import Trainer
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,16 +1,20 @@
 """What is exported is the same network everywhere."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from diffusers import T2IAdapter
+from safetensors import SafetensorError
 from small_base import CHANNELS
 
 from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import AdapterFile, AdapterFileError, read_adapter, to_diffusers
+from local_control.prediction import PredictionType
 from training import export
-from training.export import read_trained, write_diffusers
+from training.export import describe, read_trained, write_diffusers, write_file
+from training.files import WriteError
 from training.state import list_states
 
 
@@ -54,3 +58,42 @@ def test_a_checkpoint_gives_its_average(run, tmp_path):
     written = read_adapter(tmp_path / "run" / "adapter.safetensors")
     for key, value in written.tensors.items():
         assert torch.equal(state.tensors[key].half(), value)
+    assert state.metadata == written.metadata
+
+
+def test_a_state_that_is_none_is_named(tmp_path):
+    path = tmp_path / "state-00000001.safetensors"
+    path.write_text("no state")
+    with pytest.raises(AdapterFileError, match="cannot be read as a state"):
+        read_trained(path)
+
+
+@pytest.mark.parametrize(
+    ("width", "kind", "version", "architecture"),
+    [
+        (768, PredictionType.EPSILON, "sd_v1", "stable-diffusion-v1/t2i-adapter"),
+        (1024, PredictionType.EPSILON, "sd_v2", "stable-diffusion-v2-512/t2i-adapter"),
+        (1024, PredictionType.V, "sd_v2_v", "stable-diffusion-v2-768-v/t2i-adapter"),
+    ],
+)
+def test_the_base_is_called_by_its_name(make_settings, width, kind, version, architecture):
+    unet = SimpleNamespace(config={"cross_attention_dim": width})
+    base = SimpleNamespace(unet=unet, kind=kind)
+    found = describe(AdapterConfig(), make_settings(), base, 5)
+    assert found["ss_base_model_version"] == version
+    assert found["modelspec.architecture"] == architecture
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_nothing(adapter_file, tmp_path, monkeypatch):
+    def no_space(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device")
+
+    adapter = read_trained(adapter_file)
+    monkeypatch.setattr("local_control.checkpoint.save_file", no_space)
+    monkeypatch.setattr("training.export.save_file", no_space)
+    with pytest.raises(WriteError, match="Free some space"):
+        write_file(adapter, tmp_path / "out" / "a.safetensors")
+    with pytest.raises(WriteError, match="Free some space"):
+        write_diffusers(adapter, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["config.json"]

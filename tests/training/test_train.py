@@ -15,7 +15,8 @@ from training.bases import BaseModelError
 from training.denoise import denoise_at, timesteps
 from training.examples import Batch
 from training.setup import open_base, open_source, prepare_data
-from training.train import Trainer, new_adapter
+from training.start import new_adapter
+from training.train import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,17 @@ def test_an_adapter_can_start_from_a_file(make_settings, run, tmp_path):
     found = new_adapter(open_base(settings), settings).state_dict()
     expected = read_adapter(path).tensors
     assert all(torch.equal(found[key], value.float()) for key, value in expected.items())
+
+
+def test_the_kind_of_an_adapter_follows_its_file(make_settings, tmp_path):
+    light = AdapterConfig(kind="light", channels=CHANNELS, blocks=4, kernel=3)
+    path = tmp_path / "light.safetensors"
+    write_adapter(AdapterFile(light, Adapter(light).state_dict()), path)
+    settings = make_settings(adapter_model_name_or_path=path)
+    assert new_adapter(open_base(settings), settings).config.kind == "light"
+    settings = make_settings(adapter_model_name_or_path=path, adapter_type="full")
+    with pytest.raises(AdapterFileError, match="use auto"):
+        new_adapter(open_base(settings), settings)
 
 
 def test_adapters_that_do_not_fit_are_refused(make_settings, sdxl_folder, tmp_path):

@@ -1,0 +1,66 @@
+"""What a machine cannot do is said before anything is made, and out of memory in a sentence."""
+
+import logging
+
+import pytest
+import torch
+
+from training import cache, evaluate
+from training.errors import one_sentence
+from training.machine import MachineError, check_machine
+
+
+@pytest.fixture(autouse=True)
+def a_bare_machine(monkeypatch):
+    """No GPU, no bf16, no packages that are optional."""
+    monkeypatch.setattr("training.machine.on_cpu", lambda: True)
+    monkeypatch.setattr("training.machine.fast_bf16", lambda: False)
+    monkeypatch.setattr("training.machine.find_spec", lambda name: None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"report_to": "wandb"}, "pip install wandb, or use none"),
+        ({"optimizer": "adamw_8bit"}, "pip install bitsandbytes"),
+        ({"mixed_precision": "fp16"}, "needs a GPU"),
+    ],
+)
+def test_what_is_not_there_is_named(make_settings, changes, message):
+    with pytest.raises(MachineError, match=message):
+        check_machine(make_settings(**changes))
+
+
+def test_what_is_slow_is_told_of(make_settings, caplog):
+    check_machine(make_settings())
+    assert not caplog.text
+    with caplog.at_level(logging.WARNING):
+        check_machine(make_settings(mixed_precision="bf16"))
+    assert "emulates it" in caplog.text
+
+
+def test_memory_that_is_not_enough_is_a_sentence():
+    with pytest.raises(SystemExit, match=r"memory\. Lower it"), one_sentence("Lower it."):
+        raise torch.OutOfMemoryError
+
+
+@pytest.mark.parametrize(
+    ("command", "first", "flags"),
+    [
+        (cache, "open_source", "--train_data_dir x"),
+        (evaluate, "check", "--eval_data_dir {folder} --adapters a={adapter}"),
+    ],
+)
+def test_commands_say_it_in_a_sentence(
+    monkeypatch, picture_folder, adapter_file, command, first, flags
+):
+    def full(*_):
+        raise torch.OutOfMemoryError
+
+    flags = flags.format(folder=picture_folder, adapter=adapter_file)
+    monkeypatch.setattr(command, first, full)
+    monkeypatch.setattr(
+        "sys.argv", ["command", "--pretrained_model_name_or_path", "base", *flags.split()]
+    )
+    with pytest.raises(SystemExit, match="Out of GPU memory"):
+        command.main()

@@ -1,0 +1,37 @@
+"""What a user can mend, said in one sentence; everything else keeps its traceback."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from local_control.checkpoint import AdapterFileError
+
+from .bases import BaseModelError
+from .dataset import DatasetError
+from .machine import MachineError
+from .resume import ResumeError
+
+_USER_ERRORS = (
+    DatasetError,
+    BaseModelError,
+    AdapterFileError,
+    MachineError,
+    ResumeError,
+    OSError,
+)
+
+
+@contextmanager
+def one_sentence(out_of_memory: str) -> Iterator[None]:
+    """Around a command; `out_of_memory` says what to do if the GPU's memory is not enough.
+
+    Raises:
+        SystemExit: with the sentence.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise SystemExit(f"Out of GPU memory. {out_of_memory}") from None
+    except _USER_ERRORS as error:
+        raise SystemExit(str(error)) from error
