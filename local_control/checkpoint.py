@@ -43,7 +43,7 @@ class AdapterFile:
         with torch.device("meta"):
             adapter = Adapter(self.config)
         adapter.load_state_dict(self.tensors, assign=True)
-        return adapter.eval().requires_grad_(False)
+        return adapter.train(False).requires_grad_(False)
 
 
 def family_name(config: AdapterConfig) -> str:

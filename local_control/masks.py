@@ -114,16 +114,18 @@ def feather(mask: Tensor, radius: float) -> Tensor:
     return torch.minimum(mask, (2 * blurred - 1).clamp(0, 1))
 
 
-def match_batch(mask: Tensor, batch: int, what: str = "mask") -> Tensor:
+def match_batch(mask: Tensor, batch: int, what: str = "mask", of: str = "latent") -> Tensor:
     """One mask serves the whole batch, or there is one for each latent: -> [batch,1,H,W] or [1,..].
+
+    what, of: the nouns of the message.
 
     Raises:
         ValueError: any other number.
     """
     if len(mask) not in (1, batch):
         raise ValueError(
-            f"There are {len(mask)} {what}s for {batch} latents; give one {what} for all, or one "
-            f"for each latent."
+            f"There are {len(mask)} {what}s for {batch} {of}{'s' if batch > 1 else ''}; give one "
+            f"{what} for all, or one for each {of}."
         )
     return mask
 

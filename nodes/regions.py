@@ -4,21 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from comfy.controlnet import ControlBase, T2IAdapter
 from comfy.t2i_adapter.adapter import Adapter, Adapter_light
 from comfy_api.v0_0_2 import io
 from torch import Tensor
 
-from ..local_control.masks import (
-    MaskResize,
-    feather,
-    from_comfy_image,
-    from_comfy_mask,
-    resize_mask,
-)
+from ..local_control.masks import feather, from_comfy_image, from_comfy_mask
 from ..local_control.placement import Fit, place
-from ..local_control.regions import Overlap, resolve_overlap
+from ..local_control.regions import Overlap, align_masks, resolve_overlap
 from .adapters import CATEGORY
 from .hooks.adapter_control import AdapterControl, AdapterRegion, LoadedAdapter
 from .hooks.frame import area_hooks
@@ -285,13 +278,5 @@ def resolve_masks(regions: Sequence[AnyRegion], rule: Overlap) -> list[AnyRegion
     """The regions with the masks that act under an overlap rule."""
     if rule is Overlap.ADD or len(regions) == 1:
         return list(regions)
-    height = max(r.mask.shape[-2] for r in regions)
-    width = max(r.mask.shape[-1] for r in regions)
-    batch = max(len(r.mask) for r in regions)
-    masks = torch.stack(
-        [
-            resize_mask(r.mask, (height, width), MaskResize.AREA).expand(batch, -1, -1, -1)
-            for r in regions
-        ]
-    )
-    return [replace(r, mask=m) for r, m in zip(regions, resolve_overlap(masks, rule), strict=True)]
+    masks = resolve_overlap(align_masks([region.mask for region in regions]), rule)
+    return [replace(region, mask=mask) for region, mask in zip(regions, masks, strict=True)]

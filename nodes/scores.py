@@ -72,10 +72,15 @@ class Score(io.ComfyNode):
     ) -> io.NodeOutput:
         """Means over the batch; what cannot be told is NaN."""
         picture, wanted = from_comfy_image(image)[:, :3], from_comfy_image(condition)[:, :3]
-        white = match_batch(from_comfy_mask(mask), len(picture))
+        white = from_comfy_mask(mask)
         check_sizes(picture, condition=wanted, mask=white)
-        white = white.expand(len(picture), -1, -1, -1)
-        wanted = match_batch(wanted, len(picture), "condition").expand_as(picture)
+        if white.amax((1, 2, 3)).min() <= 0:
+            raise ValueError(
+                "The mask of Local Control Score is all black, so there is no inside to measure; "
+                "give it the region's mask, white where the image is controlled."
+            )
+        white = for_each(picture, white, "mask")
+        wanted = for_each(picture, wanted, "condition")
         if kind == "colour":
             found = colour_scores(picture, wanted, white, blocks)
         else:
@@ -87,13 +92,19 @@ class Score(io.ComfyNode):
         if uncontrolled is not None:
             other = from_comfy_image(uncontrolled)[:, :3]
             check_sizes(picture, uncontrolled=other)
-            other = match_batch(other, len(picture), "uncontrolled image").expand_as(picture)
+            other = for_each(picture, other, "uncontrolled image")
             free["leak"] = leak(picture, other, white).mean().item()
             free["change outside"] = divergence(picture, other, 1 - white).nanmean().item()
         text = "\n".join(f"{name}: {value:.3f}" for name, value in (found | free).items())
         numbers = [found[key] for key in ("adherence", "precision", "recall")]
         outputs = (*numbers, *free.values(), report, text)
         return io.NodeOutput(*outputs, ui=ui.PreviewImage(report, cls=cls))
+
+
+def for_each(image: Tensor, other: Tensor, what: str) -> Tensor:
+    """One of `other` for each image; ValueError if they are neither one nor as many."""
+    batch = len(image)
+    return match_batch(other, batch, what, "image").expand(batch, *other.shape[1:])
 
 
 def check_sizes(image: Tensor, **others: Tensor) -> None:

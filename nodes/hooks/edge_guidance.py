@@ -12,7 +12,7 @@ from .overlay import Overlay, from_images, to_images
 
 @dataclass(frozen=True)
 class Guidance:
-    """reference [1 or B,C,(T),h,w] as LATENT sockets hold it, mask [1 or B,1,H,W] in 0..1."""
+    """reference [1 or B,C,(T),h,w] as LATENTs hold it, mask [1 or B,1,H,W] in 0..1."""
 
     reference: Tensor
     mask: Tensor
@@ -28,12 +28,13 @@ def guide_edges(model: ModelPatcher, guidance: Guidance) -> ModelPatcher:
         ValueError: while sampling, if reference or mask do not fit the latent.
     """
     model = model.clone()
-    sampling = model.get_model_object("model_sampling")
-    start, end = (float(sampling.percent_to_sigma(p)) for p in guidance.percent_range)
     overlay = Overlay(model, guidance.reference, [guidance.mask], "Edge Guidance")
 
     def move(args: dict[str, Any]) -> Tensor:
         z0, sigma = args["denoised"], float(args["sigma"].max())
+        # Asked while sampling, since nodes behind this one may change the noise levels.
+        to_sigma = args["model"].model_sampling.percent_to_sigma
+        start, end = (float(to_sigma(percent)) for percent in guidance.percent_range)
         if not guidance.scale or not end <= sigma <= start:
             return z0
         reference, (mask,) = overlay.over(z0)

@@ -12,7 +12,7 @@ from .frame import LATENT_FACTOR
 
 
 class Overlay:
-    """reference [1 or B,C,(T),h,w] as LATENT sockets hold it, masks [1 or B,1,H,W] in 0..1 each.
+    """reference [1 or B,C,(T),h,w] as LATENTs hold it, masks [1 or B,1,H,W] in 0..1 each.
 
     `owner` names the node in what is refused. What it gives is the same at every step, so it is
     made once.

@@ -17,7 +17,7 @@ class Z0Trace:
     """z0' of the latest sampling that ran with a watched model.
 
     frames: one [B,C,h,w] a step, on the CPU, in the model's latent space. result: what the sampler
-    returned, in the same space. latent_format: brings both to the space of VAEs and LATENT sockets.
+    returned, in the same space. latent_format: brings both to the space of VAEs and LATENTs.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Z0Trace:
         self.result: Tensor | None = None
 
     def belongs_to(self, samples: Tensor) -> bool:
-        """Whether `samples`, from a LATENT socket, came out of the traced sampling."""
+        """Whether `samples`, from a LATENT, came out of the traced sampling."""
         ends = [self.result, *self.frames[-1:]]
         return any(
             end is not None

@@ -141,3 +141,28 @@ def test_what_is_no_control_is_named(setup):
     setup.control = object()
     with pytest.raises(ValueError, match="none of ComfyUI's controls"):
         local(setup, full())
+
+
+@pytest.mark.parametrize("overlap", ["normalise", "priority"])
+def test_regions_that_share_need_masks_of_one_shape_and_batch(setup, overlap):
+    other = picture((8, 16))
+    regions = region(setup, torch.ones(1, 64, 128), other, regions=region(setup, left()))
+    with pytest.raises(ValueError, match="mask of region 2 is 128 x 64"):
+        apply(setup, regions, overlap=overlap)
+    masks = [full().expand(count, -1, -1) for count in (2, 3)]
+    regions = region(setup, masks[1], regions=region(setup, masks[0]))
+    with pytest.raises(ValueError, match="Region 1 has 2 masks and another one 3"):
+        apply(setup, regions, overlap=overlap)
+
+
+@pytest.mark.parametrize("overlap", ["normalise", "priority"])
+def test_a_region_wholly_hidden_or_shared_acts_as_its_rule_says(setup, overlap):
+    twice = region(setup, full(), picture(seed=7), regions=region(setup, full()))
+    found = sample(setup, *apply(setup, twice, overlap=overlap))
+    if overlap == "priority":
+        expected = sample(setup, *local(setup, full()))
+    else:
+        halves = region(setup, full(), picture(seed=7), strength=0.5)
+        halves = region(setup, full(), regions=halves, strength=0.5)
+        expected = sample(setup, *apply(setup, halves))
+    torch.testing.assert_close(found, expected, **CLOSE)

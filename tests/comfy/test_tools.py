@@ -7,7 +7,8 @@ import pytest
 import torch
 from small_controls import BUILDERS
 from small_models import build_model, conditioning
-from test_adapter_control import make_setup, picture, region
+from test_adapter_control import apply, make_setup, picture, prompts, region
+from test_adapter_control import sample as sample_regions
 
 SIZE = 16
 
@@ -51,11 +52,11 @@ class TestPreviewRegions:
 
 
 class TestEdgeGuidance:
-    def sample(self, model, channels=4, frames=()):
+    def sample(self, model, channels=4, frames=(), side=SIZE):
         import comfy.sample
 
         generator = torch.Generator().manual_seed(3)
-        noise = torch.randn(1, channels, *frames, SIZE, SIZE, generator=generator)
+        noise = torch.randn(1, channels, *frames, side, side, generator=generator)
         return comfy.sample.sample(
             model,
             noise,
@@ -80,7 +81,7 @@ class TestEdgeGuidance:
     def reference(self):
         return torch.randn(1, 4, SIZE, SIZE, generator=torch.Generator().manual_seed(5))
 
-    @pytest.mark.parametrize("prediction", ["EPS", "V_PREDICTION"])
+    @pytest.mark.parametrize("prediction", ["EPS", "V_PREDICTION", "FLOW"])
     @pytest.mark.parametrize("edge", ["sobel", "sobel_gradients", "laplacian"])
     def test_edges_come_closer_inside(self, comfy, reference, prediction, edge):
         guidance = comfy.module("local_control.guidance")
@@ -109,6 +110,54 @@ class TestEdgeGuidance:
         free, moved = (self.sample(m, 16, (1,)) for m in (setup.model, guided))
         assert moved.isfinite().all()
         assert not torch.equal(free, moved)
+
+    def test_its_range_is_that_of_the_model_sampled_whatever_nodes_follow(self, comfy, reference):
+        import comfy_extras.nodes_model_advanced as advanced
+
+        def shifted(model):
+            return advanced.ModelSamplingSD3().patch(model, 12.0)[0]
+
+        model, mask = build_model("sd15", "FLOW"), mask_of((0, 0, 128, 64))
+        span = {"start_percent": 0.3, "end_percent": 0.6}
+        before = shifted(self.guide(comfy, model, mask, reference, **span))
+        after = self.guide(comfy, shifted(model), mask, reference, **span)
+        free = self.sample(shifted(model))
+        assert torch.equal(self.sample(before), self.sample(after))
+        assert not torch.equal(self.sample(after), free)
+
+    def test_it_adds_to_an_adapter(self, comfy, reference):
+        setup = make_setup(comfy, "sd15")
+        mask = mask_of((0, 0, 128, 64))
+        conds = apply(setup, region(setup, mask))
+        guided = self.guide(comfy, setup.model, mask, reference)
+        target = setup.model.model.latent_format.process_in(reference)
+        guidance = comfy.module("local_control.guidance")
+
+        def error(latent):
+            seen = setup.model.model.latent_format.process_in(latent)
+            return guidance.edge_loss(seen, target, mask[:, None], "sobel").item()
+
+        alone = sample_regions(setup, *conds)
+        both = sample_regions(setup, *conds, model=guided)
+        assert error(both) < 0.7 * error(alone)
+        assert not torch.equal(both, sample_regions(setup, *prompts(), model=guided))
+
+    def test_it_is_about_as_strong_at_twice_the_size(self, comfy):
+        """A random model's own results differ, so it is compared with where they started."""
+        guidance = comfy.module("local_control.guidance")
+        ratios = []
+        for side in (16, 32):
+            generator = torch.Generator().manual_seed(5)
+            reference = torch.randn(1, 4, side, side, generator=generator)
+            model, mask = build_model("sd15"), mask_of((0, 0, 128, 64))
+            target = model.model.latent_format.process_in(reference)
+            errors = []
+            for found in (model, self.guide(comfy, model, mask, reference)):
+                seen = model.model.latent_format.process_in(self.sample(found, side=side))
+                errors.append(guidance.edge_loss(seen, target, mask[:, None], "sobel").item())
+            ratios.append(errors[1] / errors[0])
+        assert ratios[0] < 0.7
+        assert ratios[1] == pytest.approx(ratios[0], rel=0.35)
 
     def test_what_does_not_fit_is_named(self, comfy, reference):
         model = build_model("sd15")
@@ -176,6 +225,23 @@ class TestScore:
         ones = torch.ones(1, 128, 128)
         assert self.score(comfy, image, image, ones, kind="colour")[0] == 1
         assert self.score(comfy, 1 - image, image, ones, kind="colour")[0] == pytest.approx(0)
+
+    @pytest.mark.parametrize("kind", ["edges", "colour"])
+    def test_a_mask_without_an_inside_is_refused(self, comfy, scene, kind):
+        image, edges = scene
+        white, black = torch.ones(1, 128, 128), torch.zeros(1, 128, 128)
+        for mask in (black, torch.cat([white, black])):
+            images = image.expand(len(mask), -1, -1, -1)
+            with pytest.raises(ValueError, match="mask of Local Control Score is all black"):
+                self.score(comfy, images, edges, mask, kind=kind)
+
+    def test_other_numbers_of_pictures_are_named(self, comfy, scene):
+        image, edges = scene
+        two, white = image.expand(2, -1, -1, -1), torch.ones(1, 128, 128)
+        with pytest.raises(ValueError, match=r"3 masks for 2 images; .* each image"):
+            self.score(comfy, two, edges, white.expand(3, -1, -1))
+        with pytest.raises(ValueError, match="2 conditions for 1 image; "):
+            self.score(comfy, image, edges.expand(2, -1, -1, -1), white)
 
     def test_sizes_that_differ_are_named(self, comfy, scene):
         image, edges = scene
