@@ -169,6 +169,7 @@ class Region(io.ComfyNode):
             "curve": parse_curve(strength_curve),
             "level_weights": parse_level_weights(level_weights, count),
             "acts_on": _ACTS_ON[acts_on],
+            "number": len(regions) + 1,
         }
         if adapter is not None:
             return io.NodeOutput((*regions, AdapterRegion(adapter=adapter, **common)))
@@ -249,9 +250,19 @@ class Apply(io.ComfyNode):
 
 
 def build_controls(regions: Sequence[AnyRegion], vae: object) -> list[ControlBase]:
-    """One control for all adapters, whose features add up, and one for each of the others."""
+    """One control for all adapters, whose features add up, and one for each of the others.
+
+    Raises:
+        ValueError: a control reads latents and there is no VAE.
+    """
     adapters = [region for region in regions if isinstance(region, AdapterRegion)]
     others = [region for region in regions if isinstance(region, ControlRegion)]
+    for region in others:
+        if region.control.latent_format is not None and vae is None:
+            raise ValueError(
+                f"The control of region {region.number} reads latents, not pictures, so it needs a "
+                f"VAE; connect the model's VAE to Apply Local Control."
+            )
     controls: list[ControlBase] = [GatedControl(replace(region, vae=vae)) for region in others]
     if adapters:
         controls.insert(0, AdapterControl(adapters[0].adapter, adapters))

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from comfy.controlnet import ControlBase
+from comfy.model_management import OOM_EXCEPTION
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
@@ -13,6 +15,9 @@ from ...local_control.masks import mask_on_grid, match_batch, resize_frames
 from .frame import LATENT_FACTOR, Frame, frames_of
 from .merging import KEYS, Slots, merge, of_previous
 from .region import Region, Timing
+
+# What networks raise when they are given another model's latents, text or pooled text.
+_MISFITS = (RuntimeError, TypeError, AttributeError, AssertionError, ValueError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,23 +106,37 @@ class GatedControl(ControlBase):
         factor = self._timing.factor(float(t[0]))
         if factor is None:
             return previous
+        if x_noisy.ndim == 4 or x_noisy.shape[2] == 1:  # else each frame may have its own
+            batch = len(x_noisy) // batched_number
+            match_batch(self.region.condition, batch, "condition image")
         frames = frames_of(x_noisy, batched_number, transformer_options)
         if len(set(frames)) == 1:
-            found = self._control(frames[0]).get_control(*call)
+            found = self._ask(frames[0], *call)
         else:
             found = self._one_by_one(frames, x_noisy, t, cond, transformer_options)
         if found is None:
             return previous
         return merge(self._gate(found, x_noisy, frames, factor), previous)
 
-    def _control(self, frame: Frame) -> ControlBase:
-        """The control for what is seen, ready to run."""
-        if frame not in self._inner:
-            assert self._run is not None
-            inner = self.region.inner(frame)
-            inner.pre_run(*self._run)
-            self._inner[frame] = inner
-        return self._inner[frame]
+    def _ask(self, frame: Frame, *call: Any) -> Slots | None:
+        """What the control for what is seen returns; a sentence if it is not for this model."""
+        if frame in self._inner:
+            return self._inner[frame].get_control(*call)
+        assert self._run is not None
+        inner = self._inner[frame] = self.region.inner(frame)
+        inner.pre_run(*self._run)
+        try:
+            return inner.get_control(*call)
+        except _MISFITS as error:
+            if not is_misfit(error):
+                raise
+            model = type(getattr(self._run[0], "model_config", self._run[0])).__name__
+            reason = str(error).split("\n")[0]
+            raise ValueError(
+                f"The {type(inner).__name__} of region {self.region.number} does not fit the model "
+                f"{model} ({reason}); load a control made for {model}, or a checkpoint of the "
+                f"control's family."
+            ) from error
 
     def _one_by_one(
         self, frames: Sequence[Frame], x: Tensor, t: Tensor, cond: dict, transformer_options: dict
@@ -136,7 +155,7 @@ class GatedControl(ControlBase):
                 if key in options:
                     options[key] = options[key][i : i + 1]
             values = {key: cut(value) for key, value in cond.items()}
-            parts.append(self._control(frame).get_control(x[own], t[own], values, 1, options))
+            parts.append(self._ask(frame, x[own], t[own], values, 1, options))
         if any(part is None for part in parts):
             return None
         return {
@@ -197,6 +216,14 @@ class GatedControl(ControlBase):
         if tensor.ndim == 5:  # [T,1,h,w] -> [1,1,T,h,w], or [B,1,h,w] -> [B,1,1,h,w]
             gate = gate.movedim(0, 1)[None] if steps > 1 else gate[:, :, None]
         return gate
+
+
+def is_misfit(error: Exception) -> bool:
+    """Whether a network's error is about what it was given, not about memory or the device."""
+    if isinstance(error, OOM_EXCEPTION):
+        return False
+    words = ("shape", "size", "channels", "dimension")
+    return not isinstance(error, RuntimeError) or any(word in str(error) for word in words)
 
 
 def fine_to_coarse(found: Slots) -> list[tuple[str, int]]:

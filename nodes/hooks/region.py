@@ -19,7 +19,7 @@ class Region:
     condition [1 or B,C,H,W] in 0..1; mask [1 or B,1,H,W] in 0..1 or None for everywhere;
     percent_range: share of the sampling, start to end; curve: factors of the strength, evenly from
     start to end; level_weights: factors of the control's tensors, or None; acts_on: prompts; loop:
-    a factor of the strength that follows z0', or None.
+    a factor of the strength that follows z0', or None; number: its place in the list, for messages.
     """
 
     condition: Tensor
@@ -31,6 +31,7 @@ class Region:
     acts_on: frozenset[str] = frozenset(("positive", "negative"))
     loop: StrengthLoop | None = None
     resize: MaskResize = MaskResize.AREA
+    number: int = 1
 
 
 class Timing:

@@ -1,0 +1,87 @@
+"""Controls that cannot work in a region: one sentence each, and nothing else is hidden."""
+
+import pytest
+import torch
+from small_controls import BUILDERS, unet
+from small_models import build_model
+from test_gated_control import half, local, picture, sample
+
+
+def setup_of(comfy, name):
+    setup = BUILDERS[name]()
+    setup.comfy, setup.name = comfy, name
+    return setup
+
+
+@pytest.mark.parametrize(
+    ("control", "model"),
+    [("sd15", "sdxl"), ("sdxl", "sd15"), ("sd15", "flux"), ("flux", "sd15"), ("sd3", "sdxl")],
+)
+def test_a_control_of_another_family_is_named_with_the_model_and_what_to_do(comfy, control, model):
+    setup = setup_of(comfy, model)
+    other = setup_of(comfy, control)
+    if control == "sd15":  # the small families' texts are all as wide, and real ones are not
+        other = unet(build_model("sd15"), context_dim=48)
+    setup.control, setup.vae = other.control, other.vae
+    with pytest.raises(ValueError, match="of region 1 does not fit the model") as error:
+        sample(setup, *local(setup, half()))
+    message = str(error.value)
+    assert type(setup.model.model.model_config).__name__ in message
+    assert "load a control made for" in message
+    assert "\n" not in message
+
+
+def broken(setup, error):
+    """The region's control fails by `error` when it is asked."""
+
+    def fail(*call, **kwargs):
+        raise error
+
+    setup.control.control_model.forward = fail
+    return setup
+
+
+def test_memory_interrupts_and_failures_of_the_device_pass_as_they_are(comfy):
+    from comfy.model_management import OOM_EXCEPTION, InterruptProcessingException
+
+    for error in (
+        OOM_EXCEPTION("no memory for a tensor of that size"),
+        InterruptProcessingException(),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+    ):
+        setup = broken(setup_of(comfy, "sd15"), error)
+        with pytest.raises(type(error)) as raised:
+            sample(setup, *local(setup, half()))
+        assert raised.value is error
+
+
+@pytest.mark.parametrize("name", ["flux", "sd3", "qwen", "hunyuan"])
+def test_a_control_that_reads_latents_asks_for_a_vae_before_sampling(comfy, name):
+    setup = setup_of(comfy, name)
+    setup.vae = None
+    with pytest.raises(ValueError, match=r"region 1 reads latents, .* connect the model's VAE"):
+        local(setup, half())
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_pictures_that_fit_no_batch_are_refused_for_every_control(comfy, name):
+    setup = setup_of(comfy, name)
+    with pytest.raises(ValueError, match="3 condition images for 2 latents"):
+        sample(setup, *local(setup, half(), picture(batch=3)), batch=2)
+
+
+def test_a_picture_for_each_latent_is_taken(comfy):
+    setup = setup_of(comfy, "sd15")
+    pictures, ones = picture(batch=2), torch.ones(1, 128, 128)
+    both = sample(setup, *local(setup, ones, pictures), batch=2)
+    for i in range(2):
+        alone = sample(setup, *local(setup, ones, pictures[i : i + 1]), batch=2)
+        torch.testing.assert_close(both[i], alone[i], rtol=1e-3, atol=1e-3)
+
+
+def test_regions_are_numbered_as_they_are_chained(comfy):
+    setup = setup_of(comfy, "sd15")
+    node = setup.comfy.nodes["LocalControl_Region"]
+    first = node.execute(setup.control, picture(), half()).result[0]
+    both = node.execute(setup.control, picture(), half(), regions=first).result[0]
+    assert [region.number for region in both] == [1, 2]

@@ -1,0 +1,42 @@
+"""Runs of a few seconds, and what they learnt, read from their newest state."""
+
+import torch
+from safetensors.torch import load_file
+
+from training.config import TrainSettings
+from training.settings import read_settings
+from training.setup import open_base, open_source
+from training.start import new_adapter
+from training.state import list_states
+from training.train import train
+
+
+def train_to_bytes(settings):
+    """Train -> the bytes of all that is learnt: fp32 weights, average, moments."""
+    train(settings, open_base(settings), open_source(settings))
+    # Tensor by tensor, since a header has no fixed order.
+    saved = load_file(list_states(settings.output_dir)[-1])
+    return b"".join(key.encode() + saved[key].numpy().tobytes() for key in sorted(saved))
+
+
+def learnt(folder, module="adapter"):
+    """The fp32 weights of a module in one vector."""
+    saved = load_file(list_states(folder)[-1])
+    prefix = f"module.{module}."
+    return flat({key: value for key, value in saved.items() if key.startswith(prefix)})
+
+
+def start(folder):
+    """The weights before the first step of the run in `folder`."""
+    settings = read_settings(TrainSettings, ["--config", str(folder / "config.toml")])
+    return flat(new_adapter(open_base(settings), settings).state_dict())
+
+
+def flat(tensors):
+    return torch.cat([tensors[key].float().flatten() for key in sorted(tensors)])
+
+
+def assert_same_run(one, two, share=0.02):
+    """Weights that differ by rounding alone: by a `share` of what training changed."""
+    first, second = learnt(one), learnt(two)
+    assert (first - second).norm() < share * (first - start(one)).norm()
