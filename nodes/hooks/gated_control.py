@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import comfy.utils
 import torch
 from comfy.controlnet import ControlBase
 from comfy.model_management import OOM_EXCEPTION
@@ -38,7 +39,13 @@ class ControlRegion(Region):
             factor = max(self.control.compression_ratio, LATENT_FACTOR)
             condition = frame.show(condition, self.control.upscale_algorithm, factor)
         control = self.control.copy()
-        control.set_cond_hint(condition, self.strength, self.percent_range, vae=self.vae)
+        extra = []
+        if self.control.concat_mask and self.mask is not None:  # an inpaint control
+            mask = self.mask if frame.is_whole else frame.show(self.mask, "area")
+            condition, extra = as_inpainted(condition, mask)
+        control.set_cond_hint(
+            condition, self.strength, self.percent_range, vae=self.vae, extra_concat=extra
+        )
         return control.set_previous_controlnet(None)
 
 
@@ -216,6 +223,17 @@ class GatedControl(ControlBase):
         if tensor.ndim == 5:  # [T,1,h,w] -> [1,1,T,h,w], or [B,1,h,w] -> [B,1,1,h,w]
             gate = gate.movedim(0, 1)[None] if steps > 1 else gate[:, :, None]
         return gate
+
+
+def as_inpainted(condition: Tensor, mask: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """The picture without what the mask covers, and what to keep (white), for inpaint controls.
+
+    As ComfyUI's own node for them has it (ControlNetInpaintingAliMamaApply).
+    """
+    keep = 1 - mask
+    height, width = condition.shape[-2:]
+    shown = comfy.utils.common_upscale(keep, width, height, "bilinear", "center").round()
+    return condition * shown.to(condition), [keep]
 
 
 def is_misfit(error: Exception) -> bool:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_controls import BUILDERS
+from small_controls import BUILDERS, flux
 
 SIZE = (16, 16)
 STEPS = 2
@@ -234,3 +234,47 @@ def test_areas_of_one_size_that_are_batched_keep_their_own_crops(setup):
     free = area(positive, left) + area(plain, right)
     expected = sample(setup, free, negative, cfg=1.0)
     torch.testing.assert_close(together, expected, **CLOSE)
+
+
+def test_inpaint_controls_get_the_regions_mask_as_comfyuis_own_node_gives_it(comfy):
+    from comfy_extras.nodes_controlnet import ControlNetInpaintingAliMamaApply
+
+    setup = flux(inpaint=True)
+    setup.comfy, setup.name = comfy, "flux"
+    ones = torch.ones(1, 128, 128)
+    theirs = ControlNetInpaintingAliMamaApply.execute(
+        *prompts(setup), setup.control, setup.vae, picture(), ones, 1.0, 0.0, 1.0
+    ).result
+    assert torch.equal(sample(setup, *local(setup, ones)), sample(setup, *theirs))
+    theirs = ControlNetInpaintingAliMamaApply.execute(
+        *prompts(setup), setup.control, setup.vae, picture(), half(), 1.0, 0.0, 1.0
+    ).result
+    frame = comfy.module("nodes.hooks.frame").Frame(SIZE, SIZE)
+    region = local(setup, half())[0][0][1]["control"].region
+    ours, stock_control = region.inner(frame), theirs[0][0][1]["control"]
+    assert torch.equal(ours.cond_hint_original, stock_control.cond_hint_original)
+    assert torch.equal(ours.extra_concat_orig[0], stock_control.extra_concat_orig[0])
+    assert sample(setup, *local(setup, half())).isfinite().all()
+
+
+@pytest.mark.parametrize("denoise", [0.6, 1.0])
+@pytest.mark.parametrize("name", ["sd15", "sd3"])
+def test_img2img_and_inpainting_are_controlled_as_stock_controls_them(comfy, name, denoise):
+    from comfy.sample import sample as comfy_sample
+
+    setup = BUILDERS[name]()
+    setup.comfy, setup.name = comfy, name
+    generator = torch.Generator().manual_seed(8)
+    latent, noise = (torch.randn(shape(setup, SIZE, 1), generator=generator) for _ in range(2))
+    inpaint = half()[:, None]
+
+    def run(conds):
+        options = {"denoise": denoise, "noise_mask": inpaint, "seed": 0, "disable_pbar": True}
+        return comfy_sample(
+            setup.model, noise, 3, 2.0, "euler", "simple", *conds, latent, **options
+        )
+
+    ours = run(local(setup, torch.ones(1, 128, 128)))
+    assert torch.equal(ours, run(stock(setup)))
+    assert not torch.equal(ours, run(local(setup, half(top=True))))
+    torch.testing.assert_close(ours[..., 9:], latent[..., 9:], rtol=1e-4, atol=1e-4)

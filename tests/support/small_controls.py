@@ -96,7 +96,7 @@ def union():
     return found
 
 
-def flux(latent_input=True):
+def flux(latent_input=True, inpaint=False):
     import comfy.latent_formats
     import comfy.ldm.flux.controlnet
 
@@ -119,9 +119,11 @@ def flux(latent_input=True):
     }
     model = patcher("FluxSchnell", "Flux", dict(config), "FLOW")
     network = comfy.ldm.flux.controlnet.ControlNetFlux(
-        latent_input=latent_input, control_latent_channels=16, **config | operations()
+        latent_input=latent_input,
+        control_latent_channels=17 if inpaint else 16,
+        **config | operations(),
     )
-    options = {"extra_conds": ["y", "guidance"]}
+    options = {"extra_conds": ["y", "guidance"], "concat_mask": inpaint}
     if latent_input:
         options |= {"compression_ratio": 1, "latent_format": comfy.latent_formats.Flux()}
     return SimpleNamespace(
