@@ -78,14 +78,14 @@ def frames_of(
 
 def area_hooks() -> comfy.hooks.HookGroup:
     """Hooks for a control's `extra_hooks` that let `frames_of` know the areas."""
-    wrappers = {WrappersMP.CALC_COND_BATCH: {_KEY: [_note_areas]}}
+    wrappers = {WrappersMP.CALC_COND_BATCH: {_KEY: [note_areas]}}
     group = comfy.hooks.HookGroup()
     group.add(comfy.hooks.TransformerOptionsHook({"wrappers": wrappers}))
     return group
 
 
 # Arguments behind `options` may come with newer versions of ComfyUI, so they are passed through.
-def _note_areas(
+def note_areas(
     executor: Any,
     model: Any,
     conds: Sequence,
@@ -94,6 +94,7 @@ def _note_areas(
     options: dict,
     *rest: Any,
 ) -> Any:
+    """A wrapper of CALC_COND_BATCH that lets `frames_of` know the areas."""
     by_id = {
         entry["uuid"]: entry["area"]
         for cond in conds

@@ -4,15 +4,21 @@ Such a patch runs after each double block and adds to its image tokens. It is ru
 what it has added is multiplied by the mask on the grid of tokens.
 """
 
+import logging
 from typing import Any
 
+import torch
 from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...local_control.gating import token_gate
 from ...local_control.masks import match_batch
-from .frame import Frame
+from .frame import Frame, frames_of, note_areas
 
+log = logging.getLogger(__name__)
+
+_KEY = "local_control_patches"
 _KIND = "double_block"
 _PATCH = 2  # latent cells along a token's side, in every model that has such patches
 
@@ -29,9 +35,10 @@ class GatedPatch:
         """args: ComfyUI's of a double-block patch; `img` [B,T,C] are image tokens, `x` a latent."""
         before, x = args["img"], args["x"]
         out = self._patch({**args, "img": before.clone()})
-        key = (tuple(x.shape), len(before), before.device, before.dtype)
+        frames = self._frames(x, args.get("transformer_options", {}))
+        key = (tuple(x.shape), tuple(frames), before.device, before.dtype)
         if key not in self._gates:  # the same for every block and step
-            self._gates = {key: self._gate(x, before).to(before)}
+            self._gates = {key: self._gate(x, frames).to(before)}
         gate = self._gates[key]
         count = gate.shape[1]  # tokens of reference pictures follow those of the latent
         added = out["img"][:, :count] - before[:, :count]
@@ -39,17 +46,25 @@ class GatedPatch:
         after[:, :count] += added * gate
         return {**out, "img": after}
 
-    def _gate(self, x: Tensor, img: Tensor) -> Tensor:
+    @staticmethod
+    def _frames(x: Tensor, options: dict[str, Any]) -> list[Frame]:
+        """What each of the conditions batched together sees."""
+        count = len(options.get("cond_or_uncond", ())) or 1
+        return frames_of(x, count, options)
+
+    def _gate(self, x: Tensor, frames: list[Frame]) -> Tensor:
         """[1 or B,T,1] for the image tokens of the latent, which come first."""
-        size, steps = (x.shape[-2], x.shape[-1]), x.shape[2] if x.ndim == 5 else 1
-        mask = Frame(size, size).show(self._mask, "area").to(img.device)
-        tokens = steps * -(-size[0] // _PATCH) * -(-size[1] // _PATCH)
-        gate = token_gate(mask, tokens, size, steps)
-        if len(gate) == 1:
-            return gate
-        if len(img) % len(gate):
-            match_batch(gate, len(img))  # says how many there are
-        return gate.repeat(len(img) // len(gate), 1, 1)  # positive and negative in one batch
+        batch, steps = len(x) // len(frames), x.shape[2] if x.ndim == 5 else 1
+        gates = []
+        for frame in frames:
+            mask = frame.show(self._mask, "area").to(x.device)
+            if steps == 1:
+                match_batch(mask, batch)
+            tokens = steps * -(-frame.size[0] // _PATCH) * -(-frame.size[1] // _PATCH)
+            gates.append(token_gate(mask, tokens, frame.size, steps))
+        if len(set(frames)) == len(gates[0]) == 1:
+            return gates[0]
+        return torch.cat([gate.expand(batch, -1, -1) for gate in gates])
 
     def to(self, device_or_dtype: object) -> "GatedPatch":
         """Called by ComfyUI when the model moves."""
@@ -65,17 +80,24 @@ class GatedPatch:
 def gate_patches(model: ModelPatcher, mask: Tensor) -> ModelPatcher:
     """A clone of `model` whose patches after double blocks act inside the mask alone.
 
+    Patches of other kinds have no place in the picture that a mask could choose; they are logged.
+
     Raises:
         ValueError: it has none.
     """
     model = model.clone()
     options = model.model_options["transformer_options"]
     patches = options.get("patches", {}).get(_KIND, [])
+    others = ", ".join(kind for kind in options.get("patches", {}) if kind != _KIND)
     if not patches:
+        found = f"only of the kinds {others}, which a mask cannot gate" if others else "none at all"
         raise ValueError(
-            "This model has no patch that acts as a control after its blocks; connect the model "
-            "that a node such as QwenImageDiffsynthControlnet returns."
+            f"This model has no patch that acts as a control after its blocks ({found}); connect "
+            f"the model that a node such as QwenImageDiffsynthControlnet returns."
         )
+    if others:
+        log.warning("A mask cannot gate this model's patches of the kinds %s; they stay.", others)
     gated = [GatedPatch(patch, mask) for patch in patches]
     options["patches"] = {**options["patches"], _KIND: gated}
+    model.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, _KEY, note_areas)
     return model

@@ -1,7 +1,6 @@
 """PreviewRegions, EdgeGuidance and Score in ComfyUI."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -249,73 +248,3 @@ class TestScore:
             self.score(comfy, image, edges[:, :, :64], torch.ones(1, 128, 128))
         with pytest.raises(ValueError, match="mask is 64 x 64"):
             self.score(comfy, image, edges, torch.ones(1, 64, 64))
-
-
-class TestGatePatches:
-    """DiffSynth's own patch, with small random weights, on a small Qwen-Image."""
-
-    @pytest.fixture
-    def patched(self, comfy):
-        import comfy.ops
-        from comfy_extras.nodes_model_patch import DiffSynthCnetPatch, QwenImageBlockWiseControlNet
-        from small_models import fill
-
-        setup = BUILDERS["qwen"]()
-        network = QwenImageBlockWiseControlNet(
-            num_layers=2,
-            in_dim=64,
-            dim=32,
-            dtype=torch.float32,
-            device="cpu",
-            operations=comfy.ops.disable_weight_init,
-        )
-        fill(network.eval().requires_grad_(False), seed=7)
-        image = torch.rand(1, 128, 128, 3, generator=torch.Generator().manual_seed(4))
-        patch = DiffSynthCnetPatch(SimpleNamespace(model=network), setup.vae, image, 1.0)
-        patch.models = list  # the stand-in is nothing for the memory manager
-        model = setup.model.clone()
-        model.set_model_double_block_patch(patch)
-        return setup.model, model
-
-    def gate(self, comfy, model, mask):
-        return comfy.nodes["LocalControl_GatePatches"].execute(model, mask).result[0]
-
-    def sample(self, model):
-        return TestEdgeGuidance().sample(model, 16, (1,))
-
-    def test_almost_nothing_equals_no_patch_and_all_equals_the_plain_patch(self, comfy, patched):
-        free, plain = patched
-        nearly = torch.zeros(1, 128, 128)
-        nearly[..., 0, 0] = 1e-38
-        assert torch.equal(self.sample(self.gate(comfy, plain, nearly)), self.sample(free))
-        full = self.sample(self.gate(comfy, plain, torch.ones(1, 128, 128)))
-        torch.testing.assert_close(full, self.sample(plain), rtol=1e-4, atol=1e-4)
-        assert not torch.allclose(self.sample(plain), self.sample(free))
-
-    def test_left_differs_from_top_and_the_model_given_is_untouched(self, comfy, patched):
-        _, plain = patched
-        before = self.sample(plain)
-        left, top = mask_of((0, 0, 128, 64)), mask_of((0, 0, 64, 128))
-        results = [self.sample(self.gate(comfy, plain, mask)) for mask in (left, top)]
-        assert not torch.allclose(*results)
-        assert torch.equal(self.sample(plain), before)
-
-    def test_only_tokens_inside_the_mask_are_changed(self, comfy):
-        hooks = comfy.module("nodes.hooks.gated_patch")
-
-        def patch(args):
-            args["img"] += 1  # in place, as DiffSynth does
-            return args
-
-        gated = hooks.GatedPatch(patch, mask_of((0, 0, 128, 64))[:, None])
-        img = torch.zeros(2, 64 + 5, 3)  # five tokens of a reference picture follow
-        out = gated({"img": img, "x": torch.zeros(2, 16, 1, SIZE, SIZE), "block_index": 0})
-        rows = out["img"][:, :64].reshape(2, 8, 8, 3)
-        assert rows[:, :, :4].min() == 1
-        assert rows[:, :, 4:].max() == 0
-        assert out["img"][:, 64:].abs().max() == 0
-        assert img.abs().max() == 0
-
-    def test_a_model_without_patches_is_named(self, comfy):
-        with pytest.raises(ValueError, match="no patch that acts as a control"):
-            self.gate(comfy, build_model("sd15"), torch.ones(1, 128, 128))
