@@ -1,6 +1,7 @@
 """Regions in view before sampling: where they are, and what each injection grid sees of them."""
 
 import logging
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,17 +11,16 @@ from torch import Tensor
 
 from ..local_control.masks import mask_on_grid, to_comfy_image
 from .adapters import CATEGORY
-from .drawing import colour_of, draw_outline
-from .hooks.adapter_control import AdapterRegion
+from .drawing import colour_of, draw_outline, draw_words
 from .hooks.frame import LATENT_FACTOR, Frame
+from .hooks.grids import cells_of
 from .regions import AnyRegion, Regions
 
 log = logging.getLogger(__name__)
 
-# Pixels of the image behind a cell of each grid.
-_CELLS = {"full": (8, 16, 32, 64), "light": (8, 16, 32, 64), "xl": (16, 32)}
-_CELLS_OF_OTHERS = (8, 16, 32, 64)
 _THIN = 0.25
+_YELLOW = (250, 220, 60)
+_LETTER = 7  # pixels of a letter's width
 
 
 class PreviewRegions(io.ComfyNode):
@@ -56,14 +56,6 @@ class PreviewRegions(io.ComfyNode):
         frame = Frame(size, size)
         masks = [mask_of(region, frame) for region in regions]
         conditions = [frame.show(region.condition[:1], "area") for region in regions]
-        pictures = [outlines(masks, conditions)]
-        cells = sorted({cell for region in regions for cell in cells_of(region)})
-        for cell in cells:
-            seen = [
-                at_grid(mask, cell) if cell in cells_of(region) else torch.zeros_like(mask)
-                for region, mask in zip(regions, masks, strict=True)
-            ]
-            pictures.append(coloured(seen))
         warnings = [
             warning
             for number, (region, mask) in enumerate(zip(regions, masks, strict=True), 1)
@@ -71,6 +63,14 @@ class PreviewRegions(io.ComfyNode):
         ]
         for warning in warnings:
             log.warning("%s", warning)
+        pictures = [outlines(masks, conditions, warnings)]
+        cells = sorted({cell for region in regions for cell in cells_of(region)})
+        for cell in cells:
+            seen = [
+                at_grid(mask, cell) if cell in cells_of(region) else torch.zeros_like(mask)
+                for region, mask in zip(regions, masks, strict=True)
+            ]
+            pictures.append(coloured(seen))
         shown = to_comfy_image(torch.cat(pictures))
         return io.NodeOutput(shown, "\n".join(warnings), ui=ui.PreviewImage(shown, cls=cls))
 
@@ -80,13 +80,6 @@ def mask_of(region: AnyRegion, frame: Frame) -> Tensor:
     if region.mask is None:
         return torch.ones(1, 1, frame.whole[0] * LATENT_FACTOR, frame.whole[1] * LATENT_FACTOR)
     return frame.show(region.mask, "area").amax(0, keepdim=True).cpu()
-
-
-def cells_of(region: AnyRegion) -> Sequence[int]:
-    """The grids at which a region is injected; for others than adapters those that are usual."""
-    if isinstance(region, AdapterRegion):
-        return _CELLS[region.adapter.config.kind]
-    return _CELLS_OF_OTHERS
 
 
 def at_grid(mask: Tensor, cell: int) -> Tensor:
@@ -117,8 +110,13 @@ def coloured(masks: Sequence[Tensor]) -> Tensor:
     return torch.stack(layers).sum(0).clamp(0, 1)
 
 
-def outlines(masks: Sequence[Tensor], conditions: Sequence[Tensor]) -> Tensor:
-    """Each region's condition where it acts, its border and its number -> [1,3,H,W]."""
+def outlines(
+    masks: Sequence[Tensor], conditions: Sequence[Tensor], warnings: Sequence[str] = ()
+) -> Tensor:
+    """Each region's condition where it acts, its border and its number, and what is wrong.
+
+    -> [1,3,H,W]
+    """
     ground = torch.zeros(1, 3, *masks[0].shape[-2:])
     for mask, condition in zip(masks, conditions, strict=True):
         ground = torch.maximum(ground, condition[:, :3].cpu().expand_as(ground) * mask * 0.6)
@@ -126,4 +124,7 @@ def outlines(masks: Sequence[Tensor], conditions: Sequence[Tensor]) -> Tensor:
     thick = max(1, min(canvas.shape[:2]) // 200)
     for i, mask in enumerate(masks):
         draw_outline(canvas, mask[0, 0].numpy(), i, thick)
+    letters = max(24, canvas.shape[1] // _LETTER)
+    lines = [line for warning in warnings for line in textwrap.wrap(warning, letters)]
+    draw_words(canvas, [(line, _YELLOW) for line in lines])
     return torch.from_numpy(canvas).movedim(-1, 0).float().div(255)[None]

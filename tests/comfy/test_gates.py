@@ -85,6 +85,26 @@ def test_only_cells_of_adapters_under_the_mask_are_touched(comfy, family, size):
     check_the_right_cells_are_touched(adapter(comfy, family), size)
 
 
+@pytest.mark.parametrize("name", [name for name in BUILDERS if name != "cascade"])
+def test_grids_of_controls_are_known_before_they_run(comfy, name):
+    setup = net(comfy, name)
+    grids, gated = comfy.module("nodes.hooks.grids"), comfy.module("nodes.hooks.gated_control")
+    region = gated.ControlRegion(condition=torch.zeros(1, 3, 128, 128), control=setup.control)
+    tensors = first_tensors(setup, torch.ones(1, 128, 128), (16, 16))
+    sides = {cells(tensor, (16, 16))[1] for tensor in tensors.values()}
+    assert set(grids.cells_of(region)) == sides
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+def test_grids_of_adapters_are_known_before_they_run(comfy, family):
+    setup = adapter(comfy, family)
+    grids = comfy.module("nodes.hooks.grids")
+    tensors = first_tensors(setup, torch.ones(1, 128, 128), (16, 16))
+    sides = {cells(tensor, (16, 16))[1] for tensor in tensors.values()}
+    (one,) = region(setup, torch.ones(1, 128, 128))
+    assert set(grids.cells_of(one)) == sides
+
+
 def silenced(setup, weights, size=(16, 16)):
     """The places of a control's tensors: those still heard, and those weighed to nothing."""
     tensors = first_tensors(setup, torch.ones(1, 128, 128), size, level_weights=weights)

@@ -39,15 +39,18 @@ class TestPreviewRegions:
         setup = make_setup(comfy, "sd15")
         thin = mask_of((60, 0, 62, 128))
         regions = region(setup, thin, regions=region(setup, mask_of((0, 0, 64, 64))))
-        _, warnings = self.preview(comfy, regions)
+        pictures, warnings = self.preview(comfy, regions)
         assert "Region 2 fills no cell of the 8 x 8 grid" in warnings
         assert "Region 1" not in warnings
+        # It is written into the picture, too, where the thin region is not.
+        assert pictures[0, 100:].amax() > 0.8
 
     def test_other_controls_are_shown_too(self, comfy):
         setup = BUILDERS["flux"]()
         node = comfy.nodes["LocalControl_Region"]
         regions = node.execute(setup.control, picture(), mask_of((0, 0, 64, 64))).result[0]
-        assert self.preview(comfy, regions, 160, 96)[0].shape == (5, 96, 160, 3)
+        # Outlines, and the one grid of its tokens.
+        assert self.preview(comfy, regions, 160, 96)[0].shape == (2, 96, 160, 3)
 
 
 class TestEdgeGuidance:
