@@ -206,6 +206,13 @@ def _load_single_file(path: Path, config: Path | None, parts: dict[str, Any]) ->
 
 
 def _load_autoencoder(name: str) -> AutoencoderKL | AutoencoderTiny:
-    config = AutoencoderKL.load_config(name)
-    tiny = isinstance(config, dict) and config.get("_class_name") == "AutoencoderTiny"
-    return (AutoencoderTiny if tiny else AutoencoderKL).from_pretrained(name, use_safetensors=True)
+    try:
+        config = AutoencoderKL.load_config(name)
+        tiny = isinstance(config, dict) and config.get("_class_name") == "AutoencoderTiny"
+        kind = AutoencoderTiny if tiny else AutoencoderKL
+        return kind.from_pretrained(name, use_safetensors=True)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise BaseModelError(
+            f"The autoencoder {name} cannot be loaded ({str(error).splitlines()[0]}); name a "
+            f"diffusers folder or a hub model that holds safetensors."
+        ) from error

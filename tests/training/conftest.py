@@ -7,21 +7,24 @@ from accelerate.state import AcceleratorState
 
 sys.path.append(str(Path(__file__).parents[2]))
 
-from safetensors.torch import load_file
 from small_base import CHANNELS, pictures, small_sd
+from small_runs import train_to_bytes
 
 from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import AdapterFile, write_adapter
 from training.config import TrainSettings
-from training.setup import open_base, open_source
-from training.state import list_states
-from training.train import train
 
 
 @pytest.fixture(autouse=True)
 def fresh_accelerate():
     """Accelerate keeps its state in the process; every test starts without it."""
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(autouse=True)
+def short_preview(monkeypatch):
+    """Enough masks for the sheet; counting more is a third of such a run."""
+    monkeypatch.setattr("training.preview._COUNTED", 32)
 
 
 @pytest.fixture(scope="session")
@@ -50,17 +53,17 @@ def adapter_file(tmp_path):
     return path
 
 
-@pytest.fixture
-def make_settings(base_folder, picture_folder, cache_folder, tmp_path):
-    """Settings of a run of a few seconds; a test names what differs."""
+@pytest.fixture(scope="session")
+def settings_in(base_folder, picture_folder, cache_folder):
+    """Settings of a run of a few seconds into a folder; a test names what differs."""
 
-    def make(name="run", **changes):
+    def make(folder, **changes):
         options = {
             "pretrained_model_name_or_path": str(base_folder),
             "train_data_dir": picture_folder,
             "cache_dir": cache_folder,
             "mask_column": "mask",
-            "output_dir": tmp_path / name,
+            "output_dir": folder,
             "resolution": 64,
             "crop_variants": 1,
             "validation_share": 0.2,
@@ -80,14 +83,12 @@ def make_settings(base_folder, picture_folder, cache_folder, tmp_path):
 
 
 @pytest.fixture
+def make_settings(settings_in, tmp_path):
+    """The same into a folder of the test, by name."""
+    return lambda name="run", **changes: settings_in(tmp_path / name, **changes)
+
+
+@pytest.fixture
 def run(make_settings):
-    """Train as settings say -> the bytes of all that is learnt: fp32 weights, average, moments."""
-
-    def run_it(name="run", **changes):
-        settings = make_settings(name, **changes)
-        train(settings, open_base(settings), open_source(settings))
-        # Tensor by tensor, since a header has no fixed order.
-        learnt = load_file(list_states(settings.output_dir)[-1])
-        return b"".join(key.encode() + learnt[key].numpy().tobytes() for key in sorted(learnt))
-
-    return run_it
+    """Train as settings say -> the bytes of all that is learnt."""
+    return lambda name="run", **changes: train_to_bytes(make_settings(name, **changes))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from safetensors.torch import save_file
 from small_base import small_sdxl
 
@@ -43,6 +43,33 @@ def test_pictures_come_back_from_latents(base_folder):
     latents = base.encode_images(image)
     assert latents.shape == (1, 4, 8, 8)
     assert base.decode(latents).shape == image.shape
+
+
+def test_latents_of_a_variational_autoencoder_are_its_mode(base_folder, tmp_path):
+    torch.manual_seed(0)
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(8, 8, 8, 8),
+        norm_num_groups=4,
+        scaling_factor=0.5,
+    )
+    vae.save_pretrained(tmp_path)
+    base = load_base(str(base_folder), vae=str(tmp_path))
+    image = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        mean = vae.encode(2 * image - 1).latent_dist.mean
+    latents = base.encode_images(image)
+    assert latents.shape == (2, 4, 8, 8)
+    torch.testing.assert_close(latents, 0.5 * mean)
+    assert torch.equal(base.encode_images(image), latents)
+    assert base.decode(latents).shape == image.shape
+
+
+def test_an_autoencoder_that_is_no_safetensors_is_refused(base_folder, tmp_path):
+    AutoencoderTiny().save_pretrained(tmp_path, safe_serialization=False)
+    with pytest.raises(BaseModelError, match=r"The autoencoder .* cannot be loaded"):
+        load_base(str(base_folder), vae=str(tmp_path))
 
 
 def test_sdxl_is_told_apart(base_folder, tmp_path):

@@ -1,6 +1,7 @@
 """Same settings, same bytes: however a run was stopped, and whoever loaded its data."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,13 +10,9 @@ from pathlib import Path
 
 import pytest
 import tomli_w
-import torch
-from safetensors.torch import load_file
+from small_runs import assert_same_run
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from training.config import TrainSettings
-from training.settings import read_settings
-from training.setup import open_base
-from training.start import new_adapter
 from training.state import list_states
 from training.train import Trainer
 
@@ -65,7 +62,7 @@ def test_sigterm_saves_and_the_resumed_run_ends_with_the_same_bytes(
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(run, make_settings, tmp_path):
-    steps = {"max_train_steps": 40, "checkpointing_steps": 1}
+    steps = {"max_train_steps": 16, "checkpointing_steps": 1}
     whole = run("whole", **steps)
     settings = make_settings("killed", **steps)
     with subprocess.Popen(command(settings, tmp_path), cwd=ROOT) as process:
@@ -102,26 +99,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(run, tmp_path,
     assert newest.name in caplog.text
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_the_number_of_dataloader_workers_changes_nothing(run, workers):
-    assert run("alone") == run("workers", dataloader_num_workers=workers)
-
-
-def assert_same_run(one, two):
-    """Weights that differ by rounding alone, small beside what training changed."""
-    first, second = (flat(load_file(folder / "adapter.safetensors")) for folder in (one, two))
-    start = flat({k: v.half() for k, v in load_start(one).items()})
-    assert (first - second).norm() < 0.02 * (first - start).norm()
-
-
-def flat(tensors):
-    return torch.cat([tensors[key].float().flatten() for key in sorted(tensors)])
-
-
-def load_start(folder):
-    """The weights before the first step of the run in `folder`."""
-    settings = read_settings(TrainSettings, ["--config", str(folder / "config.toml")])
-    return new_adapter(open_base(settings), settings).state_dict()
+def test_the_number_of_dataloader_workers_changes_nothing(run):
+    assert run("alone") == run("workers", dataloader_num_workers=2)
 
 
 def test_accumulated_parts_are_the_same_step(run, tmp_path):
@@ -141,15 +120,40 @@ def launch(settings, tmp_path):
     subprocess.run(command(settings, tmp_path, *launcher), cwd=ROOT, check=True, env=environment)
 
 
-def test_two_processes_train_as_one_with_the_same_global_batch(run, make_settings, tmp_path):
-    run("one", train_batch_size=4)
+def curves(folder):
+    """Everything that was logged: name -> {step: value}."""
+    events = EventAccumulator(str(folder / "logs" / "local_control")).Reload()
+    return {
+        name: {event.step: event.value for event in events.Scalars(name)}
+        for name in events.Tags()["scalars"]
+    }
+
+
+def assert_same_curves(one, two):
+    assert one.keys() == two.keys() >= {"train/noise", "train/z0", "validation/loss"}
+    for name, values in one.items():
+        assert two[name] == pytest.approx(values, abs=1e-4), name
+
+
+def test_two_processes_learn_as_one_with_the_same_global_batch(run, make_settings, tmp_path):
+    options = {
+        "max_train_steps": 20,
+        "checkpointing_steps": 8,
+        "validation_steps": 5,
+        "report_to": "tensorboard",
+    }
+    run("one", train_batch_size=4, **options)
     # Their cache is cold, so that both meet in the building of it.
-    cold = {"cache_dir": tmp_path / "cache", "resume_from_checkpoint": "latest"}
-    settings = make_settings("two", **cold)
+    options |= {"cache_dir": tmp_path / "cache", "resume_from_checkpoint": "latest"}
+    settings = make_settings("two", **options)
     launch(settings, tmp_path)
-    assert_same_run(tmp_path / "one", tmp_path / "two")
+    assert_same_curves(curves(tmp_path / "one"), curves(tmp_path / "two"))
+    assert not list((tmp_path / "cache").rglob("*.partial"))
     (tmp_path / "two" / "adapter.safetensors").unlink()
     list_states(tmp_path / "two")[-1].unlink()
-    launch(settings, tmp_path)  # goes on from the checkpoint before the last
+    shutil.rmtree(tmp_path / "two" / "logs")
+    launch(settings, tmp_path)  # goes on from step 16
+    whole = curves(tmp_path / "one")
+    rest = {name: {20: values[20]} for name, values in whole.items()}
+    assert_same_curves(rest, curves(tmp_path / "two"))
     assert_same_run(tmp_path / "one", tmp_path / "two")
-    assert not list((tmp_path / "cache").rglob("*.partial"))

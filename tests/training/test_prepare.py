@@ -176,27 +176,66 @@ def test_draws_differ_between_positions_and_are_the_same_for_one(own):
     assert not torch.equal(one["noise"], other["noise"])
 
 
-def test_buckets_keep_shapes(make_settings, tmp_path):
-    pictures(tmp_path / "mixed" / "tall", 5, (320, 160))
-    pictures(tmp_path / "mixed" / "wide", 3, (160, 320))
+def test_picture_condition_and_mask_stay_aligned_in_buckets_of_other_shapes(
+    make_settings, tmp_path
+):
+    rows = []
+    for name, size in (("tall", (280, 130)), ("wide", (130, 280))):
+        folder = pictures(tmp_path / "mixed" / name, 4, size)
+        for line in (folder / "metadata.jsonl").read_text().splitlines():
+            row = {key: f"{name}/{value}" for key, value in json.loads(line).items()}
+            rows.append(row | {"guide": row["file_name"]})
+    (tmp_path / "mixed" / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
     settings = make_settings(
         train_data_dir=tmp_path / "mixed",
-        mask_column=None,
+        mask_source="dataset",
+        mask_shares={"exact": 1.0},
+        conditioning_image_column="guide",
         aspect_ratio_buckets=True,
-        resolution=256,
+        random_flip=True,
+        resolution=192,
         train_batch_size=1,
     )
     data, cache = prepare(settings)
+    assert set(data.train.buckets) == {(256, 128), (128, 256)}
     for index in range(len(data.train.data)):
-        height, width = cache.picture(data.train, index, 0).shape[1:]
-        assert (height > width) == data.train.data[index].key.startswith("tall")
-        assert Examples(data.train, cache, settings)[0, index]["mask"].shape == (1, height, width)
+        image = cache.picture(data.train, index, 0)
+        assert (image.shape[1] > image.shape[2]) == data.train.data[index].key.startswith("tall")
+        example = Examples(data.train, cache, settings)[0, index]
+        assert (example["condition"] - image).abs().mean() < 0.02
+        bright = (image.max(0).values > 0.5).float()
+        assert bright.mean() > 0.005
+        assert (bright - example["mask"][0]).abs().mean() < 0.005
+
+
+def test_time_ids_tell_where_the_crop_was_cut(own):
+    settings = own()
+    data, cache = prepare(settings)
+    corners = []
+    for index in range(len(data.train.data)):
+        height, width, top, left, *size = (
+            cache.example(data.train, index, 0).time_ids.int().tolist()
+        )
+        assert (height, width, left, size) == (96, 64, 0, [64, 64])
+        whole = torch.from_numpy(data.train.data[index].load().image).movedim(-1, 0) / 255
+        assert torch.equal(cache.picture(data.train, index, 0), whole[:, top : top + 64])
+        corners.append(top)
+    assert set(corners) - {0, 16}  # neither the beginning nor the centre
 
 
 def test_masks_are_asked_for(own, tmp_path):
     settings = own(mask_source="dataset", mask_column=None)
     with pytest.raises(DatasetError, match="--mask_column"):
         prepare(settings)
+
+
+def test_pictures_without_a_mask_are_counted_where_only_masks_are_drawn(own, caplog):
+    table = own().train_data_dir / "metadata.jsonl"
+    rows = [json.loads(line) for line in table.read_text().splitlines()]
+    rows[0]["mask"] = None
+    table.write_text("\n".join(map(json.dumps, rows)))
+    prepare(own(mask_source="dataset"))
+    assert "1 of 5 pictures have no mask" in caplog.text
 
 
 def test_one_picture_is_too_few(make_settings, tmp_path):
