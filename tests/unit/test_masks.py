@@ -9,6 +9,7 @@ from local_control.masks import (
     from_comfy_mask,
     match_batch,
     pyramid,
+    resize_frames,
     resize_mask,
     to_comfy_image,
     to_tokens,
@@ -104,3 +105,11 @@ def test_comfy_layouts_round_trip(generator):
     assert from_comfy_mask(torch.rand(2, 6, 5)).shape == (2, 1, 6, 5)
     with pytest.raises(ValueError, match="shape"):
         from_comfy_mask(torch.rand(1, 2, 6, 5))
+
+
+def test_frames_get_the_mean_of_the_masks_that_they_stand_for():
+    masks = torch.tensor([0.0, 1.0, 1.0, 1.0]).view(4, 1, 1, 1)
+    assert resize_frames(masks, 4).flatten().tolist() == [0, 1, 1, 1]
+    assert resize_frames(masks, 2).flatten().tolist() == [0.5, 1]
+    assert resize_frames(masks[:2], 4).flatten().tolist() == [0, 0, 1, 1]
+    assert resize_frames(masks[1:2], 3).flatten().tolist() == [1, 1, 1]

@@ -1,0 +1,128 @@
+"""Animated masks: one for each frame of a video, whatever looks at them."""
+
+import pytest
+import torch
+from small_controls import wan
+from test_adapter_control import picture
+
+SIZE = 16
+FRAMES = 3
+
+
+@pytest.fixture
+def setup():
+    return wan()
+
+
+def moving(frames=FRAMES):
+    """White moves from the left half to the right one; nothing is white in the last frame."""
+    masks = torch.zeros(frames, 8 * SIZE, 8 * SIZE)
+    masks[0, :, : 4 * SIZE] = 1
+    masks[1, :, 4 * SIZE :] = 1
+    return masks
+
+
+def sample(model, setup, batch=1):
+    import comfy.sample
+
+    shape = (batch, 16, FRAMES, SIZE, SIZE)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(3))
+    prompts = setup.text(0), setup.text(1)
+    options = {"seed": 0, "disable_pbar": True}
+    return comfy.sample.sample(
+        model, noise, 2, 2.0, "euler", "simple", *prompts, torch.zeros(shape), **options
+    )
+
+
+def guide(comfy, model, masks, start=0.0):
+    reference = torch.randn(1, 16, FRAMES, SIZE, SIZE, generator=torch.Generator().manual_seed(5))
+    node = comfy.nodes["LocalControl_EdgeGuidance"]
+    return node.execute(model, {"samples": reference}, masks, 1.0, start, 1.0, "sobel").result[0]
+
+
+def test_guidance_follows_the_mask_of_each_frame(comfy, setup):
+    # At the last step alone, after which no frame looks at another.
+    guided = guide(comfy, setup.model, moving(), start=0.2)
+    free, moved = sample(setup.model, setup, batch=2), sample(guided, setup, batch=2)
+    changed = (free - moved).abs().amax(1) > 1e-5  # [B,T,h,w]
+    half, beyond = SIZE // 2, 2  # the filter reads one cell beyond the mask
+    assert changed[:, 0, :, :half].any()
+    assert not changed[:, 0, :, half + beyond :].any()
+    assert changed[:, 1, :, half:].any()
+    assert not changed[:, 1, :, : half - beyond].any()
+    assert not changed[:, 2].any()
+
+
+def test_a_closed_loop_looks_at_the_mask_of_each_frame(comfy, setup):
+    watch = comfy.module("nodes.hooks.closed_loop")
+    loops = [
+        comfy.module("local_control.closed_loop").StrengthLoop(0.0, 1.0, (0.1, 10.0))
+        for _ in range(2)
+    ]
+    for loop in loops:
+        loop.acting = True
+    z0 = torch.randn(1, 16, FRAMES, SIZE, SIZE)
+    reference = -z0
+    reference[:, :, 0] = z0[:, :, 0]  # only the first frame is followed
+    first, second = torch.zeros(2, FRAMES, 1, 8 * SIZE, 8 * SIZE)
+    first[0], second[1] = 1, 1
+    setup.model.model.latent_format.process_in = lambda latent: latent
+    model = watch.watch_regions(setup.model, reference, [first, second], loops)
+    (look,) = model.model_options["sampler_post_cfg_function"]
+    look({"denoised": z0})
+    assert loops[0].factor < 1 < loops[1].factor
+
+
+@pytest.mark.parametrize("frames", [1, 6])
+def test_masks_of_other_lengths_are_spread_over_the_frames(comfy, frames):
+    overlay = comfy.module("nodes.hooks.overlay")
+    masks = torch.arange(1.0, frames + 1).view(-1, 1, 1, 1).expand(-1, 1, 8, 8) / frames
+    placed = overlay.place_mask(masks, torch.zeros(2, 4, FRAMES, 1, 1))
+    shares = [1, 1, 1] if frames == 1 else [1.5 / 6, 3.5 / 6, 5.5 / 6]
+    assert placed[:, 0, 0, 0].tolist() == pytest.approx(shares * 2)
+
+
+def test_frames_become_images_and_frames_again(comfy):
+    overlay = comfy.module("nodes.hooks.overlay")
+    z0 = torch.randn(2, 4, FRAMES, 6, 5)
+    images = overlay.to_images(z0)
+    assert torch.equal(images[FRAMES + 1], z0[1, :, 1])
+    assert torch.equal(overlay.from_images(images, z0), z0)
+    assert torch.equal(
+        overlay.from_images(overlay.to_images(z0[:, :, 0]), z0[:, :, 0]), z0[:, :, 0]
+    )
+
+
+def test_tokens_and_maps_of_a_video_are_gated_by_the_mask_of_their_frame(comfy):
+    from comfy.controlnet import ControlBase
+
+    class Everywhere(ControlBase):
+        """As a control of a video model would: tokens of patches of 2 x 2, and a map."""
+
+        def copy(self):
+            return Everywhere()
+
+        def get_control(self, x, *rest):
+            tokens, feature = (
+                torch.ones(len(x), FRAMES * 64, 4),
+                torch.ones(len(x), 4, FRAMES, 4, 4),
+            )
+            return {"input": [tokens], "middle": [feature], "output": []}
+
+    gated = comfy.module("nodes.hooks.gated_control")
+    region = gated.ControlRegion(
+        condition=picture().movedim(-1, 1), mask=moving()[:, None], control=Everywhere()
+    )
+    control = gated.GatedControl(region)
+    control.pre_run(None, lambda percent: 1 - percent)
+    x = torch.zeros(2, 16, FRAMES, SIZE, SIZE)
+    out = control.get_control(x, torch.tensor([0.5, 0.5]), {}, 2, {})
+    tokens = out["input"][0].unflatten(1, (FRAMES, 8, 8))[..., 0]
+    feature = out["middle"][0][:, 0]
+    for found in (tokens, feature):
+        half = found.shape[-1] // 2
+        assert found[:, 0, :, :half].all()
+        assert not found[:, 0, :, half:].any()
+        assert found[:, 1, :, half:].all()
+        assert not found[:, 1, :, :half].any()
+        assert not found[:, 2].any()
