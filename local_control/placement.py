@@ -31,8 +31,16 @@ def bounds(mask: Tensor) -> tuple[int, int, int, int]:
 def place(picture: Tensor, mask: Tensor, fit: Fit) -> Tensor:
     """picture [1 or B,C,h,w] and mask [1 or B,1,H,W] -> the picture within the mask's bounds, black
     elsewhere, [1 or B,C,H,W].
+
+    Raises:
+        ValueError: there are other numbers of pictures and masks, or a mask is all black.
     """
     count = max(len(picture), len(mask))
+    if len(picture) not in (1, count) or len(mask) not in (1, count):
+        raise ValueError(
+            f"There are {len(picture)} pictures for {len(mask)} masks; give one picture for all, "
+            f"or one for each mask."
+        )
     placed = [
         _place_one(picture[min(i, len(picture) - 1)], mask[min(i, len(mask) - 1)], fit)
         for i in range(count)

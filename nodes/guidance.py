@@ -8,6 +8,7 @@ from ..local_control.edges import EDGE_FILTERS
 from ..local_control.masks import from_comfy_mask
 from .adapters import CATEGORY
 from .hooks.edge_guidance import Guidance, guide_edges
+from .region_inputs import check_range
 
 
 class EdgeGuidance(io.ComfyNode):
@@ -68,5 +69,6 @@ class EdgeGuidance(io.ComfyNode):
                 "The mask of Edge Guidance is all black, so it would guide nothing; paint white "
                 "where the image should follow the reference."
             )
-        guidance = Guidance(reference["samples"], white, scale, (start_percent, end_percent), edge)
+        span = check_range(start_percent, end_percent, "Edge Guidance")
+        guidance = Guidance(reference["samples"], white, scale, span, edge)
         return io.NodeOutput(guide_edges(model, guidance))

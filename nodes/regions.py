@@ -9,13 +9,20 @@ from comfy.t2i_adapter.adapter import Adapter, Adapter_light
 from comfy_api.v0_0_2 import io
 from torch import Tensor
 
-from ..local_control.masks import feather, from_comfy_image, from_comfy_mask
-from ..local_control.placement import Fit, place
+from ..local_control.masks import from_comfy_image, from_comfy_mask
+from ..local_control.placement import Fit
 from ..local_control.regions import Overlap, align_masks, resolve_overlap
 from .adapters import CATEGORY
 from .hooks.adapter_control import AdapterControl, AdapterRegion, LoadedAdapter
 from .hooks.frame import area_hooks
 from .hooks.gated_control import ControlRegion, GatedControl
+from .region_inputs import (
+    check_range,
+    parse_curve,
+    parse_level_weights,
+    place_condition,
+    soften,
+)
 
 Regions = io.Custom("LOCAL_REGIONS")
 AnyRegion = AdapterRegion | ControlRegion
@@ -25,62 +32,18 @@ _PROMPTS = ("positive", "negative")
 _ACTS_ON = {"both": frozenset(_PROMPTS)} | {prompt: frozenset([prompt]) for prompt in _PROMPTS}
 
 
-def parse_level_weights(text: str, levels: int | None) -> tuple[float, ...]:
-    """'1, 0.5, 1, 1' -> numbers, `levels` of them (None: any); ValueError says what is expected."""
-    try:
-        weights = tuple(float(part) for part in text.replace(",", " ").split())
-    except ValueError:
-        weights = ()
-    if not weights or levels not in (None, len(weights)):
-        wanted = "numbers" if levels is None else f"{levels} numbers, one for each level"
-        raise ValueError(
-            f"level_weights is {text!r}, but it must be {wanted} from fine to coarse, such as "
-            f"{', '.join(['1'] * (levels or 4))}."
-        )
-    return weights
-
-
-def parse_curve(text: str) -> tuple[float, ...]:
-    """'1, 0.5, 0' -> factors; ValueError says what is expected."""
-    try:
-        curve = tuple(float(part) for part in text.replace(",", " ").split())
-    except ValueError:
-        curve = ()
-    if not curve:
-        raise ValueError(
-            f"strength_curve is {text!r}, but it must be numbers such as '1' for always the same, "
-            f"or '1, 0.5, 0' to fade from start to end."
-        )
-    return curve
-
-
-def to_adapter(control: ControlBase, regions: Sequence[AnyRegion]) -> LoadedAdapter | None:
-    """The adapter behind a CONTROL_NET, shared with earlier regions; None for other controls."""
+def to_adapter(control: ControlBase) -> LoadedAdapter | None:
+    """The adapter behind a CONTROL_NET; None for other controls."""
     if isinstance(control, AdapterControl):
         return control.adapter
     if isinstance(control, T2IAdapter) and isinstance(control.t2i_model, _ADAPTER_NETWORKS):
-        adapters = (r.adapter for r in regions if isinstance(r, AdapterRegion))
-        known = (adapter for adapter in adapters if adapter.source is control.t2i_model)
-        return next(known, None) or LoadedAdapter.from_core(control)
+        return LoadedAdapter.from_core(control)
     if isinstance(control, ControlBase):
         return None
     raise ValueError(
         f"This control is a {type(control).__name__}, which is none of ComfyUI's controls and "
         f"cannot be gated; load one with Load Local Adapter or Load ControlNet Model."
     )
-
-
-def place_condition(image: Tensor, mask: Tensor, fit: Fit) -> Tensor:
-    """The condition over the whole frame; ValueError if it does not cover the mask's frame."""
-    if fit is not Fit.FRAME:
-        return place(image, mask, fit)
-    if image.shape[-2:] != mask.shape[-2:]:
-        raise ValueError(
-            f"The mask is {mask.shape[-1]} x {mask.shape[-2]}, but the condition image is "
-            f"{image.shape[-1]} x {image.shape[-2]}; scale one to the size of the other, so that "
-            f"they cover the same frame, or choose another fit."
-        )
-    return image
 
 
 class Region(io.ComfyNode):
@@ -157,39 +120,24 @@ class Region(io.ComfyNode):
         acts_on: str = "both",
     ) -> io.NodeOutput:
         """Check all that can be checked before sampling."""
-        adapter = to_adapter(control_net, regions)
+        adapter = to_adapter(control_net)
         white = from_comfy_mask(mask)
         soft = soften(white, feather)
         count = None if adapter is None else len(adapter.config.channels)
+        number = len(regions) + 1
         common: dict[str, Any] = {
-            "condition": place_condition(from_comfy_image(image), white, Fit(fit)),
+            "condition": place_condition(from_comfy_image(image), white, Fit(fit), number),
             "mask": soft,
             "strength": strength,
-            "percent_range": (start_percent, end_percent),
+            "percent_range": check_range(start_percent, end_percent, f"region {number}"),
             "curve": parse_curve(strength_curve),
             "level_weights": parse_level_weights(level_weights, count),
             "acts_on": _ACTS_ON[acts_on],
-            "number": len(regions) + 1,
+            "number": number,
         }
         if adapter is not None:
             return io.NodeOutput((*regions, AdapterRegion(adapter=adapter, **common)))
         return io.NodeOutput((*regions, ControlRegion(control=control_net, **common)))
-
-
-def soften(mask: Tensor, radius: int) -> Tensor:
-    """Feather; ValueError if nothing white is left."""
-    soft = feather(mask, radius)
-    if soft.max() > 0:
-        return soft
-    if mask.max() > 0:
-        raise ValueError(
-            f"A feather of {radius} px leaves nothing of this region's mask; lower the feather or "
-            f"widen the mask."
-        )
-    raise ValueError(
-        "The mask of this region is all black, so it would control nothing; paint white where the "
-        "condition should act."
-    )
 
 
 class Apply(io.ComfyNode):

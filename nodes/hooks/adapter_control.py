@@ -8,6 +8,8 @@ take ComfyUI's own.
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
+from weakref import WeakKeyDictionary
 
 import comfy.model_management
 import comfy.utils
@@ -35,12 +37,12 @@ _CHANNEL_MULTIPLES = {"full": [1, 2, 4, 4], "light": [1, 2, 4, 4], "xl": [1, 2, 
 class LoadedAdapter:
     """An adapter's network in ComfyUI's memory manager."""
 
-    def __init__(
-        self, network: nn.Module, config: AdapterConfig, name: str, source: object = None
-    ) -> None:
+    # Of networks that ComfyUI's own loader has built, for as long as they live.
+    _copies: ClassVar[WeakKeyDictionary[nn.Module, "LoadedAdapter"]] = WeakKeyDictionary()
+
+    def __init__(self, network: nn.Module, config: AdapterConfig, name: str) -> None:
         self.name = name
         self.config = config
-        self.source = source
         self.patcher = ModelPatcher(
             # fp32 whatever the file holds: it runs once per sampling, so precision is free.
             network.float(),
@@ -55,13 +57,15 @@ class LoadedAdapter:
 
     @classmethod
     def from_core(cls, control: T2IAdapter) -> "LoadedAdapter":
-        """A copy of the network that ComfyUI's own loader has built, which is its `source`.
+        """A copy of the network that ComfyUI's own loader has built, one for each such network.
 
         ComfyUI moves and casts the original whenever it samples with it, so it is not shared.
         """
-        network = copy.deepcopy(control.t2i_model)
-        config = parse_adapter(network.state_dict(), "This T2I-Adapter").config
-        return cls(network, config, "of Load ControlNet Model", source=control.t2i_model)
+        source = control.t2i_model
+        if source not in cls._copies:
+            config = parse_adapter(source.state_dict(), "This T2I-Adapter").config
+            cls._copies[source] = cls(copy.deepcopy(source), config, "of Load ControlNet Model")
+        return cls._copies[source]
 
     def features(self, condition: Tensor, height: int, width: int) -> list[Tensor]:
         """Features of an image [B,C,H,W] for a latent of height x width, one a level."""

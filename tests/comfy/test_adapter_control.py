@@ -1,5 +1,7 @@
 """AdapterControl in ComfyUI's own sampling: invariants 1 to 4 of the design."""
 
+import gc
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -12,10 +14,10 @@ SIZE = (16, 16)
 CLOSE = {"rtol": 1e-3, "atol": 5e-3}
 
 
-def adapter_file(comfy, family, in_channels=1, seed=1):
+def adapter_file(comfy, family, in_channels=1, seed=1, kind=None):
     adapter = comfy.module("local_control.adapter")
     config = adapter.AdapterConfig(
-        kind=FAMILIES[family].adapter_kind,
+        kind=kind or FAMILIES[family].adapter_kind,
         in_channels=in_channels,
         channels=FAMILIES[family].channels,
     )
@@ -29,15 +31,17 @@ def setup(comfy, request):
     return make_setup(comfy, request.param)
 
 
-def make_setup(comfy, family):
+def make_setup(comfy, family, **options):
     hooks = comfy.module("nodes.hooks.adapter_control")
-    loaded = hooks.LoadedAdapter.from_file(adapter_file(comfy, family), "test")
+    file = adapter_file(comfy, family, **options)
+    loaded = hooks.LoadedAdapter.from_file(file, "test")
     return SimpleNamespace(
         comfy=comfy,
         family=family,
         model=build_model(family),
         control=hooks.AdapterControl(loaded),
         Region=hooks.AdapterRegion,
+        file=file,
         loaded=loaded,
     )
 
@@ -304,6 +308,36 @@ def test_regions_of_one_core_control_share_one_copy_and_leave_it_alone(setup):
     first, second = region(setup, 1 - left(), regions=region(setup, left()))
     assert first.adapter is second.adapter
     assert first.adapter.patcher.model is not setup.control.t2i_model
+    assert region(setup, left())[0].adapter is first.adapter  # executed again
+
+
+def test_a_copy_of_a_core_control_goes_with_it(setup):
+    setup.control = core_control(setup)
+    copied = weakref.ref(region(setup, left())[0].adapter)
+    assert copied() is not None
+    setup.control = None
+    gc.collect()
+    assert copied() is None
+
+
+@pytest.mark.parametrize("in_channels", [1, 3])
+def test_light_adapters_control_as_comfyuis_own(comfy, in_channels):
+    from comfy.controlnet import T2IAdapter
+    from comfy.t2i_adapter.adapter import Adapter_light
+
+    setup = make_setup(comfy, "sd15", kind="light", in_channels=in_channels)
+    # ComfyUI's loader knows light adapters of SD1.5's own width alone.
+    config = setup.file.config
+    network = Adapter_light(config.channels, config.blocks, cin=64 * in_channels)
+    network.load_state_dict(setup.file.tensors)
+    theirs = T2IAdapter(network, in_channels, 8, "nearest-exact")
+    ones = torch.ones(1, 128, 128)
+    full = sample(setup, *local(setup, ones))
+    assert torch.equal(full, sample(setup, *stock(setup, theirs)))
+    assert not torch.equal(full, sample(setup, *prompts()))
+    setup.control = theirs
+    assert torch.equal(full, sample(setup, *local(setup, ones)))
+    assert not torch.equal(full, sample(setup, *local(setup, left())))
 
 
 def test_level_weights_of_zero_mean_no_control(setup):

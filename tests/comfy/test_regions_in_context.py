@@ -166,3 +166,51 @@ def test_a_region_wholly_hidden_or_shared_acts_as_its_rule_says(setup, overlap):
         halves = region(setup, full(), regions=halves, strength=0.5)
         expected = sample(setup, *apply(setup, halves))
     torch.testing.assert_close(found, expected, **CLOSE)
+
+
+@pytest.mark.parametrize("span", [(0.8, 0.5), (0.5, 0.5)])
+def test_a_range_with_nothing_in_it_is_named(setup, span):
+    first = region(setup, left())
+    with pytest.raises(ValueError, match=r"start_percent of region 2 is 0\.\d and its end_percent"):
+        region(setup, left(), regions=first, start_percent=span[0], end_percent=span[1])
+
+
+@pytest.mark.parametrize("numbers", ["nan", "1, inf, 1, 1", "-inf"])
+def test_weights_and_curves_of_no_finite_numbers_are_named(setup, numbers):
+    with pytest.raises(ValueError, match="level_weights is"):
+        local(setup, full(), level_weights=numbers)
+    with pytest.raises(ValueError, match="strength_curve is"):
+        local(setup, full(), strength_curve=numbers)
+
+
+@pytest.mark.parametrize("fit", ["contain", "cover", "stretch"])
+def test_a_black_mask_in_a_batch_has_no_place_for_the_condition(setup, fit):
+    masks = torch.cat([full(), torch.zeros(1, 128, 128)])
+    with pytest.raises(
+        ValueError, match=f"region 1 is all black, .* {fit} .* choose the fit frame"
+    ):
+        local(setup, masks, fit=fit)
+    assert local(setup, masks)
+
+
+def with_mask(conds, mask, to_bounds=False):
+    options = {"mask": mask, "set_area_to_bounds": to_bounds, "mask_strength": 1.0}
+    return [with_options(cond, **options) for cond in conds]
+
+
+def test_a_condition_mask_of_a_part_is_controlled_as_stock_controls_it(setup):
+    top = left().transpose(-1, -2).contiguous()
+    ours = sample(setup, *with_mask(local(setup, full()), top))
+    assert torch.equal(ours, sample(setup, *with_mask(stock(setup, setup.control), top)))
+    assert not torch.equal(ours, sample(setup, *with_mask(local(setup, left()), top)))
+
+
+def test_the_bounds_of_a_condition_mask_are_an_area_that_crops_the_region(setup):
+    mask = torch.zeros(1, 128, 128)
+    mask[:, 32:96, 48:112] = 1
+    bounds = {"area": (8, 8, 4, 6)}
+    found = sample(setup, *with_mask(local(setup, left()), mask, to_bounds=True))
+    conds = [with_options(cond, **bounds) for cond in local(setup, left())]
+    torch.testing.assert_close(found, sample(setup, *with_mask(conds, mask)), **CLOSE)
+    free = sample(setup, *with_mask(prompts(), mask, to_bounds=True))
+    assert not torch.equal(found, free)

@@ -43,6 +43,11 @@ def test_cover_cuts_evenly_and_contain_cuts_nothing():
     assert place(picture, mask, Fit.CONTAIN).sum() > 0
 
 
+def test_other_numbers_of_pictures_and_masks_are_named():
+    with pytest.raises(ValueError, match="2 pictures for 3 masks"):
+        place(torch.ones(2, 1, 5, 5), boxed(0, 0, 5, 5).expand(3, -1, -1, -1), Fit.STRETCH)
+
+
 def test_every_mask_of_a_batch_has_its_own_place():
     masks = torch.cat([boxed(0, 0, 10, 10), boxed(20, 30, 40, 60)])
     placed = place(torch.ones(1, 1, 5, 5), masks, Fit.STRETCH)

@@ -1,0 +1,84 @@
+"""What a person may give a region: read, checked, and refused in a sentence."""
+
+import math
+
+from torch import Tensor
+
+from ..local_control.masks import feather
+from ..local_control.placement import Fit, place
+
+
+def parse_numbers(text: str) -> tuple[float, ...]:
+    """'1, 0.5' -> its numbers; none if one of them is no finite number."""
+    try:
+        numbers = tuple(float(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        return ()
+    return numbers if all(map(math.isfinite, numbers)) else ()
+
+
+def parse_level_weights(text: str, levels: int | None) -> tuple[float, ...]:
+    """'1, 0.5, 1, 1' -> numbers, `levels` of them (None: any); ValueError says what is expected."""
+    weights = parse_numbers(text)
+    if not weights or levels not in (None, len(weights)):
+        wanted = "numbers" if levels is None else f"{levels} numbers, one for each level"
+        raise ValueError(
+            f"level_weights is {text!r}, but it must be {wanted} from fine to coarse, such as "
+            f"{', '.join(['1'] * (levels or 4))}."
+        )
+    return weights
+
+
+def parse_curve(text: str) -> tuple[float, ...]:
+    """'1, 0.5, 0' -> factors; ValueError says what is expected."""
+    curve = parse_numbers(text)
+    if not curve:
+        raise ValueError(
+            f"strength_curve is {text!r}, but it must be numbers such as '1' for always the same, "
+            f"or '1, 0.5, 0' to fade from start to end."
+        )
+    return curve
+
+
+def check_range(start: float, end: float, owner: str) -> tuple[float, float]:
+    """Both; ValueError if nothing lies between them."""
+    if start < end:
+        return start, end
+    raise ValueError(
+        f"The start_percent of {owner} is {start:g} and its end_percent {end:g}, so it would never "
+        f"act; set the start before the end."
+    )
+
+
+def place_condition(image: Tensor, mask: Tensor, fit: Fit, number: int) -> Tensor:
+    """The condition over the whole frame; ValueError if it does not cover the mask's frame."""
+    if fit is not Fit.FRAME:
+        if mask.amax((1, 2, 3)).min() <= 0:
+            raise ValueError(
+                f"A mask in the batch of region {number} is all black, so there is no place to "
+                f"{fit} the condition in; paint it white somewhere, or choose the fit frame."
+            )
+        return place(image, mask, fit)
+    if image.shape[-2:] != mask.shape[-2:]:
+        raise ValueError(
+            f"The mask is {mask.shape[-1]} x {mask.shape[-2]}, but the condition image is "
+            f"{image.shape[-1]} x {image.shape[-2]}; scale one to the size of the other, so that "
+            f"they cover the same frame, or choose another fit."
+        )
+    return image
+
+
+def soften(mask: Tensor, radius: int) -> Tensor:
+    """Feather; ValueError if nothing white is left."""
+    soft = feather(mask, radius)
+    if soft.max() > 0:
+        return soft
+    if mask.max() > 0:
+        raise ValueError(
+            f"A feather of {radius} px leaves nothing of this region's mask; lower the feather or "
+            f"widen the mask."
+        )
+    raise ValueError(
+        "The mask of this region is all black, so it would control nothing; paint white where the "
+        "condition should act."
+    )
