@@ -74,11 +74,7 @@ class Score(io.ComfyNode):
         picture, wanted = from_comfy_image(image)[:, :3], from_comfy_image(condition)[:, :3]
         white = from_comfy_mask(mask)
         check_sizes(picture, condition=wanted, mask=white)
-        if white.amax((1, 2, 3)).min() <= 0:
-            raise ValueError(
-                "The mask of Local Control Score is all black, so there is no inside to measure; "
-                "give it the region's mask, white where the image is controlled."
-            )
+        check_inside(white, kind)
         white = for_each(picture, white, "mask")
         wanted = for_each(picture, wanted, "condition")
         if kind == "colour":
@@ -105,6 +101,16 @@ def for_each(image: Tensor, other: Tensor, what: str) -> Tensor:
     """One of `other` for each image; ValueError if they are neither one nor as many."""
     batch = len(image)
     return match_batch(other, batch, what, "image").expand(batch, *other.shape[1:])
+
+
+def check_inside(mask: Tensor, kind: str) -> None:
+    """Raise ValueError if there is nothing to measure; edges count where the mask is half white."""
+    least = 0.5 if kind == "edges" else torch.finfo(mask.dtype).tiny
+    if mask.amax((1, 2, 3)).min() < least:
+        raise ValueError(
+            "The mask of Local Control Score is all black or nearly so, which leaves no inside to "
+            "measure; give it the region's mask, white where the image is controlled."
+        )
 
 
 def check_sizes(image: Tensor, **others: Tensor) -> None:

@@ -237,6 +237,13 @@ class TestScore:
             with pytest.raises(ValueError, match="mask of Local Control Score is all black"):
                 self.score(comfy, images, edges, mask, kind=kind)
 
+    def test_a_mask_of_gray_has_an_inside_for_colours_alone(self, comfy, scene):
+        image, edges = scene
+        gray = torch.full((1, 128, 128), 0.3)
+        assert self.score(comfy, image, image, gray, kind="colour")[0] == 1
+        with pytest.raises(ValueError, match="nearly so"):
+            self.score(comfy, image, edges, gray)
+
     def test_other_numbers_of_pictures_are_named(self, comfy, scene):
         image, edges = scene
         two, white = image.expand(2, -1, -1, -1), torch.ones(1, 128, 128)
