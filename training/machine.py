@@ -29,6 +29,11 @@ def check_machine(settings: TrainSettings) -> None:
             "--optimizer adamw_8bit needs bitsandbytes: pip install bitsandbytes, or use adamw."
         )
     if not on_cpu():
+        if settings.deterministic and settings.z0_loss_weight and settings.edge == "laplacian":
+            raise MachineError(
+                "--edge laplacian has no deterministic kernel on a GPU; use another --edge, or go "
+                "without --deterministic."
+            )
         return
     if settings.mixed_precision == "fp16":
         raise MachineError("--mixed_precision fp16 needs a GPU, and there is none; use bf16 or no.")

@@ -234,9 +234,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = read_settings(TrainSettings)
     with one_sentence(
-        "Lower --train_batch_size and raise --gradient_accumulation_steps by as much; add "
-        "--gradient_checkpointing, --mixed_precision bf16, --optimizer adamw_8bit; or lower "
-        "--resolution. What is cached and saved stays."
+        "Lower --train_batch_size and raise --gradient_accumulation_steps by as much, or add "
+        "--gradient_checkpointing, with which a saved run goes on; or begin anew with "
+        "--mixed_precision bf16, --optimizer adamw_8bit or a lower --resolution."
     ):
         source = open_source(settings)
         log.info("wrote %s", train(settings, open_base(settings), source))

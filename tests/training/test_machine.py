@@ -31,6 +31,13 @@ def test_what_is_not_there_is_named(make_settings, changes, message):
         check_machine(make_settings(**changes))
 
 
+def test_what_a_gpu_cannot_repeat_is_refused(make_settings, monkeypatch):
+    monkeypatch.setattr("training.machine.on_cpu", lambda: False)
+    check_machine(make_settings(deterministic=True))
+    with pytest.raises(MachineError, match="no deterministic kernel"):
+        check_machine(make_settings(deterministic=True, edge="laplacian"))
+
+
 def test_what_is_slow_is_told_of(make_settings, caplog):
     check_machine(make_settings())
     assert not caplog.text
