@@ -14,8 +14,9 @@ from ..local_control.placement import Fit
 from ..local_control.regions import Overlap, align_masks, resolve_overlap
 from .adapters import CATEGORY
 from .hooks.adapter_control import AdapterControl, AdapterRegion, LoadedAdapter
+from .hooks.control_region import ControlRegion
 from .hooks.frame import area_hooks
-from .hooks.gated_control import ControlRegion, GatedControl
+from .hooks.gated_control import GatedControl
 from .region_inputs import (
     check_range,
     parse_curve,

@@ -1,52 +1,19 @@
 """Any ComfyUI control, gated: its tensors are multiplied by the mask, each at its own grid."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import comfy.utils
 import torch
 from comfy.controlnet import ControlBase
-from comfy.model_management import OOM_EXCEPTION
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...local_control.gating import spread_weights, token_gate
 from ...local_control.masks import mask_on_grid, match_batch, resize_frames
-from .frame import LATENT_FACTOR, Frame, frames_of
+from .control_region import ControlRegion, first_answer
+from .frame import Frame, frames_of
 from .merging import KEYS, Slots, merge, of_previous
-from .region import Region, Timing
-
-# What networks raise when they are given another model's latents, text or pooled text.
-_MISFITS = (RuntimeError, TypeError, AttributeError, AssertionError, ValueError)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ControlRegion(Region):
-    """A region whose control is any of ComfyUI's. `vae` is for controls that read latents.
-
-    level_weights: from the finest tensor to the coarsest, each for an equal share of them.
-    """
-
-    control: ControlBase
-    vae: object = None
-
-    def inner(self, frame: Frame) -> ControlBase:
-        """A copy of the control for what is seen of the picture, without a predecessor."""
-        condition = self.condition
-        if not frame.is_whole:
-            # Controls that read latents have a factor of 1, and the VAE's own on top.
-            factor = max(self.control.compression_ratio, LATENT_FACTOR)
-            condition = frame.show(condition, self.control.upscale_algorithm, factor)
-        control = self.control.copy()
-        extra = []
-        if self.control.concat_mask and self.mask is not None:  # an inpaint control
-            mask = self.mask if frame.is_whole else frame.show(self.mask, "area")
-            condition, extra = as_inpainted(condition, mask)
-        control.set_cond_hint(
-            condition, self.strength, self.percent_range, vae=self.vae, extra_concat=extra
-        )
-        return control.set_previous_controlnet(None)
+from .region import Timing
 
 
 class GatedControl(ControlBase):
@@ -132,18 +99,7 @@ class GatedControl(ControlBase):
         assert self._run is not None
         inner = self._inner[frame] = self.region.inner(frame)
         inner.pre_run(*self._run)
-        try:
-            return inner.get_control(*call)
-        except _MISFITS as error:
-            if not is_misfit(error):
-                raise
-            model = type(getattr(self._run[0], "model_config", self._run[0])).__name__
-            reason = str(error).split("\n")[0]
-            raise ValueError(
-                f"The {type(inner).__name__} of region {self.region.number} does not fit the model "
-                f"{model} ({reason}); load a control made for {model}, or a checkpoint of the "
-                f"control's family."
-            ) from error
+        return first_answer(inner, call, self._run[0], self.region.number)
 
     def _one_by_one(
         self, frames: Sequence[Frame], x: Tensor, t: Tensor, cond: dict, transformer_options: dict
@@ -223,25 +179,6 @@ class GatedControl(ControlBase):
         if tensor.ndim == 5:  # [T,1,h,w] -> [1,1,T,h,w], or [B,1,h,w] -> [B,1,1,h,w]
             gate = gate.movedim(0, 1)[None] if steps > 1 else gate[:, :, None]
         return gate
-
-
-def as_inpainted(condition: Tensor, mask: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The picture without what the mask covers, and what to keep (white), for inpaint controls.
-
-    As ComfyUI's own node for them has it (ControlNetInpaintingAliMamaApply).
-    """
-    keep = 1 - mask
-    height, width = condition.shape[-2:]
-    shown = comfy.utils.common_upscale(keep, width, height, "bilinear", "center").round()
-    return condition * shown.to(condition), [keep]
-
-
-def is_misfit(error: Exception) -> bool:
-    """Whether a network's error is about what it was given, not about memory or the device."""
-    if isinstance(error, OOM_EXCEPTION):
-        return False
-    words = ("shape", "size", "channels", "dimension")
-    return not isinstance(error, RuntimeError) or any(word in str(error) for word in words)
 
 
 def fine_to_coarse(found: Slots) -> list[tuple[str, int]]:

@@ -6,8 +6,8 @@ import comfy.cldm.cldm
 from comfy.controlnet import ControlBase, ControlLora, ControlNet, T2IAdapter
 
 from .adapter_control import AdapterRegion
+from .control_region import ControlRegion
 from .frame import LATENT_FACTOR
-from .gated_control import ControlRegion
 
 # Pixels of the image behind a cell of each grid.
 _OF_ADAPTERS = {"full": (8, 16, 32, 64), "light": (8, 16, 32, 64), "xl": (16, 32)}
