@@ -40,13 +40,14 @@ def draw_outline(canvas: np.ndarray, mask: np.ndarray, index: int, thick: int) -
 def draw_words(canvas: np.ndarray, lines: Sequence[tuple[str, Colour]]) -> None:
     """Write lines, each in its colour, into the lower left corner of a picture uint8 [H,W,3].
 
-    As large as fits the width, up to a readable size; a dark rim keeps them readable on any ground.
+    As large as fits the width, up to a readable size, on black so that any ground will do.
     """
     bottom = canvas.shape[0]
     for words, colour in reversed(lines):
         (width, height), rest = cv2.getTextSize(words, _FONT, 1.0, 1)
         scale = min(0.45, 0.96 * canvas.shape[1] / width)
+        top = bottom - round((height + rest) * scale) - 3
+        cv2.rectangle(canvas, (0, top), (round(width * scale) + 4, bottom), _BLACK, cv2.FILLED)
         place = (2, bottom - round(rest * scale) - 1)
-        cv2.putText(canvas, words, place, _FONT, scale, _BLACK, 3, cv2.LINE_AA)
         cv2.putText(canvas, words, place, _FONT, scale, colour, 1, cv2.LINE_AA)
-        bottom -= round((height + rest) * scale) + 3
+        bottom = top

@@ -227,6 +227,10 @@ BAD = {
         lambda p: edit(white_mask(p, 128, 128, batch=3), "EmptyLatentImage", batch_size=2),
         "There are 3 masks for 2 latents",
     ),
+    "a range with nothing in it": (
+        lambda p: edit(p, "LocalControl_Region", start_percent=0.8, end_percent=0.2),
+        "The start_percent of region 1 is 0.8 and its end_percent 0.2",
+    ),
     "level weights that are no numbers": (
         lambda p: edit(p, "LocalControl_Region", level_weights="high"),
         "level_weights is 'high'",
