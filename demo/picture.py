@@ -46,9 +46,9 @@ def main() -> None:
     """Write both pictures."""
     fetch_pictures(DEFAULT_FOLDER)
     scenes = SceneSet(DEFAULT_FOLDER, "test")
-    save(find_scene(scenes, "pear", "police car", "on a gray background"), 1, EDGES_PICTURE)
-    colourful = find_scene(scenes, "bell pepper", "volleyball", "on a purple background")
-    save(colourful, 0, COLOURS_PICTURE)
+    save(find_scene(scenes, "pear", "police car", "on a gray background"), 0, EDGES_PICTURE)
+    colourful = find_scene(scenes, "volleyball", "bell pepper", "on a purple background")
+    save(colourful, 1, COLOURS_PICTURE)
 
 
 if __name__ == "__main__":
