@@ -26,6 +26,13 @@ def to_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image)).movedim(-1, 0)[None].float() / 255
 
 
+def read_masked(path: Path) -> tuple[Image.Image, Tensor]:
+    """A picture and its mask [1,1,H,W], white where it is transparent."""
+    with Image.open(path) as picture:
+        alpha = torch.from_numpy(np.array(picture.getchannel("A"))).float() / 255
+        return picture.convert("RGB"), (1 - alpha)[None, None]
+
+
 def measure(result: Image.Image, free: Image.Image, source: Image.Image, mask: Tensor) -> str:
     """Adherence and freedom of one picture, in words."""
     picture = to_tensor(result)
@@ -60,10 +67,7 @@ def draw(results: dict[str, dict[str, list]], prompt: dict[str, Any]) -> list[Ro
         if entry["class_type"] == "PreviewImage"
         and prompt[entry["inputs"]["images"][0]]["class_type"] == "LocalControl_Z0Frames"
     )
-    with Image.open(EDGES_PICTURE) as picture:
-        alpha = torch.from_numpy(np.array(picture.getchannel("A"))).float() / 255
-        source = picture.convert("RGB")
-    mask = (1 - alpha)[None, None]
+    source, mask = read_masked(EDGES_PICTURE)
     edges = Image.fromarray((EDGES(to_tensor(source))[0, 0] * 255).byte().numpy()).convert("RGB")
     inside = Image.fromarray((mask[0, 0] * 255).byte().numpy())
     green = Image.composite(Image.new("RGB", edges.size, (40, 110, 60)), edges, inside)
