@@ -1,6 +1,6 @@
 """The one-command demo: a real ComfyUI, our nodes, one picture that explains itself.
 
-python -m demo [--open_browser true]
+python -m demo [--open_browser]
 """
 
 import copy
