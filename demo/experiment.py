@@ -129,6 +129,7 @@ class Config(CommandSettings):
     num_inference_steps: int = 20
     guidance_scale: float = 4.0
     jobs: int = Field(2, ge=1, description="trainings side by side, one thread each")
+    report_only: bool = Field(False, description="train nothing, write what is known")
 
     def sampling(self) -> Sampling:
         """How pictures are sampled."""
@@ -333,6 +334,8 @@ def main() -> None:
     planned = list(studies(config))
     missing = [run for study in planned for run in runs(study) if not results.has(run)]
     log.info("%d trainings are missing", len(missing))
+    if config.report_only:
+        missing = []
     if missing:
         prepare(config, missing)
     try:

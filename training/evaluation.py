@@ -82,7 +82,7 @@ class Evaluation:
                 pictures[variant.name] += [
                     image for index, image in enumerate(images, start) if index in shown
                 ]
-        self._distances(table, self._source_features(cases), features)
+        self._distances(table, cases, features)
         seen = [_shown(cases[index]) for index in sorted(shown)]
         table.pictures = {"condition": seen, **pictures}
         return table
@@ -135,16 +135,19 @@ class Evaluation:
         return torch.cat([self._features(_stack(part)[0]) for part in self._batches(true)])
 
     def _distances(
-        self, table: Table, sources: Tensor, features: Mapping[str, Sequence[Tensor]]
+        self, table: Table, cases: Sequence[Case], features: Mapping[str, Sequence[Tensor]]
     ) -> None:
         """Distance to the true pictures: Frechet's on Inception, else the kernel's on latents."""
+        sources = self._source_features(cases)
+        order = {cases[index].picture: i for i, index in enumerate(first_of_each(cases))}
+        made_for = torch.tensor([order[case.picture] for case in cases])
         for name, parts in features.items():
             values = torch.cat(list(parts))
             if self.inception is not None:
                 found = frechet_distance(values, sources)
                 table.add_set(name, "Frechet distance, Inception", found)
             else:
-                found = kernel_distance(values, sources)
+                found = kernel_distance(values, sources, made_for)
                 table.add_set(name, "kernel distance, latents", found)
 
 

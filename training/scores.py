@@ -70,25 +70,28 @@ def latent_features(latents: Tensor) -> Tensor:
     return torch.nn.functional.adaptive_avg_pool2d(latents, 4).flatten(1)
 
 
-def kernel_distance(a: Tensor, b: Tensor) -> float:
+def kernel_distance(a: Tensor, b: Tensor, made_for: Tensor | None = None) -> float:
     """Squared maximum mean discrepancy of features [N,D] and [M,D], unbiased.
 
     The cubic kernel of the Kernel Inception Distance (Binkowski et al., 2018), on standardised
-    features of any kind; 0 for equal distributions, and below 0 by chance. NaN for fewer than two.
+    features of any kind; 0 for equal distributions, and below 0 by chance. NaN for too few.
+    made_for [N]: the row of b that each of a was made for. Such two are alike for that reason, as
+    are two of a that were made for the same, so these pairs are left out.
     """
     if min(len(a), len(b)) < 2:
         return float("nan")
     mean, std = b.mean(0), b.std(0).clamp(min=1e-6)
     a, b = (a - mean) / std, (b - mean) / std
+    rows_a, rows_b = torch.arange(len(a)), torch.arange(len(b))
+    if made_for is None:
+        made_for, rows_b = rows_a, rows_b + len(a)  # nothing has to do with anything
 
-    def kernel(x: Tensor, y: Tensor) -> Tensor:
-        return (x @ y.T / x.shape[1] + 1) ** 3
+    def mean_kernel(x: Tensor, y: Tensor, of_x: Tensor, of_y: Tensor) -> Tensor:
+        apart = of_x[:, None] != of_y[None, :]
+        return ((x @ y.T / x.shape[1] + 1) ** 3)[apart].mean()
 
-    def off_diagonal(k: Tensor) -> Tensor:
-        return (k.sum() - k.diagonal().sum()) / (len(k) * (len(k) - 1))
-
-    found = off_diagonal(kernel(a, a)) + off_diagonal(kernel(b, b)) - 2 * kernel(a, b).mean()
-    return found.item()
+    within = mean_kernel(a, a, made_for, made_for) + mean_kernel(b, b, rows_b, rows_b)
+    return (within - 2 * mean_kernel(a, b, made_for, rows_b)).item()
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:

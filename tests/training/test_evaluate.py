@@ -71,6 +71,15 @@ def test_distances_tell_distributions_apart():
     assert frechet_distance(a + 1, b) == pytest.approx(6, abs=0.8)
 
 
+def test_pictures_that_resemble_the_ones_they_were_made_for_are_not_nearer_for_it():
+    generator = torch.Generator().manual_seed(0)
+    true = torch.randn(40, 6, generator=generator)
+    made_for = torch.arange(40).repeat_interleave(3)
+    alike = true[made_for] + 0.1 * torch.randn(120, 6, generator=generator)
+    assert kernel_distance(alike, true) < -0.2
+    assert abs(kernel_distance(alike, true, made_for)) < 0.05
+
+
 def test_a_true_picture_counts_once_however_many_cases_it_has(make_settings, data):
     base = open_base(make_settings())
     base.place(torch.device("cpu"), None)
