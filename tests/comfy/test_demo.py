@@ -1,0 +1,59 @@
+"""The committed demo model and adapters through a real server: regions follow their conditions."""
+
+import copy
+import io
+import json
+import shutil
+
+import pytest
+from PIL import Image
+
+from demo.__main__ import SEVERAL_REGIONS
+from demo.base import ADAPTERS, CHECKPOINT
+from demo.cases import EDGES
+from demo.drawing import read_masked, to_tensor
+from demo.picture import COLOURS_PICTURE, EDGES_PICTURE
+from demo.server import ComfyServer, prepare_workspace
+from demo.workflow import find, to_prompt
+from local_control.conditions import colour
+from local_control.metrics import divergence, edge_match
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    models = {"checkpoints": [CHECKPOINT], "controlnet": list(ADAPTERS.values())}
+    workspace = prepare_workspace(tmp_path_factory.mktemp("demo"), models)
+    for picture in (EDGES_PICTURE, COLOURS_PICTURE):
+        shutil.copy(picture, workspace / "input")
+    with ComfyServer(workspace) as running:
+        yield running
+
+
+def sample(server, prompt):
+    (entry,) = server.run(prompt)[find(prompt, "SaveImage")]["images"]
+    return to_tensor(Image.open(io.BytesIO(server.image(entry))).convert("RGB"))
+
+
+@pytest.fixture(scope="module")
+def images(server):
+    """The example of several regions, as it is and with strengths of 0."""
+    controlled = to_prompt(json.loads(SEVERAL_REGIONS.read_text()), server.object_info())
+    free = copy.deepcopy(controlled)
+    for node in free.values():
+        if node["class_type"] == "LocalControl_Region":
+            node["inputs"]["strength"] = 0.0
+    return [sample(server, prompt) for prompt in (controlled, free)]
+
+
+def test_the_region_of_edges_follows_the_edges_of_its_picture(images):
+    source, mask = read_masked(EDGES_PICTURE)
+    wanted = EDGES(to_tensor(source))
+    controlled, free = (edge_match(EDGES(image), wanted, mask).f1 for image in images)
+    assert controlled > free + 0.2
+
+
+def test_the_region_of_colours_has_the_colours_of_its_picture(images):
+    source, mask = read_masked(COLOURS_PICTURE)
+    wanted = colour(to_tensor(source))
+    controlled, free = (divergence(colour(image), wanted, mask) for image in images)
+    assert controlled < 0.8 * free
