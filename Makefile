@@ -14,6 +14,7 @@ bench: $(VENV)/comfyui
 	$(PY) -m benchmarks.sampling --shape demo
 	$(PY) -m benchmarks.sampling --shape sd15
 	$(PY) -m benchmarks.training
+	$(PY) -m benchmarks.resume
 
 test: lint types unit training comfy browser
 
