@@ -44,7 +44,7 @@ class Z0Preview(io.ComfyNode):
                     "vae",
                     optional=True,
                     tooltip="Decodes the pictures (a TAESD is fast); else colours are estimated. "
-                    "It runs on the CPU beside the sampling, which never waits for it.",
+                    "It runs on the CPU beside the sampling, no step of which waits for it.",
                 ),
                 io.Int.Input(
                     "every",
