@@ -16,13 +16,18 @@ from .hooks.frame import LATENT_FACTOR
 from .hooks.overlay import place_mask
 from .regions import AnyRegion
 
-Decoder = Callable[[Tensor], Tensor]
+# Latents to a picture for each.
+Decoder = Callable[[Tensor], list[Image.Image]]
+# What is drawn, and an "L" image of where.
+Outline = tuple[Image.Image, Image.Image]
 
 
 def latent_to_rgb(x0: Tensor, latent_format: Any) -> Tensor:
     """x0 [B,C,h,w] in model space -> [B,h,w,3] in 0..1 by the latent format's linear colours.
 
     Of a video [B,C,T,h,w] the first frame. Formats that pack pixels into channels come out larger.
+    By numpy, which stays on its thread: torch would start others, and they would hold up the
+    sampling on machines that sample on the CPU.
     """
     factors = getattr(latent_format, "latent_rgb_factors", None)
     bias = getattr(latent_format, "latent_rgb_factors_bias", None)
@@ -31,21 +36,28 @@ def latent_to_rgb(x0: Tensor, latent_format: Any) -> Tensor:
         x0 = unpack(x0)
     if x0.ndim == 5:
         x0 = x0[:, :, 0]
+    values = x0.numpy()
     if factors is None:
-        rgb = x0[:, [min(c, x0.shape[1] - 1) for c in range(3)]].movedim(1, -1)
+        rgb = np.moveaxis(values[:, [min(c, x0.shape[1] - 1) for c in range(3)]], 1, -1)
     else:
-        rgb = x0.movedim(1, -1) @ torch.tensor(factors)
+        rgb = np.einsum("bchw,ck->bhwk", values, np.array(factors, np.float32))
         if bias is not None:
-            rgb = rgb + torch.tensor(bias)
-    return rgb.add(1).div(2).clamp(0, 1)
+            rgb = rgb + np.array(bias, np.float32)
+    return torch.from_numpy(np.clip((rgb + 1) / 2, 0, 1))
+
+
+def enlarge(pictures: Tensor) -> Tensor:
+    """Estimated pictures [B,h,w,3] -> [B,8h,8w,3], as large as decoded ones."""
+    return pictures.repeat_interleave(LATENT_FACTOR, 1).repeat_interleave(LATENT_FACTOR, 2)
 
 
 def estimate(latent_format: Any) -> Decoder:
-    """Latents in model space -> pictures [B,H,W,3] by the latent format's linear colours."""
+    """Latents in model space -> a picture for each by the latent format's linear colours."""
 
-    def decode(latent: Tensor) -> Tensor:
-        rgb = latent_to_rgb(latent, latent_format)
-        return rgb.repeat_interleave(LATENT_FACTOR, 1).repeat_interleave(LATENT_FACTOR, 2)
+    def decode(latent: Tensor) -> list[Image.Image]:
+        small = _to_views(latent_to_rgb(latent, latent_format))
+        size = (LATENT_FACTOR * small[0].width, LATENT_FACTOR * small[0].height)
+        return [view.resize(size, Image.Resampling.NEAREST) for view in small]
 
     return decode
 
@@ -55,36 +67,63 @@ def decoder(vae: Any, latent_format: Any) -> Decoder:
     network = copy.deepcopy(vae.first_stage_model).float().cpu()
 
     @torch.inference_mode()
-    def decode(latent: Tensor) -> Tensor:
+    def decode(latent: Tensor) -> list[Image.Image]:
         latent = latent_format.process_out(latent)
         if latent.ndim == 5:  # video: its first frame alone
             latent = latent[:, :, :1]
         pictures = vae.process_output(network.decode(latent).float())
         if pictures.ndim == 5:
             pictures = pictures[:, :, 0]
-        return pictures.movedim(1, -1)
+        return _to_views(pictures.movedim(1, -1))
 
     return decode
 
 
-def to_picture(pictures: Tensor, regions: Sequence[AnyRegion], latent: Tensor) -> Image.Image:
-    """Pictures [B,H,W,3] of `latent` side by side, each with the regions' outlines in it."""
-    masks = [outline_masks(region, latent, pictures) for region in regions]
-    views = []
-    for i, picture in enumerate(pictures):
-        view = (picture.clamp(0, 1) * 255).round().byte().cpu().numpy().copy()
-        for index, mask in enumerate(masks):
-            draw_outline(view, mask[min(i, len(mask) - 1), 0].numpy(), index, 1)
-        views.append(view)
-    return Image.fromarray(np.concatenate(views, axis=1))
+def _to_views(pictures: Tensor) -> list[Image.Image]:
+    """[B,H,W,3] in 0..1 -> a picture for each."""
+    values = np.rint(np.clip(pictures.numpy(), 0, 1) * 255).astype(np.uint8)
+    return [Image.fromarray(value) for value in values]
 
 
-def outline_masks(region: AnyRegion, latent: Tensor, pictures: Tensor) -> Tensor:
-    """A region's masks [1 or B,1,H,W] as large as the pictures; of a video that of its first frame.
+class Renderer:
+    """z0' [B,C,(T),h,w] -> its pictures side by side, each with the regions' outlines in it.
+
+    One serves one sampling, whose latents share a shape: the outlines are drawn once.
+    """
+
+    def __init__(self, decode: Decoder, regions: Sequence[AnyRegion]) -> None:
+        self._decode = decode
+        self._regions = regions
+        self._outlines: list[Outline] | None = None
+
+    def __call__(self, latent: Tensor) -> Image.Image:
+        """The picture of one step."""
+        views = self._decode(latent)
+        width, height = views[0].size
+        if self._outlines is None:
+            masks = [outline_masks(r, latent, (height, width)) for r in self._regions]
+            self._outlines = [_outline(masks, i, (height, width)) for i in range(len(views))]
+        row = Image.new("RGB", (width * len(views), height))
+        for i, (view, (drawn, where)) in enumerate(zip(views, self._outlines, strict=True)):
+            row.paste(view, (i * width, 0))
+            row.paste(drawn, (i * width, 0), where)
+        return row
+
+
+def _outline(masks: Sequence[Tensor], index: int, size: tuple[int, int]) -> Outline:
+    """The borders of all masks of one picture, and where they are."""
+    canvas = np.zeros((*size, 3), np.uint8)
+    for number, mask in enumerate(masks):
+        draw_outline(canvas, mask[min(index, len(mask) - 1), 0].numpy(), number, 1)
+    drawn = canvas.any(-1).astype(np.uint8) * 255
+    return Image.fromarray(canvas), Image.fromarray(drawn)
+
+
+def outline_masks(region: AnyRegion, latent: Tensor, size: tuple[int, int]) -> Tensor:
+    """A region's masks [1 or B,1,H,W] of the pictures' size; of a video that of its first frame.
 
     One serves all pictures, or each has its own.
     """
-    size = (pictures.shape[1], pictures.shape[2])
     if region.mask is None:
         return torch.ones(1, 1, *size)
     placed = place_mask(region.mask, latent)

@@ -19,7 +19,7 @@ from .hooks.overlay import Overlay, to_images
 from .hooks.z0_trace import Z0Trace, watch_parts, watch_z0
 from .preview import mask_of
 from .regions import AnyRegion, Regions
-from .rendering import decoder, estimate, to_picture, write_errors
+from .rendering import Renderer, decoder, enlarge, estimate, latent_to_rgb, write_errors
 
 Trace = io.Custom("Z0_TRACE")
 _PREVIEW_PIXELS = 1024
@@ -96,10 +96,11 @@ class Z0Preview(io.ComfyNode):
 
         def preview(noise: Tensor) -> LivePreview:
             decode = estimate(latent_format) if vae is None else decoder(vae, latent_format)
+            draw = Renderer(decode, regions)
             measure = None if reference is None else error_of(model, reference, regions, noise)
 
             def render(frame: Tensor) -> Image.Image:
-                picture = to_picture(decode(frame), regions, frame)
+                picture = draw(frame)
                 return picture if measure is None else write_errors(picture, measure(frame))
 
             return LivePreview(render, send, every, latest)
@@ -174,7 +175,10 @@ class Z0Frames(io.ComfyNode):
         # [S,B,...] -> [B*S,...]: all steps of one image stand together.
         frames = torch.stack(z0_trace.frames, dim=1).flatten(0, 1)
         latents = z0_trace.latent_format.process_out(frames)
-        images = estimate(z0_trace.latent_format)(frames) if vae is None else vae.decode(latents)
+        if vae is None:
+            images = enlarge(latent_to_rgb(frames, z0_trace.latent_format))
+        else:
+            images = vae.decode(latents)
         if images.ndim == 5:  # the frames of videos in a row, as stock nodes give them
             images = images.flatten(0, 1)
         target = z0_trace.frames[-1]
