@@ -4,16 +4,24 @@ import { app } from "../../scripts/app.js";
 
 const DELAY_MS = 250;
 
+// The ids that the server knows a node by: its own, behind those of the subgraphs that it is in.
+// One for each place where its subgraph is used.
+function executionIds(node, graph, prefix = "") {
+    return graph.nodes.flatMap((other) => {
+        if (other === node) return [`${prefix}${node.id}`];
+        return other.subgraph ? executionIds(node, other.subgraph, `${prefix}${other.id}:`) : [];
+    });
+}
+
 function runSoonAfterChanges(node, live) {
     let timer;
+    const run = () => app.queuePrompt(0, 1, executionIds(node, node.graph.rootGraph));
     for (const widget of node.widgets.filter((widget) => widget !== live)) {
         const before = widget.callback;
         widget.callback = function (...args) {
             const result = before?.apply(this, args);
             clearTimeout(timer);
-            if (live.value) {
-                timer = setTimeout(() => app.queuePrompt(0, 1, [String(node.id)]), DELAY_MS);
-            }
+            if (live.value) timer = setTimeout(run, DELAY_MS);
             return result;
         };
     }

@@ -89,28 +89,54 @@ def test_run_shows_z0_live_on_our_node_and_ends_with_pictures(page):
     )
 
 
-def test_a_live_condition_runs_by_itself_when_an_option_changes(page):
-    open_template(page)
+def tune_condition(page):
+    """Change options before and after the live switch is on."""
     page.evaluate(
         """() => {
             window.ran = [];
             window.app.api.addEventListener("executed", e => window.ran.push(e.detail.node));
-            const nodes = window.app.graph._nodes;
-            window.condition = nodes.find(n => n.type === "LocalControl_Condition");
-            window.set = (name, value) => {
+            const set = (name, value) => {
                 const widget = window.condition.widgets.find(w => w.name === name);
                 widget.value = value;
                 widget.callback(value);
             };
-            window.set("low_threshold", 90);
-            window.set("live", true);
-            window.set("low_threshold", 80);
-            window.set("high_threshold", 120);
+            set("low_threshold", 90);
+            set("live", true);
+            set("low_threshold", 80);
+            set("high_threshold", 120);
         }"""
     )
-    page.wait_for_function("window.condition.imgs?.length === 1", timeout=60_000)
+    page.wait_for_function("window.ran.length > 0", timeout=60_000)
     page.wait_for_timeout(1000)
-    assert page.evaluate("[...new Set(window.ran)]") == [str(page.evaluate("window.condition.id"))]
+    return page.evaluate("[...new Set(window.ran)]")
+
+
+FIND_CONDITION = """() => {
+    const nodes = window.app.graph._nodes;
+    window.condition = nodes.find(n => n.type === "LocalControl_Condition");
+}"""
+
+
+def test_a_live_condition_runs_by_itself_when_an_option_changes(page):
+    open_template(page)
+    page.evaluate(FIND_CONDITION)
+    assert tune_condition(page) == [str(page.evaluate("window.condition.id"))]
+    page.wait_for_function("window.condition.imgs?.length === 1")
     saved = page.evaluate("window.app.graph.serialize().nodes")
     (node,) = (n for n in saved if n["type"] == "LocalControl_Condition")
     assert node["widgets_values"] == ["canny", 80, 120, 1, 8]
+
+
+def test_a_live_condition_runs_inside_a_subgraph(page):
+    open_template(page)
+    page.evaluate(FIND_CONDITION)
+    page.evaluate(
+        """() => {
+            const { node } = window.app.graph.convertToSubgraph(new Set([window.condition]));
+            const inner = node.subgraph.nodes;
+            window.condition = inner.find(n => n.type === "LocalControl_Condition");
+            window.outer = node;
+        }"""
+    )
+    ids = page.evaluate("`${window.outer.id}:${window.condition.id}`")
+    assert tune_condition(page) == [ids]
