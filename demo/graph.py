@@ -30,10 +30,10 @@ class GraphConfig(CommandSettings):
 
 
 class Sampler:
-    """The nodes of the graph, each a call."""
+    """The nodes of the graph, each a call. `name`: of its workspace, one for each process."""
 
-    def __init__(self, config: GraphConfig) -> None:
-        self.comfy = load_comfy(new_workspace(config))
+    def __init__(self, config: GraphConfig, name: str) -> None:
+        self.comfy = load_comfy(new_workspace(config, name))
         self.config = config
         self.model, self.clip, self.vae = self.comfy.call(
             "CheckpointLoaderSimple", ckpt_name=config.checkpoint.name
@@ -129,9 +129,9 @@ class Sampler:
         return self.comfy.call("VAEDecode", samples=samples, vae=self.vae)[0]
 
 
-def new_workspace(config: GraphConfig) -> Path:
+def new_workspace(config: GraphConfig, name: str) -> Path:
     """A ComfyUI with the base and the canny adapters."""
-    files = [config.adapters / ADAPTERS[name].name for name in ("plain", "local")]
+    files = [config.adapters / ADAPTERS[kind].name for kind in ("plain", "local")]
     return prepare_workspace(
-        BUILD / "measure", {"checkpoints": [config.checkpoint], "controlnet": files}
+        BUILD / "graph" / name, {"checkpoints": [config.checkpoint], "controlnet": files}
     )

@@ -1,4 +1,4 @@
-"""What edge guidance and closed loops buy on the demo base, without and with an adapter.
+"""What edge guidance, an adapter's strength and closed loops buy on the demo base.
 
 python -m demo.guidance
 
@@ -12,38 +12,35 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
-import torch
-
 from training.report import Table
 from training.settings import read_settings
 
 from .comfyui import BUILD
-from .graph import GraphConfig
-from .study import Setting, Study, report
+from .study import Setting, StudyConfig, report, run
 from .vocabulary import Split
 
 log = logging.getLogger(__name__)
 
 
-class Config(GraphConfig):
+class Config(StudyConfig):
     """Settings of the study; every one is a command-line flag."""
 
     split: Split = "validation"
     output: Path = BUILD / "guidance.json"
     scales: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
     edges: tuple[str, ...] = ("sobel_gradients", "sobel")
-    strengths: tuple[float, ...] = (0.5, 1.5, 2.0)
+    strengths: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0)
     targets: tuple[float, ...] = (0.6, 0.8, 0.9)
 
 
 def settings(config: Config) -> Iterator[Setting]:
-    """Guidance without and with the adapter, then the adapter's strength, fixed and looped."""
+    """Guidance without and with the adapter, then strengths of both adapters, and closed loops."""
+    yield Setting("no adapter")
     for name, adapter in (("no adapter", None), ("local adapter", "local")):
-        yield Setting(name, adapter)
         for edge, scale in product(config.edges, config.scales):
             yield Setting(f"{name}, {edge} {scale:g}", adapter, scale=scale, edge=edge)
-    for strength in config.strengths:
-        yield Setting(f"local adapter, strength {strength:g}", "local", strength=strength)
+    for kind, strength in product(("plain", "local"), config.strengths):
+        yield Setting(f"{kind} adapter, strength {strength:g}", kind, strength=strength)
     for target in config.targets:
         yield Setting(f"local adapter, closed loop to {target:g}", "local", target=target)
 
@@ -52,8 +49,7 @@ def main() -> None:
     """Sample, print a table, and write all single values."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = read_settings(Config)
-    with torch.inference_mode():
-        tables = Study(config, list(settings(config))).run()
+    tables = run(config, list(settings(config)))
     log.info("Objects of the %s split, %d seeds.\n", config.split, config.seeds)
     log.info("%s", report(tables))
     Table.joined(tables).write(config.output)

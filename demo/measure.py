@@ -6,14 +6,11 @@ python -m demo.measure
 import logging
 from pathlib import Path
 
-import torch
-
 from training.report import Table
 from training.settings import read_settings
 
 from .comfyui import BUILD
-from .graph import GraphConfig
-from .study import ADHERENCE, Setting, Study, report
+from .study import ADHERENCE, Setting, StudyConfig, bounds, report, run
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +23,7 @@ _SETTINGS = (
 )
 
 
-class Config(GraphConfig):
+class Config(StudyConfig):
     """Settings of the measurement; every one is a command-line flag."""
 
     output: Path = BUILD / "measure.json"
@@ -36,13 +33,10 @@ def main() -> None:
     """Measure, print a table, and write all single values."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = read_settings(Config)
-    with torch.inference_mode():
-        study = Study(config, _SETTINGS)
-        tables = study.run()
-        bounds = study.bounds()
+    tables = run(config, _SETTINGS)
     log.info("Objects of the %s split, %d seeds.\n", config.split, config.seeds)
     log.info("%s", report(tables, _LOCAL))
-    for name, value in bounds.items():
+    for name, value in bounds(config).items():
         log.info("%s of %s: %.3f", ADHERENCE, name, value)
     Table.joined(tables).write(config.output)
 

@@ -2,25 +2,34 @@
 
 Each scene holds two objects that neither base nor adapters have seen. The condition has the edges
 of the whole scene, the mask is a box around the left object, the prompt names the objects'
-categories. All settings share their noise.
+categories. All settings share their noise. Objects are shared out to processes of one thread each,
+which use cores better than threads do here. Scores are kept part by part: a stopped study goes on.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import astuple, dataclass
+from multiprocessing import get_context
+from pathlib import Path
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from tqdm import tqdm
 
 from local_control.metrics import divergence, edge_match, leak
 from training.cases import Case
 from training.report import Table, markdown, spread
+from training.tensor_cache import digest
 
+from .base import ADAPTERS
 from .cases import EDGES, CategoryJudge, scene_cases
+from .comfyui import BUILD
 from .graph import GraphConfig, Sampler
 from .scenes import SceneSet
 
 ADHERENCE = "edge F1 inside"
+_PART = 11  # objects
 
 
 @dataclass(frozen=True)
@@ -36,13 +45,87 @@ class Setting:
     target: float | None = None
 
 
-class Study:
-    """Every case in every setting, the first of which must be free."""
+class StudyConfig(GraphConfig):
+    """What every study can be told by flags."""
 
-    def __init__(self, config: GraphConfig, settings: Sequence[Setting]) -> None:
-        self._config = config
+    parts_dir: Path = BUILD / "study"
+    jobs: int = Field(2, ge=1, description="processes side by side, one thread each")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some objects of the split with one seed: what is scored and kept as a whole."""
+
+    seed: int
+    objects: range
+
+    def file(self, folder: Path, study: str) -> Path:
+        """Where its scores are kept."""
+        return folder / f"{study}-seed{self.seed}-object{self.objects.start}.json"
+
+
+def run(config: StudyConfig, settings: Sequence[Setting]) -> list[Table]:
+    """Every object in every setting, the first of which must be free: a table a seed."""
+    count = len(SceneSet(config.data_dir, config.split).items)
+    seeds = [
+        [Part(seed, range(count)[start : start + _PART]) for start in range(0, count, _PART)]
+        for seed in range(config.seeds)
+    ]
+    study = study_digest(config, settings)
+    parts = [part for seed in seeds for part in seed]
+    missing = [part for part in parts if not part.file(config.parts_dir, study).exists()]
+    config.parts_dir.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(config.jobs, get_context("spawn")) as pool:
+        done = [
+            pool.submit(_work, config, settings, missing[job :: config.jobs], study, job)
+            for job in range(min(config.jobs, len(missing)))
+        ]
+        for worker in done:
+            worker.result()
+    return [
+        Table.joined([Table.read(part.file(config.parts_dir, study)) for part in seed])
+        for seed in seeds
+    ]
+
+
+def study_digest(config: StudyConfig, settings: Sequence[Setting]) -> str:
+    """A name for what the scores depend on: weights, sampling and settings."""
+    names = sorted({setting.adapter for setting in settings if setting.adapter is not None})
+    files = [config.checkpoint, *(config.adapters / ADAPTERS[name].name for name in names)]
+    sampling = [config.split, config.steps, config.cfg, str(EDGES)]
+    weights = [digest(file.read_bytes()) for file in files]
+    return digest(weights, sampling, [astuple(setting) for setting in settings])[:8]
+
+
+def _work(
+    config: StudyConfig, settings: Sequence[Setting], parts: Sequence[Part], study: str, job: int
+) -> None:
+    torch.set_num_threads(1)
+    with torch.inference_mode():
+        sampler = Study(config, settings, f"job{job}")
+        for part in tqdm(parts, desc=f"job {job}", position=job):
+            sampler.table(part).write(part.file(config.parts_dir, study))
+
+
+@torch.inference_mode()
+def bounds(config: GraphConfig) -> dict[str, float]:
+    """Adherence that needs no sampling: of chance, and of the autoencoder at its best."""
+    found: dict[str, list[Tensor]] = {"another scene": [], "the scene's reconstruction": []}
+    cases = scene_cases(SceneSet(config.data_dir, config.split), [0])
+    sampler = Sampler(config, "bounds")
+    for case, other in zip(cases, [*cases[1:], cases[0]], strict=True):
+        rebuilt = sampler.reconstruct(_to_comfy(case.image)).movedim(-1, 1)
+        for values, image in zip(found.values(), (other.image[None], rebuilt), strict=True):
+            values.append(_adherence(image, case))
+    return {name: torch.cat(values).mean().item() for name, values in found.items()}
+
+
+class Study:
+    """Samples and scores cases in every setting, in this process. `name`: of its workspace."""
+
+    def __init__(self, config: GraphConfig, settings: Sequence[Setting], name: str) -> None:
         self._settings = settings
-        self._sampler = Sampler(config)
+        self._sampler = Sampler(config, name)
         names = {setting.adapter for setting in settings if setting.adapter is not None}
         self._adapters = {name: self._sampler.adapter(name) for name in names}
         self._scenes = SceneSet(config.data_dir, config.split)
@@ -51,24 +134,12 @@ class Study:
             "free object recognised": CategoryJudge(self._scenes, 1),
         }
 
-    def run(self) -> list[Table]:
-        """Scores, a table a seed."""
-        return [self._table(seed) for seed in range(self._config.seeds)]
-
-    def bounds(self) -> dict[str, float]:
-        """Adherence that needs no sampling: of chance, and of the autoencoder at its best."""
-        found: dict[str, list[Tensor]] = {"another scene": [], "the scene's reconstruction": []}
-        cases = scene_cases(self._scenes, [0])
-        for case, other in zip(cases, [*cases[1:], cases[0]], strict=True):
-            rebuilt = self._sampler.reconstruct(_to_comfy(case.image)).movedim(-1, 1)
-            for values, image in zip(found.values(), (other.image[None], rebuilt), strict=True):
-                values.append(_adherence(image, case))
-        return {name: torch.cat(values).mean().item() for name, values in found.items()}
-
-    def _table(self, seed: int) -> Table:
-        cases = scene_cases(self._scenes, [seed])
+    def table(self, part: Part) -> Table:
+        """The scores of one part."""
+        every = scene_cases(self._scenes, [part.seed])
+        cases = [every[index] for index in part.objects]
         table = Table([case.picture for case in cases])
-        for case in tqdm(cases, desc=f"seed {seed}"):
+        for case in cases:
             images = [self._picture(case, setting) for setting in self._settings]
             for setting, image in zip(self._settings, images, strict=True):
                 table.add(setting.label, self._scores(image, images[0], case))
