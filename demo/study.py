@@ -27,6 +27,7 @@ from .cases import EDGES, CategoryJudge, scene_cases
 from .comfyui import BUILD
 from .graph import GraphConfig, Sampler
 from .scenes import SceneSet
+from .vocabulary import load_items
 
 ADHERENCE = "edge F1 inside"
 _PART = 11  # objects
@@ -64,27 +65,33 @@ class Part:
         return folder / f"{study}-seed{self.seed}-object{self.objects.start}.json"
 
 
+def parts(config: GraphConfig) -> list[Part]:
+    """Every object of the split with every seed, in order."""
+    objects = range(len(load_items(config.split)))
+    starts = objects[::_PART]
+    return [
+        Part(seed, objects[start : start + _PART])
+        for seed in range(config.seeds)
+        for start in starts
+    ]
+
+
 def run(config: StudyConfig, settings: Sequence[Setting]) -> list[Table]:
     """Every object in every setting, the first of which must be free: a table a seed."""
-    count = len(SceneSet(config.data_dir, config.split).items)
-    seeds = [
-        [Part(seed, range(count)[start : start + _PART]) for start in range(0, count, _PART)]
-        for seed in range(config.seeds)
-    ]
     study = study_digest(config, settings)
-    parts = [part for seed in seeds for part in seed]
-    missing = [part for part in parts if not part.file(config.parts_dir, study).exists()]
+    files = {part: part.file(config.parts_dir, study) for part in parts(config)}
+    missing = [part for part, file in files.items() if not file.exists()]
     config.parts_dir.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(config.jobs, get_context("spawn")) as pool:
-        done = [
+        jobs = [
             pool.submit(_work, config, settings, missing[job :: config.jobs], study, job)
             for job in range(min(config.jobs, len(missing)))
         ]
-        for worker in done:
-            worker.result()
+        for job in jobs:
+            job.result()
     return [
-        Table.joined([Table.read(part.file(config.parts_dir, study)) for part in seed])
-        for seed in seeds
+        Table.joined([Table.read(file) for part, file in files.items() if part.seed == seed])
+        for seed in range(config.seeds)
     ]
 
 

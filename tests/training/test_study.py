@@ -1,0 +1,74 @@
+"""A study through the graph: what it is made of, and when its scores still hold."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from demo import study
+from demo.base import ADAPTERS
+from demo.study import Setting, StudyConfig, parts, run, study_digest
+from training.report import Table
+
+SETTINGS = (Setting("no control"), Setting("local", "local"))
+
+
+@pytest.fixture
+def config(tmp_path):
+    for name in ("base", *(ADAPTERS[kind].stem for kind in ("plain", "local"))):
+        (tmp_path / f"{name}.safetensors").write_bytes(b"weights")
+    return StudyConfig(
+        checkpoint=tmp_path / "base.safetensors",
+        adapters=tmp_path,
+        parts_dir=tmp_path / "parts",
+        seeds=2,
+    )
+
+
+@pytest.fixture
+def sampled(monkeypatch):
+    """Parts in the order in which they were sampled, without sampling them."""
+    done = []
+
+    def work(config, settings, some, name, job):
+        for part in some:
+            done.append(part)
+            table = Table([str(index) for index in part.objects])
+            for setting in settings:
+                scores = torch.tensor([float(index) for index in part.objects])
+                table.add(setting.label, {"leak": scores + part.seed})
+            table.write(part.file(config.parts_dir, name))
+
+    monkeypatch.setattr(study, "ProcessPoolExecutor", lambda jobs, _: ThreadPoolExecutor(jobs))
+    monkeypatch.setattr(study, "_work", work)
+    return done
+
+
+def test_every_object_is_sampled_once_with_every_seed(config, sampled):
+    first, second = run(config, SETTINGS)
+    count = len(study.load_items(config.split))
+    assert sorted(sampled, key=parts(config).index) == parts(config)
+    assert first.groups == second.groups == [str(index) for index in range(count)]
+    assert second.scores["local"]["leak"] == [index + 1.0 for index in range(count)]
+
+
+def test_a_stopped_study_goes_on_with_what_is_missing(config, sampled):
+    tables = run(config, SETTINGS)
+    lost = parts(config)[3]
+    lost.file(config.parts_dir, study_digest(config, SETTINGS)).unlink()
+    sampled.clear()
+    assert run(config, SETTINGS)[0].scores == tables[0].scores
+    assert sampled == [lost]
+
+
+def test_scores_hold_for_the_same_weights_sampling_and_settings_alone(config):
+    before = study_digest(config, SETTINGS)
+    assert study_digest(config.model_copy(update={"seeds": 3}), SETTINGS) == before
+    changed = [
+        study_digest(config.model_copy(update={"cfg": 5.0}), SETTINGS),
+        study_digest(config.model_copy(update={"split": "validation"}), SETTINGS),
+        study_digest(config, (SETTINGS[0], Setting("local", "local", strength=2.0))),
+    ]
+    (config.adapters / ADAPTERS["local"].name).write_bytes(b"other weights")
+    changed.append(study_digest(config, SETTINGS))
+    assert len({before, *changed}) == 5
