@@ -4,9 +4,10 @@ python -m demo.measure
 """
 
 import logging
+from itertools import chain
 from pathlib import Path
 
-from training.report import Table
+from training.report import Table, paired
 from training.settings import read_settings
 
 from .comfyui import BUILD
@@ -14,31 +15,41 @@ from .study import ADHERENCE, Setting, StudyConfig, bounds, report, run
 
 log = logging.getLogger(__name__)
 
-_LOCAL = "local adapter, gated"
-_SETTINGS = (
-    Setting("no control"),
-    Setting("plain adapter, everywhere", "plain", gated=False),
-    Setting("plain adapter, gated", "plain"),
-    Setting(_LOCAL, "local"),
-)
-
 
 class Config(StudyConfig):
     """Settings of the measurement; every one is a command-line flag."""
 
     output: Path = BUILD / "measure.json"
+    strengths: tuple[float, ...] = (1.0, 2.0)
+
+
+def settings(strength: float) -> tuple[Setting, ...]:
+    """Both adapters at one strength."""
+    at = "" if strength == 1 else f", strength {strength:g}"
+    return (
+        Setting(f"plain adapter, everywhere{at}", "plain", False, strength),
+        Setting(f"plain adapter, gated{at}", "plain", True, strength),
+        Setting(f"local adapter, gated{at}", "local", True, strength),
+    )
 
 
 def main() -> None:
     """Measure, print a table, and write all single values."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = read_settings(Config)
-    tables = run(config, _SETTINGS)
+    groups = [settings(strength) for strength in config.strengths]
+    tables = run(config, [Setting("no control"), *chain(*groups)])
+    joined = Table.joined(tables)
     log.info("Objects of the %s split, %d seeds.\n", config.split, config.seeds)
-    log.info("%s", report(tables, _LOCAL))
+    log.info("%s", report(tables))
+    for *others, local in groups:
+        for other in others:
+            pair = local.label, other.label
+            found = [f"{name} {paired(joined, *pair, name)}" for name in (ADHERENCE, "leak")]
+            log.info("%s, less %s: %s", *pair, ", ".join(found))
     for name, value in bounds(config).items():
         log.info("%s of %s: %.3f", ADHERENCE, name, value)
-    Table.joined(tables).write(config.output)
+    joined.write(config.output)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class Config(CommandSettings):
     name: Literal["plain", "local", "colour"]
     checkpoint: Path = CHECKPOINT
     output_dir: Path = BUILD / "adapters"
-    max_train_steps: int = 1500
+    max_train_steps: int = 4000
     seed: int = 0
 
 
