@@ -27,10 +27,10 @@ class Config(StudyConfig):
 
     split: Split = "validation"
     output: Path = BUILD / "guidance.json"
-    scales: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
+    scales: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     edges: tuple[str, ...] = ("sobel_gradients", "sobel")
-    strengths: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0)
-    targets: tuple[float, ...] = (0.6, 0.8, 0.9)
+    strengths: tuple[float, ...] = (1.0, 1.5, 2.0)
+    targets: tuple[float, ...] = (0.8, 0.9)
 
 
 def settings(config: Config) -> Iterator[Setting]:
