@@ -3,7 +3,8 @@
 Each scene holds two objects that neither base nor adapters have seen. The condition has the edges
 of the whole scene, the mask is a box around the left object, the prompt names the objects'
 categories. All settings share their noise. Objects are shared out to processes of one thread each,
-which use cores better than threads do here. Scores are kept part by part: a stopped study goes on.
+which use cores better than threads do here. Scores are kept part by part, named by weights and
+settings: a stopped study goes on. To measure changed code, delete `build/study`.
 """
 
 from collections.abc import Sequence
@@ -187,9 +188,9 @@ def _adherence(image: Tensor, case: Case) -> Tensor:
     return edge_match(EDGES(image), EDGES(case.image[None]), case.mask[None]).f1
 
 
-def report(tables: Sequence[Table], reference: str | None = None) -> str:
-    """All seeds together, differences to `reference`, and the spread over seeds."""
-    text = markdown(Table.joined(tables), reference)
+def report(tables: Sequence[Table]) -> str:
+    """All seeds together, and the spread over seeds."""
+    text = markdown(Table.joined(tables))
     if len(tables) > 1:
         text += "\nSpread over seeds (standard deviation of means):\n\n" + spread(tables)
     return text
