@@ -4,8 +4,9 @@ python -m benchmarks.sampling --shape demo
 python -m benchmarks.sampling --shape sd15
 
 Variants take turns, and each one's ratio is the median over rounds of its own round's times, so
-that a machine that slows down slows all of them. `sd15` is a random model of SD1.5's shape. Peak
-memory is that of a process of each variant's own.
+that a machine that slows down slows all of them. What is done once a sampling, such as running the
+adapters, is told apart from the steps. `sd15` is a random model of SD1.5's shape. Peak memory is
+that of a process of each variant's own.
 """
 
 import json
@@ -16,11 +17,13 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from demo.base import ADAPTERS, CHECKPOINT, LATENT_SHAPE
@@ -61,7 +64,7 @@ class Config(CommandSettings):
     checkpoint: Path = CHECKPOINT
     adapter: Path = ADAPTERS["local"]
     side: int = 256
-    steps: int = 10
+    steps: int = Field(10, ge=2)
     rounds: int = 7
     only: str | None = None
 
@@ -88,19 +91,16 @@ def demo_subject(comfy: LoadedComfy, config: Config) -> Subject:
 
 def sd15_subject(comfy: LoadedComfy) -> Subject:
     """Random weights of SD1.5's shape, which cost what trained ones do."""
-    import comfy.model_base
-    import comfy.model_management
-    import comfy.model_patcher
-    import comfy.supported_models
+    from comfy import model_base, model_management, model_patcher, supported_models
 
-    settings = comfy.supported_models.SD15(dict(_SD15))
+    settings = supported_models.SD15(dict(_SD15))
     settings.set_inference_dtype(torch.float32, None)
     with torch.inference_mode(False):
-        model = comfy.model_base.BaseModel(settings).eval().requires_grad_(False)
+        model = model_base.BaseModel(settings).eval().requires_grad_(False)
         for parameter in model.diffusion_model.parameters():
             parameter.normal_(0, 0.02)
-    device = comfy.model_management.get_torch_device()
-    patcher = comfy.model_patcher.ModelPatcher(model, device, torch.device("cpu"))
+    device = model_management.get_torch_device()
+    patcher = model_patcher.ModelPatcher(model, device, torch.device("cpu"))
     conds = [[[torch.randn(1, 77, 768), {}]] for _ in range(2)]
     parts = comfy.module("local_control.adapter"), comfy.module("local_control.checkpoint")
     hooks = comfy.module("nodes.hooks.adapter_control")
@@ -178,14 +178,27 @@ def variants(comfy: LoadedComfy, subject: Subject, config: Config) -> dict[str, 
     return found
 
 
+@dataclass(frozen=True)
+class Times:
+    """Seconds of one sampling: of a step, and of what is done once."""
+
+    step: float
+    once: float
+
+
 def sampler(
     comfy: LoadedComfy, model: Any, conds: tuple, channels: int, config: Config
-) -> Callable[[], None]:
+) -> Callable[[], Times]:
     """One whole sampling as a function."""
+    from comfy.utils import set_progress_bar_global_hook
+
     side = config.side // 8
     latent = {"samples": torch.zeros(1, channels, side, side)}
 
-    def run() -> None:
+    def run() -> Times:
+        ends: list[float] = []
+        set_progress_bar_global_hook(lambda *_, **__: ends.append(time.perf_counter()))
+        start = time.perf_counter()
         comfy.call(
             "KSampler",
             model=model,
@@ -199,14 +212,18 @@ def sampler(
             latent_image=latent,
             denoise=1.0,
         )
+        whole = time.perf_counter() - start
+        step = median(after - before for before, after in pairwise(ends))
+        return Times(step, whole - config.steps * step)
 
     return run
 
 
 def peak_memory(config: Config, name: str) -> float:
     """GiB that a process needs which runs one variant alone."""
-    flags = [f"--{key}={value}" for key, value in config.model_dump(exclude={"only"}).items()]
-    command = [sys.executable, "-m", "benchmarks.sampling", *flags, "--rounds=1", f"--only={name}"]
+    short = config.model_copy(update={"steps": 2, "rounds": 0, "only": name})
+    flags = [f"--{key}={value}" for key, value in short.model_dump().items()]
+    command = [sys.executable, "-m", "benchmarks.sampling", *flags]
     found = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(found.stdout.splitlines()[-1])
 
@@ -225,27 +242,26 @@ def main() -> None:
             for name, (model, conds) in variants(comfy, subject, config).items()
             if config.only in (None, name)
         }
-        seconds: dict[str, list[float]] = {name: [] for name in runs}
+        times: dict[str, list[Times]] = {name: [] for name in runs}
         for round_ in range(config.rounds + 1):
             for name, run in runs.items():
-                start = time.perf_counter()
-                run()
+                took = run()
                 if round_:  # the first round warms up
-                    seconds[name].append((time.perf_counter() - start) / config.steps)
+                    times[name].append(took)
     if config.only is not None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
         sys.stdout.write(f"{json.dumps(peak)}\n")
         return
-    base = seconds[NONE]
-    for name, values in seconds.items():
-        ratios = [a / b for a, b in zip(values, base, strict=True)]
+    for name, found in times.items():
+        ratios = [a.step / b.step for a, b in zip(found, times[NONE], strict=True)]
         log.info(
-            "%-28s %7.1f ms a step, ratio %.3f (%.3f to %.3f), peak %.2f GiB",
+            "%-28s %7.1f ms a step, ratio %.3f (%.3f to %.3f), %5.0f ms once, peak %.2f GiB",
             name,
-            1000 * median(values),
+            1000 * median(each.step for each in found),
             median(ratios),
             min(ratios),
             max(ratios),
+            1000 * median(each.once for each in found),
             peak_memory(config, name),
         )
 

@@ -122,7 +122,7 @@ class Config(CommandSettings):
     report: Path = TRAINING / "RESULTS.md"
     conditions: list[ConditionKind] = Field(default_factory=lambda: ["canny", "colour"])
     seeds: int = Field(3, ge=0, description="of training, in the main studies; 0: search alone")
-    max_train_steps: int = 1000
+    max_train_steps: int = 600
     search: bool = True
     search_steps: int = 400
     train_batch_size: int = 16

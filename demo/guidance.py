@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
+from pydantic import Field
+
 from training.report import Table
 from training.settings import read_settings
 
 from .comfyui import BUILD
-from .study import Setting, StudyConfig, report, run
+from .study import Setting, StudyConfig, differences, report, run
 from .vocabulary import Split
 
 log = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ class Config(StudyConfig):
     output: Path = BUILD / "guidance.json"
     scales: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     edges: tuple[str, ...] = ("sobel_gradients", "sobel")
-    strengths: tuple[float, ...] = (1.0, 1.5, 2.0)
+    strengths: tuple[float, ...] = Field((1.0, 1.5, 2.0), min_length=1)
     targets: tuple[float, ...] = (0.8, 0.9)
 
 
@@ -52,6 +54,10 @@ def main() -> None:
     tables = run(config, list(settings(config)))
     log.info("Objects of the %s split, %d seeds.\n", config.split, config.seeds)
     log.info("%s", report(tables))
+    free, *others = (setting.label for setting in settings(config))
+    local = f"local adapter, strength {config.strengths[0]:g}"
+    pairs = [(label, free if label.startswith(free) else local) for label in others]
+    log.info("%s", differences(tables, pairs))
     Table.joined(tables).write(config.output)
 
 

@@ -7,11 +7,11 @@ import logging
 from itertools import chain
 from pathlib import Path
 
-from training.report import Table, paired
+from training.report import Table
 from training.settings import read_settings
 
 from .comfyui import BUILD
-from .study import ADHERENCE, Setting, StudyConfig, bounds, report, run
+from .study import ADHERENCE, Setting, StudyConfig, bounds, differences, report, run
 
 log = logging.getLogger(__name__)
 
@@ -39,17 +39,13 @@ def main() -> None:
     config = read_settings(Config)
     groups = [settings(strength) for strength in config.strengths]
     tables = run(config, [Setting("no control"), *chain(*groups)])
-    joined = Table.joined(tables)
     log.info("Objects of the %s split, %d seeds.\n", config.split, config.seeds)
     log.info("%s", report(tables))
-    for *others, local in groups:
-        for other in others:
-            pair = local.label, other.label
-            found = [f"{name} {paired(joined, *pair, name)}" for name in (ADHERENCE, "leak")]
-            log.info("%s, less %s: %s", *pair, ", ".join(found))
+    pairs = [(local.label, other.label) for *others, local in groups for other in others]
+    log.info("%s", differences(tables, pairs))
     for name, value in bounds(config).items():
         log.info("%s of %s: %.3f", ADHERENCE, name, value)
-    joined.write(config.output)
+    Table.joined(tables).write(config.output)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from local_control.metrics import divergence, edge_match, leak
 from training.cases import Case
-from training.report import Table, markdown, spread
+from training.report import Table, markdown, paired, spread
 from training.tensor_cache import digest
 
 from .base import ADAPTERS
@@ -31,6 +31,7 @@ from .scenes import SceneSet
 from .vocabulary import load_items
 
 ADHERENCE = "edge F1 inside"
+RECOGNISED = "controlled object recognised"
 _PART = 11  # objects
 
 
@@ -138,7 +139,7 @@ class Study:
         self._adapters = {name: self._sampler.adapter(name) for name in names}
         self._scenes = SceneSet(config.data_dir, config.split)
         self._judges = {
-            "controlled object recognised": CategoryJudge(self._scenes, 0),
+            RECOGNISED: CategoryJudge(self._scenes, 0),
             "free object recognised": CategoryJudge(self._scenes, 1),
         }
 
@@ -194,3 +195,14 @@ def report(tables: Sequence[Table]) -> str:
     if len(tables) > 1:
         text += "\nSpread over seeds (standard deviation of means):\n\n" + spread(tables)
     return text
+
+
+def differences(tables: Sequence[Table], pairs: Sequence[tuple[str, str]]) -> str:
+    """Paired differences of each first setting to the second, a line a pair."""
+    joined = Table.joined(tables)
+    lines = []
+    for setting, reference in pairs:
+        names = (ADHERENCE, "leak", RECOGNISED)
+        found = [f"{name} {paired(joined, setting, reference, name)}" for name in names]
+        lines.append(f"{setting}, less {reference}: {', '.join(found)}")
+    return "\n".join(lines)

@@ -18,7 +18,7 @@ def edge_loss(z0: Tensor, reference: Tensor, mask: Tensor, edge: str) -> Tensor:
 
 
 def step_towards_edges(
-    z0: Tensor, reference: Tensor, mask: Tensor, edge: str = "sobel_gradients", scale: float = 1.0
+    z0: Tensor, reference: Tensor, mask: Tensor, edge: str = "sobel", scale: float = 1.0
 ) -> Tensor:
     """z0 [B,C,h,w] moved by `scale` Polyak steps -> the same shape, fp32.
 

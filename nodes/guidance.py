@@ -43,7 +43,7 @@ class EdgeGuidance(io.ComfyNode):
                 io.Combo.Input(
                     "edge",
                     options=list(EDGE_FILTERS),
-                    default="sobel_gradients",
+                    default="sobel",
                     tooltip="sobel: edges whatever their direction; sobel_gradients: from dark to "
                     "light as in the reference; laplacian: lines.",
                 ),
