@@ -196,8 +196,12 @@ def sampler(
     latent = {"samples": torch.zeros(1, channels, side, side)}
 
     def run() -> Times:
-        ends: list[float] = []
-        set_progress_bar_global_hook(lambda *_, **__: ends.append(time.perf_counter()))
+        ends: dict[int, float] = {}  # by step; a live picture tells of its step once more
+
+        def note(step: int, *_: Any, **__: Any) -> None:
+            ends.setdefault(step, time.perf_counter())
+
+        set_progress_bar_global_hook(note)
         start = time.perf_counter()
         comfy.call(
             "KSampler",
@@ -213,7 +217,7 @@ def sampler(
             denoise=1.0,
         )
         whole = time.perf_counter() - start
-        step = median(after - before for before, after in pairwise(ends))
+        step = median(after - before for before, after in pairwise(ends.values()))
         return Times(step, whole - config.steps * step)
 
     return run
