@@ -12,8 +12,9 @@ import json
 import logging
 import shutil
 import tomllib
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing import get_context
@@ -104,7 +105,7 @@ SEARCH = [
     ),
     _tried("(e) mean over pixels", "sobel-pixels", _z0("sobel", _WEIGHT, z0_loss_mean="pixels")),
     _tried("(e) mask eroded by a cell", "sobel-eroded", _z0("sobel", _WEIGHT, z0_loss_erode=1)),
-    *(_tried(f"(d) weight {w:g}", f"z0-{w:g}", _z0("none", w)) for w in (0.4, 4.0)),
+    *(_tried(f"(d) weight {w:g}", f"z0-{w:g}", _z0("none", w)) for w in (0.4, 4.0, 40.0)),
     *(
         _tried(f"(f) weight {w:g}", f"laplacian-{w:g}", _z0("laplacian", w))
         for w in (4.0, 16.0, 64.0)
@@ -190,6 +191,7 @@ class Run:
             max_train_steps=study.steps,
             train_batch_size=config.train_batch_size,
             validation_steps=study.steps,
+            checkpointing_steps=100,
             num_validation_images=0,
             report_to="none",
             **method.changes,
@@ -348,17 +350,22 @@ def main() -> None:
 
 
 def perform(config: Config, missing: Sequence[Run], results: Results) -> None:
-    """Train and evaluate, some runs side by side, and keep each one's scores when it is done."""
+    """Train and evaluate, some runs side by side, and keep each one's scores when it is done.
+
+    A run is handed out only when a process is free, so that nothing starts after a stop.
+    """
+    queue = deque(missing)
+    pending: dict[Future[Table], Run] = {}
     with ProcessPoolExecutor(
         config.jobs, get_context("spawn"), torch.set_num_threads, (1,)
     ) as pool:
-        pending = {pool.submit(run.perform, config): run for run in missing}
-        try:
-            for done in as_completed(pending):
-                results.add(pending[done], done.result())
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        while queue or pending:
+            while queue and len(pending) < config.jobs:
+                run = queue.popleft()
+                pending[pool.submit(run.perform, config)] = run
+            done, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                results.add(pending.pop(future), future.result())
 
 
 def write_report(path: Path, tables: str) -> None:
