@@ -18,21 +18,24 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
+from training.cases import Case
 from training.condition import ConditionKind
 from training.config import TrainSettings
 from training.evaluate import Evaluation, Variant, load_variant
+from training.processes import ignore_signals
 from training.report import Table, markdown, spread
 from training.sample import Sampling
 from training.settings import CommandSettings, read_settings
 from training.setup import open_base, open_source, prepare_data
-from training.tensor_cache import digest
+from training.tensor_cache import TensorCache, digest
 from training.train import train
 
 from .base import CHECKPOINT
@@ -237,10 +240,25 @@ class Run:
         ]
         judge = CategoryJudge(scenes)
         evaluation = Evaluation(base, config.sampling(), batch_size=16, judge=judge, canny=EDGES)
-        table = evaluation.run(scene_cases(scenes, [self.seed]), variants)
+        cases = scene_cases(scenes, [self.seed])
+        table = evaluation.run(cases, variants, self._uncontrolled(config, evaluation, cases))
         stamp = self.stamp(config)
         table.stamps = {method.label: stamp for method in self.methods}
         return table
+
+    def _uncontrolled(
+        self, config: Config, evaluation: Evaluation, cases: Sequence[Case]
+    ) -> Tensor:
+        """Pictures without control, sampled by the first run of a split and seed for all others."""
+        kept = TensorCache(config.output_dir / "uncontrolled")
+        stamp = self.stamp(config)
+        depends = [stamp[key] for key in ("base", "scenes", "split", "sampling")]
+        name = digest(*depends, self.seed)
+        found = kept.get(name)
+        if found is None:
+            found = {"pictures": evaluation.uncontrolled(cases)}
+            kept.put(name, found)
+        return found["pictures"]
 
 
 def discard_if_other(settings: TrainSettings) -> None:
@@ -333,7 +351,7 @@ def prepare(config: Config, missing: Sequence[Run]) -> None:
 def main() -> None:
     """Train and evaluate what is missing, keep every score, and write the report."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    # As Ctrl+C, so that trainings are waited for, which save on either.
+    # As Ctrl+C: the trainings are told to save and waited for.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     config = read_settings(Config)
     results = Results(config)
@@ -346,6 +364,8 @@ def main() -> None:
         prepare(config, missing)
     try:
         perform(config, missing, results)
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; the same command goes on where it was") from None
     finally:
         about = {"batch": config.train_batch_size, "training seeds": config.seeds}
         about |= {"guidance": config.guidance_scale}
@@ -360,16 +380,35 @@ def perform(config: Config, missing: Sequence[Run], results: Results) -> None:
     """
     queue = deque(missing)
     pending: dict[Future[Table], Run] = {}
-    with ProcessPoolExecutor(
-        config.jobs, get_context("spawn"), torch.set_num_threads, (1,)
-    ) as pool:
-        while queue or pending:
-            while queue and len(pending) < config.jobs:
-                run = queue.popleft()
-                pending[pool.submit(run.perform, config)] = run
-            done, _ = wait(pending, return_when=FIRST_COMPLETED)
-            for future in done:
-                results.add(pending.pop(future), future.result())
+    with ProcessPoolExecutor(config.jobs, get_context("spawn"), _start_worker) as pool:
+        try:
+            while queue or pending:
+                while queue and len(pending) < config.jobs:
+                    run = queue.popleft()
+                    pending[pool.submit(_perform, run, config)] = run
+                done, _ = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    results.add(pending.pop(future), future.result())
+        except BaseException:
+            for process in active_children():
+                process.terminate()
+            raise
+
+
+def _start_worker() -> None:
+    """Signals end a run, never a process of the pool: the pool waits for ever for lost ones."""
+    torch.set_num_threads(1)
+    ignore_signals(0)
+
+
+def _perform(run: Run, config: Config) -> Table:
+    """In a process of the pool: a training that is told to stop saves, an evaluation is dropped."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        return run.perform(config)
+    finally:
+        ignore_signals(0)
 
 
 def write_report(path: Path, tables: str) -> None:

@@ -58,8 +58,13 @@ class Evaluation:
     inception: InceptionFeatures | None = None
     canny: Condition = field(default_factory=Condition)
 
-    def run(self, cases: Sequence[Case], variants: Sequence[Variant]) -> Table:
-        """Scores of every variant on every case, and distances of whole sets."""
+    def run(
+        self, cases: Sequence[Case], variants: Sequence[Variant], free: Tensor | None = None
+    ) -> Table:
+        """Scores of every variant on every case, and distances of whole sets.
+
+        free: what `uncontrolled` returned for the same cases, where it is known already.
+        """
         table = Table([case.picture for case in cases])
         everything = [Variant(FREE), *variants]
         pictures: dict[str, list[Tensor]] = {variant.name: [] for variant in everything}
@@ -69,12 +74,13 @@ class Evaluation:
         for start in tqdm(range(0, len(cases), self.batch_size), desc="evaluating"):
             part = cases[start : start + self.batch_size]
             sources, masks = _stack(part)
-            noise = self._noise(part)
-            free: Tensor | None = None
+            if free is None:
+                without = self._sample(part, everything[0])
+            else:
+                without = free[start : start + self.batch_size]
             for variant in everything:
-                images = self._sample(part, noise, variant)
-                free = images if free is None else free
-                found = score(images, free, sources, masks, self.canny)
+                images = without if variant is everything[0] else self._sample(part, variant)
+                found = score(images, without, sources, masks, self.canny)
                 if self.judge is not None:
                     found["prompt following"] = self.judge(images, part)
                 table.add(variant.name, found)
@@ -86,6 +92,11 @@ class Evaluation:
         seen = [_shown(cases[index]) for index in sorted(shown)]
         table.pictures = {"condition": seen, **pictures}
         return table
+
+    def uncontrolled(self, cases: Sequence[Case]) -> Tensor:
+        """The pictures [N,3,H,W] in 0..1 that the cases, all of one size, get without control."""
+        variant = Variant(FREE)
+        return torch.cat([self._sample(part, variant) for part in self._batches(cases)])
 
     def _batches(self, cases: Sequence[Case]) -> Iterator[Sequence[Case]]:
         for start in range(0, len(cases), self.batch_size):
@@ -105,7 +116,7 @@ class Evaluation:
             drawn.append(torch.from_numpy(rng.standard_normal(size, "float32")))
         return torch.stack(drawn).to(self.base.device)
 
-    def _sample(self, part: Sequence[Case], noise: Tensor, variant: Variant) -> Tensor:
+    def _sample(self, part: Sequence[Case], variant: Variant) -> Tensor:
         device = self.base.device
         sources, masks = _stack(part)
         features = None
@@ -119,6 +130,7 @@ class Evaluation:
             negative = self.base.encode_text([""])
         size = (*sources.shape[-2:], 0, 0, *sources.shape[-2:])
         ids = torch.tensor([size] * len(part), dtype=torch.float32, device=device)
+        noise = self._noise(part)
         latents = sample(self.base, noise, text, negative, self.sampling, features, ids)
         with self.base.encoders_on(device):
             return self.base.decode(latents).cpu()

@@ -173,6 +173,20 @@ def test_a_judge_is_asked_about_every_picture(make_settings, data):
     assert table.scores["same"]["edge F1 inside"] == table.scores["no control"]["edge F1 inside"]
 
 
+def test_pictures_without_control_may_be_handed_in(make_settings, data, adapter_file):
+    base = open_base(make_settings())
+    base.place(torch.device("cpu"), None)
+    cases = make_cases(data, 64, read_evaluation_set(), ["left"])[:3]
+    variants = [load_variant(f"mine={adapter_file}")]
+    evaluation = Evaluation(base, Sampling(2), batch_size=2)
+    free = evaluation.uncontrolled(cases)
+    assert free.shape == (3, 3, 64, 64)
+    fresh = evaluation.run(cases, variants)
+    again = evaluation.run(cases, variants, free)
+    assert repr(again.scores) == repr(fresh.scores)
+    assert repr(evaluation.run(cases, variants, 1 - free).scores) != repr(fresh.scores)
+
+
 @pytest.mark.parametrize(
     ("text", "message"), [("a.safetensors", "NAME=FILE"), ("a=b.safetensors@here", "everywhere")]
 )

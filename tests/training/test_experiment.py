@@ -1,11 +1,19 @@
 """The experiment's plan: what is trained once, what is kept, and what is made again."""
 
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
 import pytest
 import torch
 
 from demo import experiment
 from demo.experiment import MAIN, SEARCH, Config, Results, Study, runs, studies
 from training.report import Table
+from training.state import StopSignal
 
 
 @pytest.fixture
@@ -115,3 +123,40 @@ def test_the_search_is_of_one_seed_on_validation_objects(config):
     (search,) = studies(config.model_copy(update={"seeds": 0}))
     assert (search.split, search.seeds) == ("validation", 1)
     assert tuple(search.methods) == tuple(SEARCH)
+
+
+@dataclass(frozen=True)
+class SlowRun:
+    """Stands for a run: tells that it has begun, and saves when it is told to stop."""
+
+    folder: Path
+    name: str
+
+    def perform(self, config):
+        (self.folder / f"{self.name}.begun").touch()
+        with StopSignal() as stop:
+            for _ in range(600):
+                if stop.wanted:
+                    (self.folder / f"{self.name}.saved").touch()
+                    raise SystemExit("stopped")
+                time.sleep(0.1)
+        return self.name
+
+
+def stop_when_both_run(folder):
+    while len(list(folder.glob("*.begun"))) < 2:
+        time.sleep(0.1)
+    time.sleep(0.5)  # until both look at signals
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_stop_has_running_trainings_save_and_starts_no_other(tmp_path, config):
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        threading.Thread(target=stop_when_both_run, args=[tmp_path], daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            experiment.perform(config, [SlowRun(tmp_path, n) for n in "abc"], Results(config))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    files = sorted(path.name for path in tmp_path.glob("?.*"))
+    assert files == ["a.begun", "a.saved", "b.begun", "b.saved"]
