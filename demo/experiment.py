@@ -2,10 +2,10 @@
 
 python -m demo.experiment
 
-Equal steps, data and seeds for every method. Settings are compared on the validation objects, and
-what MAIN holds was chosen there; the main tables are of the test objects, which nothing was chosen
-on. Scores of every picture are kept in `training/results`, and what is there for the same base and
-settings is not made again: to run all anew, delete that folder and `build/experiment`.
+Equal steps, data and seeds for every method. Settings are compared on the validation objects; the
+main tables are of the test objects, which nothing was chosen on. Scores of
+every picture are kept in `training/results`, and what is there for the same base and settings is
+not made again: to run all anew, delete that folder and `build/experiment`.
 """
 
 import json
@@ -16,7 +16,7 @@ import tomllib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from multiprocessing import active_children, get_context
 from pathlib import Path
@@ -44,6 +44,7 @@ from .comfyui import BUILD
 from .data import DEFAULT_FOLDER
 from .dataset import Config as SceneConfig
 from .dataset import write_dataset
+from .methods import MAIN, MASKED, SEARCH, SOBEL, Method
 from .scenes import SceneSet
 from .train_adapters import demo_settings
 from .vocabulary import Split
@@ -52,70 +53,8 @@ log = logging.getLogger(__name__)
 
 TRAINING = Path(__file__).parents[1] / "training"
 _PRINTED = "<!-- What follows is printed by `python -m demo.experiment`. -->"
-_PLAIN = {"mask_features": False, "z0_loss_weight": 0.0}
-_MASKED = {"z0_loss_weight": 0.0}
 # Settings that name places of one machine.
 _PATHS = {"output_dir", "cache_dir", "train_data_dir", "pretrained_model_name_or_path"}
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to train (`changes` of the preset) and to apply an adapter. Equal `run`s are shared."""
-
-    label: str
-    run: str
-    changes: dict[str, Any] = field(default_factory=dict)
-    gated: bool = True
-
-
-def _z0(edge: str, weight: float, schedule: str = "alpha_bar", **more: Any) -> dict[str, Any]:
-    return {"edge": edge, "z0_loss_weight": weight, "z0_loss_schedule": schedule, **more}
-
-
-_C = "(c) trained with masked features"
-# The weights in MAIN were chosen by SEARCH: the best of z0 MSE and of the Laplacian, and for Sobel
-# the preset's, which the best was within the noise of. So was the preset's learning rate.
-_WEIGHT = 16.0
-
-MAIN = [
-    Method("(a) plain adapter, everywhere", "plain", _PLAIN, gated=False),
-    Method("(b) plain adapter, gated at sampling", "plain", _PLAIN),
-    Method(_C, "masked", _MASKED),
-    Method("(d) c + z0 MSE", "z0", _z0("none", 40.0)),
-    Method("(e) c + Sobel z0 loss", "sobel", _z0("sobel", _WEIGHT)),
-    Method("(f) c + Laplacian z0 loss", "laplacian", _z0("laplacian", _WEIGHT)),
-]
-
-
-def _tried(label: str, run: str, changes: dict[str, Any], rate: float = 5e-4) -> Method:
-    return Method(label, run, changes | {"learning_rate": rate})
-
-
-SEARCH = [
-    _tried(_C, "masked", _MASKED),
-    _tried("(e) c + Sobel z0 loss", "sobel", _z0("sobel", _WEIGHT)),
-    _tried("(e) weight 64", "sobel-64", _z0("sobel", 64.0)),
-    _tried("(e) learning rate 1e-3", "sobel-fast", _z0("sobel", _WEIGHT), 1e-3),
-    _tried("(c) learning rate 1e-3", "masked-fast", _MASKED, 1e-3),
-    _tried("(e) signed gradients", "gradients", _z0("sobel_gradients", _WEIGHT)),
-    *(_tried(f"(e) weight {w:g}", f"sobel-{w:g}", _z0("sobel", w)) for w in (256.0, 4.0, 1.0)),
-    *(
-        _tried(f"(e) {schedule}, weight {w:g}", f"sobel-{schedule}", _z0("sobel", w, schedule))
-        for schedule, w in (
-            ("min_snr", _WEIGHT),
-            ("constant", 0.01),
-            ("step_unit", 0.01),
-            ("time_unit", 0.01),
-        )
-    ),
-    _tried("(e) mean over pixels", "sobel-pixels", _z0("sobel", _WEIGHT, z0_loss_mean="pixels")),
-    _tried("(e) mask eroded by a cell", "sobel-eroded", _z0("sobel", _WEIGHT, z0_loss_erode=1)),
-    *(_tried(f"(d) weight {w:g}", f"z0-{w:g}", _z0("none", w)) for w in (0.4, 4.0, 40.0, 160.0)),
-    *(
-        _tried(f"(f) weight {w:g}", f"laplacian-{w:g}", _z0("laplacian", w))
-        for w in (4.0, 16.0, 64.0)
-    ),
-]
 
 
 class Config(CommandSettings):
@@ -159,10 +98,10 @@ def studies(config: Config) -> Iterator[Study]:
     """The search, if it is wanted, and the main comparison of each condition."""
     if config.search:
         title = "Search on the validation objects, canny, learning rate 5e-4"
-        yield Study(title, "canny", SEARCH, "validation", 1, config.search_steps, _C)
+        yield Study(title, "canny", SEARCH, "validation", 1, config.search_steps, MASKED)
     for kind in config.conditions if config.seeds else ():
-        steps, reference = config.max_train_steps, MAIN[4].label
-        yield Study(f"Test objects, {kind}", kind, MAIN, "test", config.seeds, steps, reference)
+        title, steps = f"Test objects, {kind}", config.max_train_steps
+        yield Study(title, kind, MAIN, "test", config.seeds, steps, SOBEL)
 
 
 def base_digest(checkpoint: Path) -> str:

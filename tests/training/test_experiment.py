@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from demo import experiment
-from demo.experiment import MAIN, SEARCH, Config, Results, Study, runs, studies
+from demo.experiment import Config, Results, Study, runs, studies
+from demo.methods import MAIN, SEARCH, SOBEL
 from training.report import Table
 from training.state import StopSignal
 
@@ -26,7 +27,7 @@ def config(tmp_path, monkeypatch):
 
 @pytest.fixture
 def study():
-    return Study("Title", "canny", MAIN, "test", 2, 200, MAIN[4].label)
+    return Study("Title", "canny", MAIN, "test", 2, 200, SOBEL)
 
 
 def table_of(run, config):
