@@ -48,9 +48,22 @@ class TrainState:
             for name, module in self.modules.items()
             for key, value in module.state_dict().items()
         }
+        for key, value in self._moments().items():
+            if isinstance(value, Tensor):
+                out[key] = value
+        return out
+
+    def _moments(self) -> dict[str, Any]:
+        """What the optimizer keeps, tensors and numbers, by a stable name.
+
+        8-bit optimisers keep a dictionary within a parameter's state; its parts follow a slash.
+        """
+        out: dict[str, Any] = {}
         for index, values in self.optimizer.state_dict()["state"].items():
             for key, value in values.items():
-                out[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
+                inner = value if isinstance(value, dict) else {}
+                parts = {f"{key}/{part}": entry for part, entry in inner.items()} or {key: value}
+                out |= {f"optimizer.{index}.{name}": entry for name, entry in parts.items()}
         return out
 
     def save(self, folder: Path, keep: int = 2) -> Path:
@@ -63,10 +76,12 @@ class TrainState:
         """
         path = folder / f"state-{self.step:08d}.safetensors"
         tensors = {key: value.detach().cpu().contiguous() for key, value in self.tensors().items()}
-        about = {"step": json.dumps(self.step), "notes": json.dumps(self.notes)}
+        numbers = {k: v for k, v in self._moments().items() if not isinstance(v, Tensor)}
+        about = {"step": self.step, "notes": self.notes, "numbers": numbers}
+        metadata = {key: json.dumps(value) for key, value in about.items()}
 
         def write(partial: Path) -> None:
-            save_file(tensors, partial, metadata=about)
+            save_file(tensors, partial, metadata=metadata)
             with partial.open("rb") as written:
                 os.fsync(written.fileno())
 
@@ -92,16 +107,21 @@ class TrainState:
         """
         step, notes = read_notes(path)
         with safe_open(path, framework="pt") as file:
-            saved = {key: file.get_tensor(key) for key in file.keys()}
+            saved: dict[str, Any] = {key: file.get_tensor(key) for key in file.keys()}
+            saved |= json.loads((file.metadata() or {}).get("numbers", "{}"))
         for name, module in self.modules.items():
             prefix = f"module.{name}."
             module.load_state_dict(
                 {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
             )
-        states: dict[int, dict[str, Tensor]] = {}
+        states: dict[int, dict[str, Any]] = {}
         for key, value in saved.items():
-            if match := re.fullmatch(r"optimizer\.(\d+)\.(.+)", key):
-                states.setdefault(int(match[1]), {})[match[2]] = value
+            if match := re.fullmatch(r"optimizer\.(\d+)\.([^/]+)(?:/(.+))?", key):
+                values = states.setdefault(int(match[1]), {})
+                if match[3] is None:
+                    values[match[2]] = value
+                else:
+                    values.setdefault(match[2], {})[match[3]] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": states, "param_groups": groups})
         self.step, self.notes = step, notes
