@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from .masks import MaskResize, mask_on_grid, resize_frames, to_tokens
+from .masks import mask_on_grid, resize_frames, to_tokens
 
 # Sides of a token in latent cells, in the order in which they are tried.
 _PATCHES = (2, 1, 4)
@@ -14,7 +14,6 @@ def gate_features(
     features: Sequence[Tensor | None],
     mask: Tensor,
     weights: Sequence[float] | None = None,
-    mode: MaskResize = MaskResize.AREA,
 ) -> list[Tensor | None]:
     """Multiply every feature map by the mask and by its level's weight; inputs stay untouched.
 
@@ -43,7 +42,7 @@ def gate_features(
         if key not in done:
             size = (feature.shape[-2], feature.shape[-1])
             if size not in gates:
-                gates[size] = mask_on_grid(mask, size, mode)
+                gates[size] = mask_on_grid(mask, size)
             done[key] = feature * (gates[size] * weight).to(feature)
         out.append(done[key])
     return out

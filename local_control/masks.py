@@ -19,18 +19,21 @@ class MaskResize(StrEnum):
 
 
 def from_comfy_mask(mask: Tensor) -> Tensor:
-    """ComfyUI MASK [H,W] or [B,H,W] -> [B,1,H,W] fp32 in 0..1."""
+    """ComfyUI MASK [H,W] or [B,H,W] -> [B,1,H,W] fp32 in 0..1 on the CPU.
+
+    Masks are painted on the CPU and, under --gpu-only, computed on the GPU: one place for all.
+    """
     if mask.ndim not in (2, 3):
         raise ValueError(
             f"A mask must have the shape [height, width] or [batch, height, width]; this one has "
             f"{tuple(mask.shape)}."
         )
-    return mask.reshape(-1, 1, *mask.shape[-2:]).float().clamp(0, 1)  # BHW -> B1HW
+    return mask.reshape(-1, 1, *mask.shape[-2:]).float().clamp(0, 1).cpu()  # BHW -> B1HW
 
 
 def from_comfy_image(image: Tensor) -> Tensor:
-    """ComfyUI IMAGE [B,H,W,C] -> [B,C,H,W]."""
-    return image.movedim(-1, 1)  # BHWC -> BCHW
+    """ComfyUI IMAGE [B,H,W,C] -> [B,C,H,W] on the CPU, where masks are."""
+    return image.movedim(-1, 1).cpu()  # BHWC -> BCHW
 
 
 def to_comfy_image(image: Tensor) -> Tensor:
@@ -51,7 +54,7 @@ def resize_mask(mask: Tensor, size: tuple[int, int], mode: MaskResize = MaskResi
             return F.interpolate(mask, size, mode="nearest")
 
 
-def mask_on_grid(mask: Tensor, grid: tuple[int, int], mode: MaskResize = MaskResize.AREA) -> Tensor:
+def mask_on_grid(mask: Tensor, grid: tuple[int, int]) -> Tensor:
     """mask [B,1,H,W] in 0..1 -> [B,1,h,w] on the grid (h, w) of a denoiser's level or its tokens.
 
     Such grids have square cells that start at the frame's upper left corner and round up, so the
@@ -64,7 +67,7 @@ def mask_on_grid(mask: Tensor, grid: tuple[int, int], mode: MaskResize = MaskRes
     below, right = -height % side, -width % side
     if below or right:
         mask = F.pad(mask, (0, right, 0, below), mode="replicate")
-    return resize_mask(mask, grid, mode)
+    return resize_mask(mask, grid)
 
 
 def resize_frames(masks: Tensor, frames: int) -> Tensor:
@@ -76,13 +79,6 @@ def resize_frames(masks: Tensor, frames: int) -> Tensor:
         return masks.expand(frames, -1, -1, -1)
     size = (frames, masks.shape[-2], masks.shape[-1])
     return F.interpolate(masks.movedim(0, 1)[None], size, mode="area")[0].movedim(1, 0)
-
-
-def pyramid(
-    mask: Tensor, sizes: list[tuple[int, int]], mode: MaskResize = MaskResize.AREA
-) -> list[Tensor]:
-    """The mask [B,1,H,W] at each of `sizes` (h, w), one [B,1,h,w] a level."""
-    return [resize_mask(mask, size, mode) for size in sizes]
 
 
 def erode(mask: Tensor, radius: int) -> Tensor:

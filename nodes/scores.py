@@ -1,13 +1,21 @@
 """Adherence and freedom of a finished image, in numbers and in a picture."""
 
+import math
 from typing import Any
 
 import torch
+from comfy.utils import common_upscale
 from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
 from ..local_control.conditions import canny, colour
-from ..local_control.masks import from_comfy_image, from_comfy_mask, match_batch, to_comfy_image
+from ..local_control.masks import (
+    dilate,
+    from_comfy_image,
+    from_comfy_mask,
+    match_batch,
+    to_comfy_image,
+)
 from ..local_control.metrics import diffcc, divergence, edge_match, leak, match_map
 from .adapters import CATEGORY
 
@@ -26,7 +34,11 @@ class Score(io.ComfyNode):
             "outside is changed by it.",
             inputs=[
                 io.Image.Input("image", tooltip="The finished image."),
-                io.Image.Input("condition", tooltip="Edges (white on black), or colour blocks."),
+                io.Image.Input(
+                    "condition",
+                    tooltip="Edges (white on black), or colour blocks. As for sampling, it is "
+                    "scaled to cover the image, and so is the mask.",
+                ),
                 io.Mask.Input("mask"),
                 io.Combo.Input("kind", options=["edges", "colour"], default="edges"),
                 io.Int.Input(
@@ -72,22 +84,20 @@ class Score(io.ComfyNode):
     ) -> io.NodeOutput:
         """Means over the batch; what cannot be told is NaN."""
         picture, wanted = from_comfy_image(image)[:, :3], from_comfy_image(condition)[:, :3]
-        white = from_comfy_mask(mask)
-        check_sizes(picture, condition=wanted, mask=white)
+        white = cover(picture, from_comfy_mask(mask), "area")
         check_inside(white, kind)
         white = for_each(picture, white, "mask")
         wanted = for_each(picture, wanted, "condition")
         if kind == "colour":
-            found = colour_scores(picture, wanted, white, blocks)
+            found = colour_scores(picture, cover(picture, wanted, "area"), white, blocks)
         else:
             edges = canny(picture, low_threshold, high_threshold, blur)
-            lines = (wanted.amax(1, keepdim=True) >= 0.5).float()
-            found = edge_scores(edges, lines, white, tolerance)
-        report = to_comfy_image(found.pop("report")).cpu()
+            found = edge_scores(edges, cover_lines(picture, wanted), white, tolerance)
+        report = to_comfy_image(found.pop("report"))
         free = {"leak": float("nan"), "change outside": float("nan")}
         if uncontrolled is not None:
             other = from_comfy_image(uncontrolled)[:, :3]
-            check_sizes(picture, uncontrolled=other)
+            check_size(picture, other)
             other = for_each(picture, other, "uncontrolled image")
             free["leak"] = leak(picture, other, white).mean().item()
             free["change outside"] = divergence(picture, other, 1 - white).nanmean().item()
@@ -113,14 +123,27 @@ def check_inside(mask: Tensor, kind: str) -> None:
         )
 
 
-def check_sizes(image: Tensor, **others: Tensor) -> None:
-    """All must cover the same frame; raises ValueError that names the one that does not."""
-    for name, other in others.items():
-        if other.shape[-2:] != image.shape[-2:]:
-            raise ValueError(
-                f"The {name} is {other.shape[-1]} x {other.shape[-2]}, but the image is "
-                f"{image.shape[-1]} x {image.shape[-2]}; scale it to the image's size."
-            )
+def check_size(image: Tensor, uncontrolled: Tensor) -> None:
+    """Raise ValueError if they cannot be of the same seed."""
+    if uncontrolled.shape[-2:] != image.shape[-2:]:
+        raise ValueError(
+            f"The uncontrolled image is {uncontrolled.shape[-1]} x {uncontrolled.shape[-2]}, but "
+            f"the image is {image.shape[-1]} x {image.shape[-2]}; sample both from latents of one "
+            f"size and with one seed."
+        )
+
+
+def cover(image: Tensor, other: Tensor, method: str) -> Tensor:
+    """A condition or mask where it acted: scaled to cover the image, centred, as for sampling."""
+    return common_upscale(other, image.shape[-1], image.shape[-2], method, "center")
+
+
+def cover_lines(image: Tensor, edges: Tensor) -> Tensor:
+    """The same for edges [B,3,h,w], white on black -> 0 or 1, [B,1,H,W]; no line is lost."""
+    lines = (edges.amax(1, keepdim=True) >= 0.5).float()
+    pixels = min(side / own for side, own in zip(edges.shape[-2:], image.shape[-2:], strict=True))
+    widened = dilate(lines, math.ceil((pixels - 1) / 2))
+    return cover(image, widened, "nearest-exact")
 
 
 def edge_scores(edges: Tensor, wanted: Tensor, mask: Tensor, tolerance: int) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class AdapterRegion(Region):
             return [feature * weight for feature, weight in zip(features, weights, strict=True)]
         match_batch(self.mask, batch)
         mask = frame.show(self.mask, "area").to(features[0].device)
-        return gate_features(features, mask, weights, self.resize)
+        return gate_features(features, mask, weights)
 
 
 class AdapterControl(ControlBase):

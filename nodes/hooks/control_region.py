@@ -1,6 +1,6 @@
 """A region of any ComfyUI control: its copy for what is seen, and whether it fits the model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,19 +46,20 @@ class ControlRegion(Region):
 
 
 def first_answer(
-    control: ControlBase, call: Sequence[Any], model: object, number: int
+    control: ControlBase, run: tuple[Any, Callable], call: Sequence[Any], number: int
 ) -> Slots | None:
-    """What a control returns when it is first asked; `number` is its region's.
+    """What a control, prepared for a `run`, returns when it is first asked; `number`: its region's.
 
     Raises:
         ValueError: it is not made for this model.
     """
     try:
+        control.pre_run(*run)
         return control.get_control(*call)
     except _MISFITS as error:
         if not is_misfit(error):
             raise
-        name = type(getattr(model, "model_config", model)).__name__
+        name = type(getattr(run[0], "model_config", run[0])).__name__
         reason = str(error).split("\n")[0]
         raise ValueError(
             f"The {type(control).__name__} of region {number} does not fit the model {name} "

@@ -97,9 +97,10 @@ class GatedControl(ControlBase):
         if frame in self._inner:
             return self._inner[frame].get_control(*call)
         assert self._run is not None
-        inner = self._inner[frame] = self.region.inner(frame)
-        inner.pre_run(*self._run)
-        return first_answer(inner, call, self._run[0], self.region.number)
+        inner = self.region.inner(frame)
+        found = first_answer(inner, self._run, call, self.region.number)
+        self._inner[frame] = inner  # only now: cleanup wants a control that was prepared whole
+        return found
 
     def _one_by_one(
         self, frames: Sequence[Frame], x: Tensor, t: Tensor, cond: dict, transformer_options: dict
@@ -175,7 +176,7 @@ class GatedControl(ControlBase):
             return token_gate(mask, tensor.shape[1], frame.size, steps)
         if steps > 1:
             mask = resize_frames(mask, steps)
-        gate = mask_on_grid(mask, (tensor.shape[-2], tensor.shape[-1]), self.region.resize)
+        gate = mask_on_grid(mask, (tensor.shape[-2], tensor.shape[-1]))
         if tensor.ndim == 5:  # [T,1,h,w] -> [1,1,T,h,w], or [B,1,h,w] -> [B,1,1,h,w]
             gate = gate.movedim(0, 1)[None] if steps > 1 else gate[:, :, None]
         return gate

@@ -7,7 +7,6 @@ import numpy as np
 from torch import Tensor
 
 from ...local_control.closed_loop import StrengthLoop
-from ...local_control.masks import MaskResize
 
 _CURVE_POINTS = 65
 
@@ -30,7 +29,6 @@ class Region:
     level_weights: tuple[float, ...] | None = None
     acts_on: frozenset[str] = frozenset(("positive", "negative"))
     loop: StrengthLoop | None = None
-    resize: MaskResize = MaskResize.AREA
     number: int = 1
 
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from small_controls import BUILDERS
 from small_models import build_model, conditioning
 from test_adapter_control import apply, make_setup, picture, prompts, region
@@ -252,9 +253,26 @@ class TestScore:
         with pytest.raises(ValueError, match="2 conditions for 1 image; "):
             self.score(comfy, image, edges.expand(2, -1, -1, -1), white)
 
-    def test_sizes_that_differ_are_named(self, comfy, scene):
+    def test_condition_and_mask_of_another_size_are_laid_over_the_image(self, comfy, scene):
         image, edges = scene
-        with pytest.raises(ValueError, match="condition is 64 x 128, but the image is 128 x 128"):
-            self.score(comfy, image, edges[:, :, :64], torch.ones(1, 128, 128))
-        with pytest.raises(ValueError, match="mask is 64 x 64"):
-            self.score(comfy, image, edges, torch.ones(1, 64, 64))
+        mask = mask_of((0, 0, 128, 64))
+        blank = torch.zeros_like(image)
+        for scale in (0.5, 1.5, 3, 4):  # edges are one pixel wide
+            size = (round(128 * scale), round(128 * scale))
+            large = F.interpolate(image.movedim(-1, 1), size, mode="nearest-exact")
+            drawn = (
+                comfy.nodes["LocalControl_Condition"]
+                .execute(large.movedim(1, -1), "canny", 100, 200, 0.0, 8)
+                .result[0]
+            )
+            covering = F.interpolate(mask[:, None], size, mode="nearest-exact")[:, 0]
+            assert self.score(comfy, image, drawn, covering)[:3] == (1, 1, 1)
+            assert self.score(comfy, blank, drawn, covering)[0] == 0
+        wide = F.pad(edges, (0, 0, 64, 64))  # what sampling cuts off at both sides
+        assert self.score(comfy, image, wide, mask)[:3] == (1, 1, 1)
+
+    def test_an_uncontrolled_image_of_another_size_is_refused(self, comfy, scene):
+        image, edges = scene
+        white = torch.ones(1, 128, 128)
+        with pytest.raises(ValueError, match="uncontrolled image is 64 x 128, but the image is"):
+            self.score(comfy, image, edges, white, image[:, :, :64])

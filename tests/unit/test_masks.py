@@ -8,7 +8,6 @@ from local_control.masks import (
     from_comfy_image,
     from_comfy_mask,
     match_batch,
-    pyramid,
     resize_frames,
     resize_mask,
     to_comfy_image,
@@ -49,13 +48,6 @@ def test_nearest_keeps_its_place_and_the_reference_shifts():
     reference = resize_mask(mask, (8, 8), MaskResize.REFERENCE)[0, 0, 0]
     assert exact.tolist() == [0, 0, 1, 1, 1, 1, 1, 1]  # the centre of cell 2 is pixel 20
     assert reference.tolist() == [0, 0, 0, 1, 1, 1, 1, 1]
-
-
-def test_a_pyramid_is_the_mask_at_each_size(generator):
-    mask = torch.rand(1, 1, 64, 64, generator=generator)
-    sizes = [(8, 8), (4, 4)]
-    for level, size in zip(pyramid(mask, sizes), sizes, strict=True):
-        assert torch.equal(level, resize_mask(mask, size))
 
 
 def box(low, high, size=64):
