@@ -1,5 +1,6 @@
 // The "live" switch of Local Control Condition: after a change of its options the node runs alone
 // (and whatever it needs upstream), so that its own preview follows while thresholds are tuned.
+import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 
 const DELAY_MS = 250;
@@ -13,15 +14,26 @@ function executionIds(node, graph, prefix = "") {
     });
 }
 
+// As app.queuePrompt, which would give every seed of the graph that is set to "randomize" a new
+// value, though the sampler does not run.
+async function runAlone(node) {
+    const partialExecutionTargets = executionIds(node, node.graph.rootGraph);
+    try {
+        await api.queuePrompt(0, await app.graphToPrompt(), { partialExecutionTargets });
+    } catch (error) {
+        const detail = error.response?.error?.message ?? error.message;
+        app.extensionManager.toast.add({ severity: "warn", summary: node.title, detail, life: 5000 });
+    }
+}
+
 function runSoonAfterChanges(node, live) {
     let timer;
-    const run = () => app.queuePrompt(0, 1, executionIds(node, node.graph.rootGraph));
     for (const widget of node.widgets.filter((widget) => widget !== live)) {
         const before = widget.callback;
         widget.callback = function (...args) {
             const result = before?.apply(this, args);
             clearTimeout(timer);
-            if (live.value) timer = setTimeout(run, DELAY_MS);
+            if (live.value) timer = setTimeout(() => runAlone(node), DELAY_MS);
             return result;
         };
     }

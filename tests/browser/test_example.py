@@ -127,6 +127,36 @@ def test_a_live_condition_runs_by_itself_when_an_option_changes(page):
     assert node["widgets_values"] == ["canny", 80, 120, 1, 8]
 
 
+def test_a_live_condition_leaves_the_samplers_seed_alone(page):
+    open_template(page)
+    page.evaluate(FIND_CONDITION)
+    page.evaluate(
+        """() => {
+            const sampler = window.app.graph._nodes.find(n => n.type === "KSampler");
+            sampler.widgets.find(w => w.name === "control_after_generate").value = "randomize";
+            window.seed = sampler.widgets.find(w => w.name === "seed");
+        }"""
+    )
+    before = page.evaluate("window.seed.value")
+    tune_condition(page)
+    assert page.evaluate("window.seed.value") == before
+
+
+def test_a_live_condition_that_cannot_run_says_why(page):
+    open_template(page)
+    page.evaluate(FIND_CONDITION)
+    page.evaluate(
+        """() => {
+            const widgets = window.condition.widgets;
+            const low = widgets.find(w => w.name === "low_threshold");
+            widgets.find(w => w.name === "live").value = true;
+            low.value = -5;
+            low.callback(-5);
+        }"""
+    )
+    page.wait_for_selector(".p-toast-message", timeout=30_000)
+
+
 def test_a_live_condition_runs_inside_a_subgraph(page):
     open_template(page)
     page.evaluate(FIND_CONDITION)
