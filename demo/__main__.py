@@ -19,16 +19,14 @@ from tqdm import tqdm
 from training.settings import CommandSettings, read_settings
 
 from .base import ADAPTERS, CHECKPOINT
-from .comfyui import BUILD, ROOT
+from .comfyui import BUILD
 from .drawing import draw, draw_regions, sheet, write_thumbnails
 from .picture import COLOURS_PICTURE, EDGES_PICTURE
 from .server import ComfyServer, default_workspace, prepare_workspace
-from .workflow import find, to_prompt
+from .workflow import ONE_REGION, SEVERAL_REGIONS, find, to_prompt
 
 log = logging.getLogger("demo")
 
-ONE_REGION = ROOT / "example_workflows" / "one_region_demo.json"
-SEVERAL_REGIONS = ROOT / "example_workflows" / "several_regions_demo.json"
 PICTURES = (EDGES_PICTURE, COLOURS_PICTURE)
 
 
@@ -106,7 +104,7 @@ def main() -> None:
         rows = [*draw(results, prompt), draw_regions(regions, several)]
         sheet(rows).save(config.output)
         if config.thumbnails:
-            write_thumbnails(rows, ONE_REGION.parent)
+            write_thumbnails(rows)
         log.info("The picture is %s", config.output)
         if config.open_browser:
             log.info("Open %s, then Workflow > Browse Templates > local_control", server.url)

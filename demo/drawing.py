@@ -13,7 +13,7 @@ from local_control.metrics import edge_match, leak
 
 from .cases import EDGES
 from .picture import EDGES_PICTURE
-from .workflow import find
+from .workflow import DEMO_EXAMPLES, EXAMPLES, find
 
 log = logging.getLogger(__name__)
 
@@ -101,17 +101,17 @@ def draw_regions(result: dict[str, list], prompt: dict[str, Any]) -> Row:
     return row
 
 
-def write_thumbnails(rows: list[Row], folder: Path) -> None:
-    """Condition and result of each example, side by side, as NAME.jpg beside the workflows."""
+def write_thumbnails(rows: list[Row]) -> None:
+    """What each example starts from, and of those on the demo model the result, as NAME.jpg."""
     (condition, *_, one), _, (outlines, several, *_) = rows
     shown = {
-        "one_region_demo": (condition, one),
-        "one_region_sd15": (condition, one),
-        "several_regions_demo": (outlines, several),
-        "several_regions_sd15": (outlines, several),
+        DEMO_EXAMPLES / "one_region_demo": (condition, one),
+        DEMO_EXAMPLES / "several_regions_demo": (outlines, several),
+        EXAMPLES / "one_region_sd15": (condition,),
+        EXAMPLES / "several_regions_sd15": (outlines,),
     }
     for name, pictures in shown.items():
-        canvas = Image.new("RGB", (2 * _CELL, _CELL))
+        canvas = Image.new("RGB", (len(pictures) * _CELL, _CELL))
         for i, (_, picture) in enumerate(pictures):
             canvas.paste(picture.resize((_CELL, _CELL), Image.Resampling.LANCZOS), (i * _CELL, 0))
-        canvas.save(folder / f"{name}.jpg", quality=90)
+        canvas.save(name.with_suffix(".jpg"), quality=90)

@@ -18,6 +18,7 @@ import websocket
 
 from .comfyui import BUILD, comfyui_path, install_requirements
 from .pack import ROOT, install_pack
+from .workflow import DEMO_EXAMPLES, EXAMPLES
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +38,12 @@ def prepare_workspace(folder: Path, models: dict[str, Sequence[Path]]) -> Path:
         (folder / name).mkdir(parents=True, exist_ok=True)
     for kind in ("checkpoints", "controlnet"):
         target = folder / "models" / kind
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir(parents=True)
+        target.mkdir(parents=True, exist_ok=True)  # adapters of the user's own stay
         for path in models.get(kind, ()):
             shutil.copy2(path, target / path.name)
     custom_nodes = folder / "custom_nodes"
     pack = install_pack(custom_nodes)
-    # The examples on the demo model too, which the pack is shipped without.
-    shutil.copytree(ROOT / "example_workflows", pack / "example_workflows", dirs_exist_ok=True)
+    shutil.copytree(DEMO_EXAMPLES, pack / EXAMPLES.name, dirs_exist_ok=True)
     family = custom_nodes / FAMILY_PACK
     shutil.rmtree(family, ignore_errors=True)
     shutil.copytree(ROOT / "demo" / "comfy_family", family)

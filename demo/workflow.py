@@ -1,6 +1,15 @@
 """A saved workflow (the graph that users open) as a prompt (what the server runs)."""
 
+from pathlib import Path
 from typing import Any
+
+from .pack import ROOT
+
+EXAMPLES = ROOT / "example_workflows"
+# Those on the demo model, which the pack is shipped without.
+DEMO_EXAMPLES = Path(__file__).parent / "example_workflows"
+ONE_REGION = DEMO_EXAMPLES / "one_region_demo.json"
+SEVERAL_REGIONS = DEMO_EXAMPLES / "several_regions_demo.json"
 
 _WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 

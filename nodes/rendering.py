@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..local_control.curves import GREEN, RED, EdgeCurve
 from .drawing import draw_outline, draw_words
@@ -63,20 +64,37 @@ def estimate(latent_format: Any) -> Decoder:
 
 
 def decoder(vae: Any, latent_format: Any) -> Decoder:
-    """The same by a VAE: a copy of it on the CPU, so that no model in use is moved."""
-    network = copy.deepcopy(vae.first_stage_model).float().cpu()
+    """The same by a VAE: a copy of it on the CPU, so that no model in use is moved.
+
+    It is made for the first picture, on the thread that draws.
+    """
+
+    @cache
+    def network() -> Any:
+        return copy_to_cpu(vae.first_stage_model)
 
     @torch.inference_mode()
     def decode(latent: Tensor) -> list[Image.Image]:
         latent = latent_format.process_out(latent)
         if latent.ndim == 5:  # video: its first frame alone
             latent = latent[:, :, :1]
-        pictures = vae.process_output(network.decode(latent).float())
+        pictures = vae.process_output(network().decode(latent).float())
         if pictures.ndim == 5:
             pictures = pictures[:, :, 0]
         return _to_views(pictures.movedim(1, -1))
 
     return decode
+
+
+def copy_to_cpu(network: nn.Module) -> nn.Module:
+    """A copy in fp32 on the CPU, without another one where the network is."""
+    copied: dict[int, Any] = {}
+    for tensor in (*network.parameters(), *network.buffers()):
+        dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+        value = tensor.detach().to("cpu", dtype, copy=True)
+        is_parameter = isinstance(tensor, nn.Parameter)
+        copied[id(tensor)] = nn.Parameter(value, requires_grad=False) if is_parameter else value
+    return copy.deepcopy(network, copied)
 
 
 def _to_views(pictures: Tensor) -> list[Image.Image]:

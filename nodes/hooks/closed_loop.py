@@ -7,6 +7,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...local_control.closed_loop import StrengthLoop, edge_alignment
+from .final_prediction import after_prediction
 from .overlay import Overlay, to_images
 
 
@@ -18,16 +19,13 @@ def watch_regions(
     Raises:
         ValueError: while sampling, if reference or masks do not fit the latent.
     """
-    model = model.clone()
     overlay = Overlay(model, reference, masks, "Closed Loop")
 
-    def watch(args: dict[str, Any]) -> Tensor:
-        z0 = args["denoised"]
+    def watch(z0: Tensor, _sigma: float, _model: Any) -> Tensor:
         fitting, placed = overlay.over(z0)
         images = to_images(z0)
         for mask, loop in zip(placed, loops, strict=True):
             loop.update(edge_alignment(images, fitting, mask).mean().item())
         return z0
 
-    model.set_model_sampler_post_cfg_function(watch)
-    return model
+    return after_prediction(model, watch)

@@ -1,4 +1,4 @@
-"""Edge guidance in ComfyUI's sampler: after classifier-free guidance z0' is moved, then goes on."""
+"""Edge guidance in ComfyUI's sampler: z0' is moved after all guidance by prompts, then goes on."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +7,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...local_control.guidance import step_towards_edges
+from .final_prediction import after_prediction
 from .overlay import Overlay, from_images, to_images
 
 
@@ -27,13 +28,11 @@ def guide_edges(model: ModelPatcher, guidance: Guidance) -> ModelPatcher:
     Raises:
         ValueError: while sampling, if reference or mask do not fit the latent.
     """
-    model = model.clone()
     overlay = Overlay(model, guidance.reference, [guidance.mask], "Edge Guidance")
 
-    def move(args: dict[str, Any]) -> Tensor:
-        z0, sigma = args["denoised"], float(args["sigma"].max())
+    def move(z0: Tensor, sigma: float, sampled: Any) -> Tensor:
         # Asked while sampling, since nodes behind this one may change the noise levels.
-        to_sigma = args["model"].model_sampling.percent_to_sigma
+        to_sigma = sampled.model_sampling.percent_to_sigma
         start, end = (float(to_sigma(percent)) for percent in guidance.percent_range)
         if not guidance.scale or not end <= sigma <= start:
             return z0
@@ -41,5 +40,4 @@ def guide_edges(model: ModelPatcher, guidance: Guidance) -> ModelPatcher:
         moved = step_towards_edges(to_images(z0), reference, mask, guidance.edge, guidance.scale)
         return from_images(moved, z0)
 
-    model.set_model_sampler_post_cfg_function(move)
-    return model
+    return after_prediction(model, move)

@@ -12,6 +12,9 @@ log = logging.getLogger(__name__)
 
 # Seconds that the finished sampling waits for its last picture.
 _PATIENCE = 2.0
+# One thread for all samplings: what one has left unfinished delays the pictures of the next, and
+# never runs beside them.
+_WORKER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="z0-preview")
 
 Renderer = Callable[[Tensor], Image.Image]
 Sender = Callable[[int, int, Image.Image | None], None]
@@ -37,7 +40,6 @@ class LivePreview:
         self._send = send
         self._every = max(1, every)
         self._latest = latest
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="z0-preview")
         self._job: Future[Image.Image] | None = None
         self._at = (0, 0)
         self._newest: Tensor | None = None
@@ -56,9 +58,10 @@ class LivePreview:
             self._try(self._send_last)
 
     def close(self) -> None:
-        """Give up what is not finished."""
-        self._job = None
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        """Give up what has not begun."""
+        if self._job is not None:
+            self._job.cancel()
+            self._job = None
 
     def _step(self, step: int) -> Image.Image | None:
         picture = None
@@ -80,7 +83,7 @@ class LivePreview:
 
     def _start(self) -> None:
         self._rendered = self._newest
-        self._job = self._worker.submit(self._render, self._newest)
+        self._job = _WORKER.submit(self._render, self._newest)
 
     def _try(self, send: Callable[[], None]) -> None:
         try:

@@ -1,16 +1,15 @@
 """The example workflow as a person meets it: template browser, graph, run, live z0'."""
 
 import json
-from pathlib import Path
 
 import pytest
 import requests
 from demo_server import make_workspace
 
 from demo.server import ComfyServer
+from demo.workflow import ONE_REGION
 
-EXAMPLE = Path(__file__).parents[2] / "example_workflows" / "one_region_demo.json"
-SAVED = json.loads(EXAMPLE.read_text())
+SAVED = json.loads(ONE_REGION.read_text())
 NODES, LINKS = len(SAVED["nodes"]), len(SAVED["links"])
 
 

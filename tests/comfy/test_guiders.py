@@ -63,16 +63,15 @@ GUIDERS = {
 }
 
 
-def guided(setup, guider, positive, negative):
+def guided(setup, guider, positive, negative, steps=2):
     """What SamplerCustomAdvanced returns."""
+    sigmas = call("BasicScheduler", model=setup.model, scheduler="normal", steps=steps, denoise=1.0)
     found = call(
         "SamplerCustomAdvanced",
         noise=call("RandomNoise", noise_seed=3)[0],
         guider=GUIDERS[guider](setup.model, positive, negative)[0],
         sampler=call("KSamplerSelect", sampler_name="euler")[0],
-        sigmas=call("BasicScheduler", model=setup.model, scheduler="normal", steps=2, denoise=1.0)[
-            0
-        ],
+        sigmas=sigmas[0],
         latent_image={"samples": torch.zeros(1, 4, *SIZE)},
     )
     return found[0]["samples"]
@@ -84,6 +83,26 @@ def test_a_full_mask_is_bit_equal_to_the_plain_control_under_every_guider(pair, 
     ours = guided(setup, guider, *local(setup, full()))
     assert torch.equal(ours, guided(setup, guider, *stock(setup, theirs)))
     assert not torch.equal(ours, guided(setup, guider, conditioning(0), conditioning(1)))
+
+
+@pytest.mark.parametrize("guider", GUIDERS)
+def test_edge_guidance_is_as_strong_as_set_under_every_guider(comfy, guider):
+    setup, _ = adapter(comfy)
+    reference = torch.randn(1, 4, *SIZE, generator=torch.Generator().manual_seed(5))
+    node = comfy.nodes["LocalControl_EdgeGuidance"]
+    prompts = conditioning(0), conditioning(1)
+    plain = guided(setup, guider, *prompts, steps=1)  # one step ends with its z0'
+    setup.model = node.execute(
+        setup.model, {"samples": reference}, full(), 1.0, 0.0, 1.0, "sobel"
+    ).result[0]
+    found = guided(setup, guider, *prompts, steps=1)
+    latents = setup.model.model.latent_format
+    step = comfy.module("local_control.guidance").step_towards_edges
+    expected = step(
+        latents.process_in(plain), latents.process_in(reference), full()[:, None], "sobel", 1.0
+    )
+    torch.testing.assert_close(found, latents.process_out(expected), rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(found, plain, rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.parametrize("who", ["positive", "negative"])

@@ -10,11 +10,17 @@ from demo_server import make_workspace
 from PIL import Image
 
 from demo.server import ComfyServer, PromptError
-from demo.workflow import find, to_prompt
+from demo.workflow import (
+    DEMO_EXAMPLES,
+    EXAMPLES,
+    ONE_REGION,
+    SEVERAL_REGIONS,
+    find,
+    to_prompt,
+)
 
 ROOT = Path(__file__).parents[2]
-WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
-EXAMPLE = ROOT / "example_workflows" / "one_region_demo.json"
+WORKFLOWS = sorted([*EXAMPLES.glob("*.json"), *DEMO_EXAMPLES.glob("*.json")])
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +31,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prompt(server):
-    found = to_prompt(json.loads(EXAMPLE.read_text()), server.object_info())
+    found = to_prompt(json.loads(ONE_REGION.read_text()), server.object_info())
     found[find(found, "KSampler")]["inputs"]["steps"] = 3
     return found
 
@@ -60,15 +66,18 @@ def test_the_example_workflow_gives_a_picture_and_its_z0_frames(server, prompt):
     ]
 
 
-def test_the_example_of_several_regions_shows_each_regions_score(server):
-    path = ROOT / "example_workflows" / "several_regions_demo.json"
-    graph = to_prompt(json.loads(path.read_text()), server.object_info())
+@pytest.mark.parametrize("size", [(128, 128), (192, 128)])
+def test_the_example_of_several_regions_shows_each_regions_score(server, size):
+    """Whatever the size of its pictures, which are 128 x 128 here."""
+    graph = to_prompt(json.loads(SEVERAL_REGIONS.read_text()), server.object_info())
     graph[find(graph, "KSampler")]["inputs"]["steps"] = 2
+    graph[find(graph, "EmptyLatentImage")]["inputs"] |= {"width": size[0], "height": size[1]}
     outputs = server.run(graph)
     for kind, count in {"SaveImage": 1, "LocalControl_PreviewRegions": 5}.items():
         assert len(pictures(server, outputs, find(graph, kind))) == count
     scores = [key for key, node in graph.items() if node["class_type"] == "LocalControl_Score"]
-    assert [len(pictures(server, outputs, key)) for key in scores] == [1, 1]
+    for key in scores:
+        assert [picture.size for picture in pictures(server, outputs, key)] == [size]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

@@ -3,6 +3,7 @@
 import gc
 import json
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -173,6 +174,32 @@ def test_the_end_waits_for_its_picture_for_a_moment_only(comfy, model, monkeypat
     assert sent == [(1, 1, None)]
 
 
+def test_pictures_left_unfinished_never_run_beside_those_of_the_next_sampling(comfy, model):
+    z0_trace = comfy.module("nodes.hooks.z0_trace")
+    live_preview = comfy.module("nodes.hooks.live_preview")
+    gate, running, most = threading.Event(), [], []
+
+    def render(frame):
+        running.append(frame)
+        most.append(len(running))
+        gate.wait(60)
+        running.pop()
+        return Image.new("RGB", (8, 8))
+
+    class Impatient(live_preview.LivePreview):
+        def finish(self):
+            """Does not wait."""
+
+    watched = z0_trace.watch_z0(
+        model, z0_trace.Z0Trace(), lambda noise: Impatient(render, lambda *call: None)
+    )
+    for _ in range(3):
+        sample(watched, steps=2)
+    gate.set()
+    live_preview._WORKER.submit(lambda: None).result(60)
+    assert most == [1]  # the others were given up before they began
+
+
 def test_outlines_of_regions_are_drawn(comfy, watch, model):
     setup = make_setup(comfy, "sd15")
     mask = torch.zeros(1, 8 * SIZE, 8 * SIZE)
@@ -271,20 +298,24 @@ def test_a_vae_decodes_the_preview(watch, model):
     assert pictures(shown)[-1].size == (8 * SIZE, 8 * SIZE)
 
 
-def test_the_vae_is_copied_only_while_sampling(watch, model):
-    vae = small_vae()
-    kind = type(vae.first_stage_model)
+def test_the_vae_is_copied_once_a_sampling_and_not_kept(comfy, watch, model, monkeypatch):
+    rendering = comfy.module("nodes.rendering")
+    real, copies = rendering.copy_to_cpu, []
 
-    def count():
+    def copy_and_note(network):
+        copied = real(network)
+        copies.append(weakref.ref(copied))
+        return copied
+
+    monkeypatch.setattr(rendering, "copy_to_cpu", copy_and_note)
+    watched, _, _ = watch(model, vae=small_vae())
+    assert len(copies) == 0
+    for run in (1, 2):
+        sample(watched)
+        assert len(copies) == run
+        comfy.module("nodes.hooks.live_preview")._WORKER.submit(lambda: None).result(60)
         gc.collect()
-        return sum(type(item) is kind for item in gc.get_objects())
-
-    before, during = count(), []
-    watched, _, _ = watch(model, vae=vae)
-    assert count() == before
-    sample(watched, callback=lambda *args: during.append(count()))
-    assert max(during) == before + 1
-    assert count() == before
+        assert all(copied() is None for copied in copies)
 
 
 class VideoVae:
@@ -397,6 +428,29 @@ def test_a_preview_that_fails_does_not_end_the_sampling(comfy, model, caplog):
     watched = z0_trace.watch_z0(model, z0_trace.Z0Trace(), lambda noise: live)
     assert torch.equal(sample(watched), sample(model))
     assert "sampling goes on" in caplog.text
+
+
+def test_a_vae_that_cannot_be_copied_does_not_end_the_sampling(watch, model, caplog):
+    vae = small_vae()
+    vae.first_stage_model.register_buffer("broken", torch.zeros(1, device="meta"))
+    watched, _, shown = watch(model, vae=vae)
+    assert torch.equal(sample(watched), sample(model))
+    assert "sampling goes on" in caplog.text
+    assert pictures(shown) == []
+
+
+def test_a_vae_is_copied_to_the_cpu_in_full_precision_and_left_as_it_is(comfy):
+    rendering = comfy.module("nodes.rendering")
+    network = small_vae().first_stage_model.half()
+    network.register_buffer("count", torch.tensor(3))
+    copied = rendering.copy_to_cpu(network)
+    assert {p.dtype for p in copied.parameters()} == {torch.float32}
+    assert copied.count == 3
+    assert {p.dtype for p in network.parameters()} == {torch.float16}
+    for name, value in network.state_dict().items():
+        assert torch.equal(copied.state_dict()[name], value.to(copied.state_dict()[name]))
+    latent = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(copied.decode(latent), network.float().decode(latent))
 
 
 def test_the_servers_own_preview_still_runs(watch, model):
