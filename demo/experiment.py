@@ -45,6 +45,7 @@ from .data import DEFAULT_FOLDER
 from .dataset import Config as SceneConfig
 from .dataset import write_dataset
 from .methods import MAIN, MASKED, SEARCH, SOBEL, Method
+from .probe import PROBE
 from .scenes import SceneSet
 from .train_adapters import demo_settings
 from .vocabulary import Split
@@ -146,6 +147,7 @@ class Run:
         settings = self.settings(config).resolved()
         return {
             "base": base_digest(config.checkpoint),
+            "probe": digest(PROBE.read_bytes()),
             "scenes": SceneConfig().count,
             "split": self.study.split,
             "sampling": [config.num_inference_steps, config.guidance_scale],

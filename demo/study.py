@@ -27,6 +27,7 @@ from .base import ADAPTERS
 from .cases import EDGES, CategoryJudge, scene_cases
 from .comfyui import BUILD
 from .graph import GraphConfig, Sampler
+from .probe import PROBE
 from .scenes import SceneSet
 from .vocabulary import load_items
 
@@ -100,7 +101,7 @@ def run(config: StudyConfig, settings: Sequence[Setting]) -> list[Table]:
 def study_digest(config: StudyConfig, settings: Sequence[Setting]) -> str:
     """A name for what the scores depend on: weights, sampling and settings."""
     names = sorted({setting.adapter for setting in settings if setting.adapter is not None})
-    files = [config.checkpoint, *(config.adapters / ADAPTERS[name].name for name in names)]
+    files = [config.checkpoint, PROBE, *(config.adapters / ADAPTERS[name].name for name in names)]
     sampling = [config.split, config.steps, config.cfg, str(EDGES)]
     weights = [digest(file.read_bytes()) for file in files]
     return digest(weights, sampling, [astuple(setting) for setting in settings])[:8]

@@ -14,16 +14,36 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Crop:
-    """What became of a picture: SDXL is told `original` and `corner` as its time ids.
+    """What became of a picture: SDXL is told `original`, `seen_corner` and `size` as its time ids.
 
     original: (height, width) before; corner: (top, left) of the crop in the scaled picture;
-    size: (height, width) after.
+    size: (height, width) after; flipped: mirrored when it was cut.
     """
 
     original: Size
     corner: tuple[int, int]
     size: Size
     flipped: bool
+
+    @property
+    def scale(self) -> float:
+        """Of the picture before the cut, which covers `size`."""
+        return max(self.size[0] / self.original[0], self.size[1] / self.original[1])
+
+    @property
+    def scaled(self) -> Size:
+        """(height, width) of the picture before the cut."""
+        height, width = (
+            max(cut, round(side * self.scale))
+            for cut, side in zip(self.size, self.original, strict=True)
+        )
+        return height, width
+
+    @property
+    def seen_corner(self) -> tuple[int, int]:
+        """`corner` in the picture as it is seen: mirrored, if that is what was done to it."""
+        top, left = self.corner
+        return top, self.scaled[1] - self.size[1] - left if self.flipped else left
 
 
 def buckets(resolution: int, step: int = 64, ratio: float = 2.0) -> list[Size]:
@@ -51,18 +71,15 @@ def plan_crop(original: Size, size: Size, rng: Generator, random: bool, flip: bo
     return Crop(original, (corner[0], corner[1]), size, bool(flip and draws[2] < 0.5))
 
 
-def apply_crop(array: np.ndarray, crop: Crop, interpolation: int | None = None) -> np.ndarray:
-    """Scale, cut and flip an array [H,W] or [H,W,C] as the plan says."""
+def apply_crop(array: np.ndarray, crop: Crop, enlarging: int = cv2.INTER_CUBIC) -> np.ndarray:
+    """Scale, cut and flip an array [H,W] or [H,W,C] as the plan says.
+
+    enlarging: cv2's interpolation; what shrinks is averaged over areas, so that no line is lost.
+    """
     height, width = crop.size
-    scale = max(height / crop.original[0], width / crop.original[1])
-    scaled = (
-        max(height, round(crop.original[0] * scale)),
-        max(width, round(crop.original[1] * scale)),
-    )
-    if interpolation is None:
-        interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    if array.shape[:2] != scaled:
-        array = cv2.resize(array, scaled[::-1], interpolation=interpolation)
+    interpolation = cv2.INTER_AREA if crop.scale < 1 else enlarging
+    if array.shape[:2] != crop.scaled:
+        array = cv2.resize(array, crop.scaled[::-1], interpolation=interpolation)
     top, left = crop.corner
     array = array[top : top + height, left : left + width]
     return np.ascontiguousarray(array[:, ::-1] if crop.flipped else array)

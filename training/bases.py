@@ -1,7 +1,7 @@
 """Base models through diffusers: SD1.5, SD2 and SDXL, from a folder, the hub or a single file."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -96,17 +96,13 @@ class Base:
         elif dtype is not None:
             unet.set_attn_processor(Fp32Attention())
 
-    @contextmanager
-    def encoders_on(self, device: torch.device) -> Iterator[None]:
-        """Bring autoencoder and text encoders to `device` for a while, then back to the CPU."""
-        encoders = [module for module in self._modules() if module is not self.unet]
-        for module in encoders:
-            module.to(device)
-        try:
-            yield
-        finally:
-            for module in encoders:
-                module.to("cpu")
+    def autoencoder_on(self, device: torch.device) -> AbstractContextManager[None]:
+        """Bring the autoencoder to `device` for a while, then back to the CPU."""
+        return _lent([self.pipeline.vae], device)
+
+    def text_encoders_on(self, device: torch.device) -> AbstractContextManager[None]:
+        """Bring the text encoders to `device` for a while, then back to the CPU."""
+        return _lent(self._text_encoders(), device)
 
     @cached_property
     def autoencoder_name(self) -> str:
@@ -154,6 +150,17 @@ class Base:
 
     def _modules(self) -> list[Any]:
         return [self.unet, self.pipeline.vae, *self._text_encoders()]
+
+
+@contextmanager
+def _lent(modules: Sequence[Any], device: torch.device) -> Iterator[None]:
+    for module in modules:
+        module.to(device)
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.to("cpu")
 
 
 def load_base(

@@ -4,8 +4,9 @@ import hashlib
 import json
 import logging
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from PIL import Image
@@ -16,6 +17,7 @@ from .files import write_whole
 
 log = logging.getLogger(__name__)
 
+_TOLD = 10
 # What decoders say of damaged and of oversized files.
 _UNREADABLE = (
     OSError,
@@ -30,11 +32,15 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class Checked:
-    """The samples of a source that can be read: their records, and sizes (height, width)."""
+    """The samples of a source that can be read: their records, and sizes (height, width).
+
+    skipped: why others cannot, by their keys.
+    """
 
     source: Source
     indices: tuple[int, ...]
     sizes: tuple[Size, ...]
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -71,10 +77,7 @@ def check(source: Source, min_side: int, limit: int | None = None) -> Checked:
     total = len(source) if limit is None else min(limit, len(source))
     found = thread_map(problem, range(total), desc="checking pictures", leave=False)
     skipped = {key: reason for key, reason, _ in found if reason is not None}
-    for key, reason in list(skipped.items())[:10]:
-        log.warning("skipped %s: %s", key, reason)
-    if skipped:
-        log.warning("%d of %d samples are skipped.", len(skipped), total)
+    _tell(skipped, total)
     good = [(index, size) for index, (_, reason, size) in enumerate(found) if reason is None]
     if not good:
         raise DatasetError(
@@ -82,7 +85,14 @@ def check(source: Source, min_side: int, limit: int | None = None) -> Checked:
             f"{next(iter(skipped.values()), 'there are none')}."
         )
     indices, sizes = zip(*good, strict=True)
-    return Checked(source, indices, sizes)
+    return Checked(source, indices, sizes, skipped)
+
+
+def _tell(skipped: Mapping[str, str], total: int) -> None:
+    for key, reason in islice(skipped.items(), _TOLD):
+        log.warning("skipped %s: %s", key, reason)
+    if skipped:
+        log.warning("%d of %d samples are skipped.", len(skipped), total)
 
 
 def check_once(source: Source, min_side: int, limit: int | None, folder: Path) -> Checked:
@@ -99,12 +109,15 @@ def check_once(source: Source, min_side: int, limit: int | None, folder: Path) -
     path = folder / f"checked-{hasher.hexdigest()[:32]}.json"
     if path.is_file():
         kept = json.loads(path.read_text())
-        if len(kept["indices"]) < total:
-            log.warning("%d of %d samples are skipped.", total - len(kept["indices"]), total)
-        return Checked(source, tuple(kept["indices"]), tuple(map(tuple, kept["sizes"])))
+        skipped = kept.get("skipped", {})
+        _tell(skipped, total)
+        return Checked(source, tuple(kept["indices"]), tuple(map(tuple, kept["sizes"])), skipped)
     checked = check(source, min_side, limit)
-    kept = json.dumps({"indices": checked.indices, "sizes": checked.sizes})
+    names = ("indices", "sizes", "skipped")
+    kept = json.dumps({name: getattr(checked, name) for name in names})
     write_whole(path, lambda partial: partial.write_text(kept), shared=True)
+    if len(checked.skipped) > _TOLD:
+        log.warning("All that are skipped are named in %s.", path)
     return checked
 
 
@@ -114,7 +127,9 @@ def _reason(error: BaseException) -> str:
 
 
 def hold_out(checked: Checked, share: float) -> tuple[Checked, Checked]:
-    """Split into training and validation samples, by a digest of each key: stable as sets grow.
+    """Split into training and validation samples, by a digest of each key.
+
+    The same set is always split alike, and most of what was held out stays so as it grows.
 
     Raises:
         DatasetError: there is but one sample.

@@ -60,24 +60,24 @@ class TrainSettings(CommandSettings):
         None, description="read conditions from here instead of computing them"
     )
     mask_column: str | None = None
-    resolution: int = 512
+    resolution: int = Field(512, ge=64)
     aspect_ratio_buckets: bool = False
-    bucket_step: int = 64
+    bucket_step: int = Field(64, ge=64)
     center_crop: bool = False
     random_flip: bool = False
     crop_variants: int = Field(
         4, ge=1, description="different crops and flips of a picture, all cached"
     )
     proportion_empty_prompts: float = Field(0.1, ge=0, le=1)
-    max_train_samples: int | None = None
+    max_train_samples: int | None = Field(None, ge=1)
     validation_share: float = Field(0.02, gt=0, lt=1, description="share of pictures held out")
 
     # The condition and the mask (white = controlled).
     condition: ConditionKind = "canny"
-    canny_low: float = 100.0
-    canny_high: float = 200.0
+    canny_low: float = Field(100.0, ge=0)
+    canny_high: float = Field(200.0, ge=0)
     canny_blur: float = Field(0.0, ge=0, description="px, the Gaussian before Canny; 0: none")
-    colour_blocks: int = 8
+    colour_blocks: int = Field(8, ge=1)
     mask_source: Literal["mixed", "random", "dataset", "full"] = Field(
         "mixed", description="shapes and the data set's masks, only one of them, or the whole frame"
     )
@@ -92,7 +92,7 @@ class TrainSettings(CommandSettings):
     # The objective.
     mask_features: bool = True
     masked_noise_loss: bool = False
-    snr_gamma: float | None = Field(None, description="min-SNR weight of the noise loss")
+    snr_gamma: float | None = Field(None, gt=0, description="min-SNR weight of the noise loss")
     z0_loss_weight: float = Field(4.0, ge=0)
     z0_loss_schedule: Schedule = "alpha_bar"
     z0_loss_mean: Mean = "area"
@@ -104,20 +104,20 @@ class TrainSettings(CommandSettings):
     train_batch_size: int = Field(4, ge=1, description="on each device")
     gradient_accumulation_steps: int = Field(1, ge=1)
     max_train_steps: int = Field(20_000, ge=1)
-    learning_rate: float = 1e-4
+    learning_rate: float = Field(1e-4, gt=0)
     lr_scheduler: Literal[
         "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup"
     ] = "cosine"
-    lr_warmup_steps: int = 500
+    lr_warmup_steps: int = Field(500, ge=0)
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     fused: bool = True
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.999
-    adam_weight_decay: float = 1e-2
-    adam_epsilon: float = 1e-8
-    max_grad_norm: float = 1.0
+    adam_beta1: float = Field(0.9, ge=0, lt=1)
+    adam_beta2: float = Field(0.999, ge=0, lt=1)
+    adam_weight_decay: float = Field(1e-2, ge=0)
+    adam_epsilon: float = Field(1e-8, gt=0)
+    max_grad_norm: float = Field(1.0, gt=0, description="inf: gradients are never clipped")
     use_ema: bool = False
-    ema_decay: float = 0.999
+    ema_decay: float = Field(0.999, ge=0, lt=1)
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     gradient_checkpointing: bool = False
     channels_last: bool = False
@@ -127,7 +127,7 @@ class TrainSettings(CommandSettings):
         False, description="deterministic kernels; CUDA wants CUBLAS_WORKSPACE_CONFIG=:4096:8 too"
     )
     dataloader_num_workers: int = Field(0, ge=0)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
     # Files, progress and validation.
     output_dir: Path = Path("local-control-adapter")
@@ -143,7 +143,7 @@ class TrainSettings(CommandSettings):
     )
     num_validation_images: int = Field(4, ge=0)
     num_inference_steps: int = Field(20, ge=1)
-    guidance_scale: float = 5.0
+    guidance_scale: float = Field(5.0, ge=0)
     report_to: Literal["tensorboard", "wandb", "none"] = "tensorboard"
 
     @model_validator(mode="after")
@@ -171,7 +171,7 @@ class TrainSettings(CommandSettings):
             raise ValueError(
                 f"--mask_shares knows {', '.join(SHAPES)}, not {', '.join(sorted(unknown))}."
             )
-        if shares and (min(shares.values()) < 0 or not any(shares.values())):
+        if shares and not (all(share >= 0 for share in shares.values()) and any(shares.values())):
             raise ValueError("--mask_shares must be at least 0, and one of them more.")
         if source == "full" and shares:
             raise ValueError("--mask_source full has no shapes; drop --mask_shares.")
@@ -196,6 +196,8 @@ class TrainSettings(CommandSettings):
             raise ValueError(
                 f"--canny_low {self.canny_low:g} is more than --canny_high {self.canny_high:g}."
             )
+        if self.base_config and Path(self.pretrained_model_name_or_path).suffix != ".safetensors":
+            raise ValueError("--base_config is for a base in one .safetensors file; drop it.")
         if self.optimizer == "adamw_8bit" and "fused" in self.model_fields_set and self.fused:
             raise ValueError("--fused is for --optimizer adamw; drop one of the two.")
         if self.lr_warmup_steps > self.max_train_steps:
@@ -246,7 +248,8 @@ class TrainSettings(CommandSettings):
         other: what `resolved` gave for that run, now or before some settings existed: what it does
         not have counts as its default. Left out is what no weight depends on, where the same files
         are, how the global batch is made up of batch, accumulation and processes (another global
-        batch is called train_batch_size), and a larger max_train_steps.
+        batch is called train_batch_size), and a larger max_train_steps where the learning rate is
+        constant; all others end with the run.
         """
         before = {key: other.get(key, value) for key, value in defaults(type(self)).items()}
         return differing(self.resolved(), before, processes, other_processes)
@@ -254,4 +257,6 @@ class TrainSettings(CommandSettings):
     def write(self) -> None:
         """Write the resolved settings beside the outputs; `--config` reads them again."""
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        (self.output_dir / "config.toml").write_text(tomli_w.dumps(self.resolved()))
+        found = self.resolved()
+        found.pop("resume_from_checkpoint", None)  # the file names the run, not how it was begun
+        (self.output_dir / "config.toml").write_text(tomli_w.dumps(found))

@@ -76,9 +76,23 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Record: ...
 
 
+def upright(image: Image.Image) -> Image.Image:
+    """As its EXIF says, with 8 bits a channel.
+
+    Raises:
+        ValueError: its values have no known white.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):  # Pillow would cut them off at 255
+        return Image.fromarray((np.asarray(image, np.uint32) // 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"its mode is {image.mode}; save it with 8 or 16 bits a channel")
+    return image
+
+
 def to_rgb(image: Image.Image) -> np.ndarray:
     """Upright RGB uint8 [H,W,3]; transparency is laid on white."""
-    image = ImageOps.exif_transpose(image)
+    image = upright(image)
     if image.mode in ("RGBA", "LA", "P", "PA"):
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
@@ -108,7 +122,7 @@ class MaskPictures:
 
     @staticmethod
     def _read(opener: Opener, size: Size) -> np.ndarray:
-        mask = ImageOps.exif_transpose(opener()).convert("L")
+        mask = upright(opener()).convert("L")
         if mask.size != (size[1], size[0]):
             raise ValueError(
                 f"the mask is {mask.width} x {mask.height}, the picture {size[1]} x {size[0]}"

@@ -18,7 +18,7 @@ from .checked import check
 from .condition import Condition
 from .dataset import Columns, DatasetError, ImageFolder
 from .errors import one_sentence
-from .evaluation import Evaluation, Variant
+from .evaluation import FREE, Evaluation, Variant
 from .export import read_condition, read_trained
 from .processes import process_state
 from .report import Table, write_report
@@ -60,14 +60,14 @@ class EvaluateSettings(CommandSettings):
     mask_column: str | None = None
     evaluation_set: Path = EVALUATION_SET
     masks: list[str] = Field(default_factory=list, description="names from the set (default: all)")
-    resolution: int = 512
-    max_pictures: int | None = None
-    canny_low: float = Field(100.0, description="the edges that are compared")
-    canny_high: float = 200.0
+    resolution: int = Field(512, ge=64, multiple_of=64)
+    max_pictures: int | None = Field(None, ge=1)
+    canny_low: float = Field(100.0, ge=0, description="the edges that are compared")
+    canny_high: float = Field(200.0, ge=0)
     canny_blur: float = Field(0.0, ge=0)
-    num_inference_steps: int = 20
-    guidance_scale: float = 5.0
-    batch_size: int = 4
+    num_inference_steps: int = Field(20, ge=1)
+    guidance_scale: float = Field(5.0, ge=0)
+    batch_size: int = Field(4, ge=1)
     clip_model: str | None = Field(None, description="folder or hub name, for CLIPScore")
     inception_weights: Path | None = Field(
         None, description="torchvision's inception_v3 as .safetensors, for a Frechet distance"
@@ -90,6 +90,9 @@ def evaluate(settings: EvaluateSettings) -> Table:
         DatasetError, BaseModelError, AdapterFileError, OSError: something named there is amiss.
     """
     variants = [load_variant(text) for text in settings.adapters]
+    names = [FREE, *(variant.name for variant in variants)]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DatasetError(f"--adapters has the name {twice[0]!r} twice; give each one its own.")
     columns = Columns(caption=settings.caption_column, mask=settings.mask_column)
     source = ImageFolder(settings.eval_data_dir, columns)
     data = check(source, settings.resolution // 2, settings.max_pictures)

@@ -125,20 +125,20 @@ class Evaluation:
             gate = masks.to(device) if variant.gated else None
             with torch.no_grad():
                 features = control_features(variant.adapter.to(device), condition, gate)
-        with self.base.encoders_on(device):
+        with self.base.text_encoders_on(device):
             text = self.base.encode_text([case.prompt for case in part])
             negative = self.base.encode_text([""])
         size = (*sources.shape[-2:], 0, 0, *sources.shape[-2:])
         ids = torch.tensor([size] * len(part), dtype=torch.float32, device=device)
         noise = self._noise(part)
         latents = sample(self.base, noise, text, negative, self.sampling, features, ids)
-        with self.base.encoders_on(device):
+        with self.base.autoencoder_on(device):
             return self.base.decode(latents).cpu()
 
     def _features(self, images: Tensor) -> Tensor:
         if self.inception is not None:
             return self.inception(images)
-        with self.base.encoders_on(self.base.device):
+        with self.base.autoencoder_on(self.base.device):
             return latent_features(self.base.encode_images(images)).cpu()
 
     def _source_features(self, cases: Sequence[Case]) -> Tensor:

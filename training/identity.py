@@ -59,16 +59,26 @@ def differing(
     """Names of the settings that make the weights of a run others than `before`.
 
     before: a value for every setting that there is; None and nothing are the same. Another global
-    batch is called train_batch_size, and more steps than before are a run that goes on.
+    batch is called train_batch_size, and more steps than before are a run that goes on if its
+    learning rate is constant.
     """
     found = [
         name
-        for name in before.keys() - _WITHOUT_EFFECT - _BATCH
+        for name in before.keys() - _WITHOUT_EFFECT - _BATCH - {"max_train_steps"}
         if not _same(name, now.get(name), before[name])
     ]
+    if not _goes_on(now, before):
+        found.append("max_train_steps")
     if global_batch(now, processes) != global_batch(before, processes_before):
         found.append("train_batch_size")
     return sorted(found)
+
+
+def _goes_on(now: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Whether steps before the end are the same for both ends; most learning rates know the end."""
+    if now["lr_scheduler"].startswith("constant"):
+        return now["max_train_steps"] >= before["max_train_steps"]
+    return now["max_train_steps"] == before["max_train_steps"]
 
 
 def global_batch(settings: Mapping[str, Any], processes: int) -> int:
@@ -77,8 +87,6 @@ def global_batch(settings: Mapping[str, Any], processes: int) -> int:
 
 
 def _same(name: str, now: Any, before: Any) -> bool:
-    if name == "max_train_steps":
-        return now >= before
     if name in _PLACES and now is not None and before is not None:
         return Path(now).name == Path(before).name
     return json.dumps(now) == json.dumps(before)  # the order of mask_shares decides their draws

@@ -21,8 +21,10 @@ from .plan import CROP, generator
 from .processes import ignore_signals
 from .tensor_cache import TensorCache, digest
 
+# Pictures of 512 x 512, and captions, that are encoded at once. The last ones are filled up: what
+# is made of one must not depend, by its last bits, on how many others were missing.
 _ENCODE_BATCH = 8
-_TEXT_BATCH = 32
+_TEXT_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,11 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Part:
-    """Samples with the bucket of each."""
+    """Samples with the bucket of each, and how many crops of each are cached."""
 
     data: Checked
     buckets: Sequence[Size]
+    variants: int = 1
 
 
 class Cache:
@@ -72,7 +75,7 @@ class Cache:
             latent["latent"].float(),
             condition.movedim(-1, 0).float().div(255),
             np.stack(masks).astype(np.float32) / 255 if masks else np.zeros((0, *crop.size)),
-            torch.tensor([*crop.original, *crop.corner, *crop.size], dtype=torch.float32),
+            torch.tensor([*crop.original, *crop.seen_corner, *crop.size], dtype=torch.float32),
         )
 
     def picture(self, part: Part, index: int, variant: int) -> Tensor:
@@ -91,15 +94,15 @@ class Cache:
         self, base: Base, part: Part, worker: tuple[int, int] = (0, 1), show: bool = True
     ) -> int:
         """Encode what is missing; worker: (rank, count) shares the work. -> how many were made."""
-        missing = []
+        tasks: dict[tuple[str, str], _Task] = {}  # crops without room to move are the same
         for index in range(worker[0], len(part.data), worker[1]):
-            for variant in range(self._settings.crop_variants):
+            for variant in range(part.variants):
                 task = self._task(part.data[index], self._crop(part, index, variant))
-                if task.latent or task.control:
-                    missing.append(task)
+                tasks[task.latent, task.control] = task
+        missing = [task for names, task in tasks.items() if any(names)]
         loader = DataLoader(
             _Tasks(missing, self._settings),
-            batch_sampler=_batches(missing, _ENCODE_BATCH),
+            batch_sampler=_batches(missing),
             collate_fn=list,
             num_workers=self._settings.dataloader_num_workers,
             worker_init_fn=ignore_signals,
@@ -107,8 +110,9 @@ class Cache:
         for done in tqdm(loader, desc="encoding pictures", disable=not (show and missing)):
             if done[0][0].latent:
                 images = torch.stack([image for _, image, _ in done]).float() / 255
+                images = _filled(images, _encode_batch(done[0][0].crop.size))
                 latents = base.encode_images(images.to(base.pipeline.vae.device))
-                for (task, _, _), latent in zip(done, latents, strict=True):
+                for (task, _, _), latent in zip(done, latents, strict=False):
                     self._store.put(task.latent, {"latent": latent.half()})
             for task, _, control in done:
                 if task.control:
@@ -128,7 +132,7 @@ class Cache:
         starts = range(0, len(missing), _TEXT_BATCH)
         for start in tqdm(starts, desc="embedding captions", disable=not (show and missing)):
             batch = missing[start : start + _TEXT_BATCH]
-            text = base.encode_text(batch)
+            text = base.encode_text([*batch, *[""] * (_TEXT_BATCH - len(batch))])
             for i, caption in enumerate(batch):
                 entry = {key: value[i].half() for key, value in text.items()}
                 self._store.put(self._text_name(caption), entry)
@@ -154,7 +158,8 @@ class Cache:
 
     def _control_name(self, record: Record, crop: Crop) -> str:
         settings = self._settings
-        condition = settings.conditioning_image_column or str(settings.made_condition())
+        column = settings.conditioning_image_column
+        condition = ["column", column] if column else str(settings.made_condition())
         masks = [settings.mask_column, settings.coco_instances is not None, settings.invert_masks]
         return digest("control 1", record.key, record.stamp, asdict(crop), condition, masks)
 
@@ -201,15 +206,26 @@ class _Tasks(Dataset):
         return out
 
 
-def _batches(tasks: Sequence[_Task], size: int) -> list[list[int]]:
-    """Indices of tasks in batches of one size, with or without latents."""
+def _encode_batch(size: Size) -> int:
+    """How many pictures (height, width) are encoded at once."""
+    return max(1, min(_ENCODE_BATCH, _ENCODE_BATCH * 512**2 // (size[0] * size[1])))
+
+
+def _filled(images: Tensor, count: int) -> Tensor:
+    """`count` pictures, the last one again and again if there are fewer."""
+    return torch.cat([images, images[-1:].expand(count - len(images), -1, -1, -1)])
+
+
+def _batches(tasks: Sequence[_Task]) -> list[list[int]]:
+    """Indices of tasks in batches of one picture size, with or without latents."""
     groups: dict[tuple[Size, bool], list[int]] = {}
     for index, task in enumerate(tasks):
         groups.setdefault((task.crop.size, bool(task.latent)), []).append(index)
     return [
-        group[start : start + size]
-        for group in groups.values()
-        for start in range(0, len(group), size)
+        group[start : start + count]
+        for (size, _), group in groups.items()
+        for count in [_encode_batch(size)]
+        for start in range(0, len(group), count)
     ]
 
 

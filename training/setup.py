@@ -14,7 +14,7 @@ from .dataset import Columns, DatasetError, ImageFolder, Record, Source
 from .plan import assign_buckets
 from .prepare import Cache, Part
 from .processes import process_state
-from .sources import Coco, HubDataset, TarShards
+from .sources import Coco, HubDataset, TarShards, is_saved
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +55,8 @@ def open_source(settings: TrainSettings) -> Source:
         return HubDataset(str(settings.dataset_name), columns, settings.dataset_split)
     if settings.coco_instances is not None:
         return Coco(folder, settings.coco_instances, settings.coco_captions)
-    if (folder / "dataset_info.json").is_file():
-        return HubDataset(str(folder), columns)
+    if is_saved(folder):
+        return HubDataset(str(folder), columns, settings.dataset_split)
     if shards := sorted(folder.glob("*.tar")):
         return TarShards(shards, columns)
     return ImageFolder(
@@ -81,12 +81,16 @@ def prepare_data(settings: TrainSettings, base: Base, source: Source) -> tuple[D
     global_batch = (
         settings.train_batch_size * settings.gradient_accumulation_steps * process.num_processes
     )
-    data = Data(_part(train, settings, global_batch), _part(held_out, settings, 1))
+    data = Data(
+        _part(train, settings, global_batch, settings.crop_variants), _part(held_out, settings)
+    )
     cache = Cache(settings, base.autoencoder_name, base.text_name)
     worker = (process.process_index, process.num_processes)
     captions = {record.caption for record in records}
-    with base.encoders_on(torch.device(process.device or "cpu")):
+    device = torch.device(process.device or "cpu")
+    with base.text_encoders_on(device):
         cache.build_text(base, ["", *captions], worker, process.is_main_process)
+    with base.autoencoder_on(device):
         for part in (data.train, data.held_out):
             cache.build_examples(base, part, worker, process.is_main_process)
     process.wait_for_everyone()
@@ -114,9 +118,9 @@ def _check_records(records: Sequence[Record], needs_masks: bool, warn: bool) -> 
         )
 
 
-def _part(checked: Checked, settings: TrainSettings, batch: int) -> Part:
+def _part(checked: Checked, settings: TrainSettings, batch: int = 1, variants: int = 1) -> Part:
     square = (settings.resolution, settings.resolution)
     choices: list[Size] = [square]
     if settings.aspect_ratio_buckets:
         choices = buckets(settings.resolution, settings.bucket_step)
-    return Part(checked, assign_buckets(checked.sizes, choices, batch))
+    return Part(checked, assign_buckets(checked.sizes, choices, batch), variants)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -21,6 +22,9 @@ from .dataset import (
     Size,
     file_stamp,
 )
+
+# By how much the shapes of a picture and of its annotation may differ, by rounding when scaled.
+_SAME_SHAPE = 0.02
 
 
 @dataclass(frozen=True)
@@ -39,14 +43,28 @@ class _Cell:
         return image
 
 
+def is_saved(folder: Path) -> bool:
+    """Whether `datasets` has saved a data set there, of one split or of several."""
+    names = ("dataset_info.json", "dataset_dict.json")
+    return any((folder / name).is_file() for name in names)
+
+
 class HubDataset:
     """A Hugging Face data set: a local one, or one that `datasets` can load by name."""
 
     def __init__(self, name: str, columns: Columns, split: str = "train") -> None:
         import datasets
 
-        if Path(name).is_dir() and (Path(name) / "dataset_info.json").is_file():
-            rows: Any = datasets.load_from_disk(name)
+        rows: Any
+        if is_saved(Path(name)):
+            rows = datasets.load_from_disk(name)
+            if isinstance(rows, datasets.DatasetDict):
+                if split not in rows:
+                    raise DatasetError(
+                        f"The data set {name} has no split {split!r}, only {list(rows)}; name one "
+                        f"with --dataset_split."
+                    )
+                rows = rows[split]
         else:
             rows = datasets.load_dataset(name, split=split)
         used = (columns.image, columns.caption, columns.condition, columns.mask)
@@ -68,8 +86,8 @@ class HubDataset:
         caption = self._tables[columns.caption][index][columns.caption]
         return Record(
             f"row {index}",
-            f"{self._fingerprint} {index}",
-            str(caption or ""),
+            f"{self._fingerprint} {index} {columns.condition} {columns.mask}",
+            str((caption[:1] or [""])[0] if isinstance(caption, list) else caption or ""),
             self._cell(columns.image, index),
             self._cell(columns.condition, index) if columns.condition else None,
             MaskPictures((self._cell(columns.mask, index),)) if columns.mask else None,
@@ -144,7 +162,7 @@ class TarShards:
         condition = files[columns.condition] if columns.condition else None
         mask = files.get(columns.mask) if columns.mask else None
         masks = None if mask is None else MaskPictures((mask,))
-        stamp = f"{file_stamp(image.shard)} {image.offset}"
+        stamp = f"{file_stamp(image.shard)} {image.offset} {columns.condition} {columns.mask}"
         return Record(self._entries[index].key, stamp, caption, image, condition, masks)
 
 
@@ -166,14 +184,26 @@ def _members(shard: Path) -> list[tuple[PurePosixPath, _Member]]:
 
 @dataclass(frozen=True)
 class _Instances:
-    """Polygons and run lengths as a reader of masks [K,H,W]."""
+    """Polygons and run lengths in a frame (height, width) as a reader of masks [K,H,W]."""
 
     segmentations: tuple[Any, ...]
+    frame: Size
 
     def __call__(self, size: Size) -> np.ndarray:
-        """Draw them."""
-        drawn = [rasterise(segmentation, size) for segmentation in self.segmentations]
-        return np.stack(drawn) if drawn else np.zeros((0, *size), np.float32)
+        """Draw them, and scale them with the picture; ValueError if it has another shape."""
+        if not self.segmentations:
+            return np.zeros((0, *size), np.float32)
+        (height, width), (of_height, of_width) = size, self.frame
+        if abs(width / height * of_height / of_width - 1) > _SAME_SHAPE:
+            raise ValueError(
+                f"the picture is {width} x {height}, its annotation of {of_width} x {of_height}"
+            )
+        drawn = [rasterise(segmentation, self.frame) for segmentation in self.segmentations]
+        if size != self.frame:
+            drawn = [
+                cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA) for mask in drawn
+            ]
+        return np.stack(drawn)
 
 
 class Coco:
@@ -200,7 +230,9 @@ class Coco:
         names = dict.fromkeys(self._categories.get(i["category_id"], "") for i in instances)
         caption = written[0]["caption"] if written else ", ".join(filter(None, names))
 
-        masks = _Instances(tuple(instance["segmentation"] for instance in instances))
+        drawn = (instance.get("segmentation") for instance in instances)  # some are boxes alone
+        frame = (image["height"], image["width"])
+        masks = _Instances(tuple(filter(None, drawn)), frame)
         path = self._folder / image["file_name"]
         stamp = f"{file_stamp(path)} {self._stamp}"
         return Record(image["file_name"], stamp, caption, PictureFile(path), None, masks)
@@ -214,12 +246,15 @@ def _group(annotations: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]
 
 
 def rasterise(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
-    """COCO polygons or run lengths -> mask float32 [H,W]."""
+    """COCO polygons or run lengths -> mask float32 [H,W]; ValueError if they are neither."""
     from pycocotools import mask as coco
 
     height, width = size
     if isinstance(segmentation, list):
-        runs = coco.merge(coco.frPyObjects(segmentation, height, width))
+        polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
+        if not polygons:
+            raise ValueError("a polygon in its annotation has less than three corners")
+        runs = coco.merge(coco.frPyObjects(polygons, height, width))
     elif isinstance(segmentation["counts"], list):
         runs = coco.frPyObjects(segmentation, height, width)
     else:

@@ -160,8 +160,10 @@ class Trainer:
                 found |= measured
             progress.write(text)
             self.accelerator.log({f"validation/{k}": v for k, v in found.items()}, step)
-            if found["loss"] < self.state.notes.get("best", float("inf")):
-                self.state.notes["best"] = found["loss"]
+            # Losses at other timesteps are no measure of these.
+            at, best = list(self.settings.validation_timesteps), self.state.notes.get("best")
+            if best is None or best["timesteps"] != at or found["loss"] < best["loss"]:
+                self.state.notes["best"] = {"loss": found["loss"], "timesteps": at}
                 file = to_file(self.result, self.settings, self.base, step=step)
                 write_file(file, folder / "best.safetensors")
         self.accelerator.wait_for_everyone()
@@ -234,7 +236,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = read_settings(TrainSettings)
     with one_sentence(
-        "Lower --train_batch_size and raise --gradient_accumulation_steps by as much, or add "
+        "While pictures were encoded: begin anew with --vae_dtype bf16. In training: lower "
+        "--train_batch_size and raise --gradient_accumulation_steps by as much, or add "
         "--gradient_checkpointing, with which a saved run goes on; or begin anew with "
         "--mixed_precision bf16, --optimizer adamw_8bit or a lower --resolution."
     ):

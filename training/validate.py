@@ -57,11 +57,14 @@ class Validation:
         objects = own_masks(self.settings.mask_source, prepared.masks)
         mask = random_mask(size, rng, objects, shown_shares(self.settings))
         noise = rng.standard_normal(prepared.latent.shape, "float32")
+        condition = prepared.condition
+        if rng.random() < self.settings.masked_condition_share:  # as in training
+            condition = condition * torch.from_numpy(mask)
         entry = {
             "z0": prepared.latent,
             "noise": torch.from_numpy(noise),
             "u": torch.tensor(0.0),
-            "condition": prepared.condition,
+            "condition": condition,
             "mask": torch.from_numpy(mask)[None],
             "time_ids": prepared.time_ids,
         }
@@ -112,7 +115,7 @@ class Validation:
         size = self.examples[0].z0.shape
         chosen = [batch for batch in self.examples if batch.z0.shape == size]
         chosen = chosen[: self.settings.num_validation_images]
-        with self.base.encoders_on(self.base.device):
+        with self.base.autoencoder_on(self.base.device):
             sources = [self.base.decode(batch.z0).cpu() for batch in chosen]
         return [
             (batch, source, self._sample(batch, None))
@@ -133,5 +136,5 @@ class Validation:
         latents = sample(
             self.base, batch.noise, batch.text(), negative, options, features, batch.time_ids
         )
-        with self.base.encoders_on(self.base.device):
+        with self.base.autoencoder_on(self.base.device):
             return self.base.decode(latents).cpu()

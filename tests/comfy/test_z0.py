@@ -469,6 +469,13 @@ def test_frames_without_a_run_or_of_another_run_are_refused(comfy, watch, model)
         frames(comfy, trace, samples + 1)
 
 
+def test_a_result_that_is_not_finite_is_still_that_of_its_sampling(comfy, watch, model):
+    watched, trace, _ = watch(model)
+    sample(watched)
+    trace.result = torch.full_like(trace.result, torch.nan)
+    assert len(frames(comfy, trace, trace.result)[0]) == 4
+
+
 def small_vae():
     from comfy.sd import VAE
     from comfy.taesd.taesd import TAESD

@@ -26,6 +26,12 @@ def learnt(folder, module="adapter"):
     return flat({key: value for key, value in saved.items() if key.startswith(prefix)})
 
 
+def gradients(folder):
+    """The optimiser's running mean of gradients in one vector."""
+    saved = load_file(list_states(folder)[-1])
+    return flat({key: value for key, value in saved.items() if key.endswith("exp_avg")})
+
+
 def start(folder):
     """The weights before the first step of the run in `folder`."""
     settings = read_settings(TrainSettings, ["--config", str(folder / "config.toml")])
@@ -37,6 +43,10 @@ def flat(tensors):
 
 
 def assert_same_run(one, two, share=0.02):
-    """Weights that differ by rounding alone: by a `share` of what training changed."""
+    """Weights that differ by rounding alone: by a `share` of what training changed.
+
+    Gradients too, since AdamW makes nothing of their scale.
+    """
     first, second = learnt(one), learnt(two)
     assert (first - second).norm() < share * (first - start(one)).norm()
+    assert (gradients(one) - gradients(two)).norm() < share * gradients(one).norm()

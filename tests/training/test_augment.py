@@ -41,6 +41,25 @@ def test_the_crop_is_where_the_plan_says():
     assert centre.corner == (0, 50)
 
 
+def test_lines_of_conditions_and_masks_outlast_shrinking():
+    lines = np.zeros((256, 256, 3), np.uint8)
+    lines[:, 1::16] = 255
+    sample = Sample("x", lines, "", lines, lines[None, ..., 0].astype(np.float32) / 255)
+    out = crop_sample(sample, plan_crop((256, 256), (64, 64), rng(), random=False, flip=False))
+    assert (out.condition.max(0) > 0).sum() == 3 * 16  # one column of pixels a line
+    assert np.array_equal(out.condition, out.image)
+    assert (out.masks[0].max(0) > 0).sum() == 16
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_seen_corner_is_where_the_crop_lies_in_the_picture_that_it_shows(seed):
+    gradient = np.tile(np.arange(200, dtype=np.uint8), (100, 1))
+    crop = plan_crop((100, 200), (100, 60), rng(seed), random=True, flip=True)
+    shown = gradient[:, ::-1] if crop.flipped else gradient
+    top, left = crop.seen_corner
+    assert np.array_equal(apply_crop(gradient, crop), shown[top : top + 100, left : left + 60])
+
+
 def test_a_flip_mirrors_and_is_drawn_for_half():
     flips = [plan_crop((8, 8), (8, 8), rng(i), True, flip=True).flipped for i in range(400)]
     assert 150 < sum(flips) < 250

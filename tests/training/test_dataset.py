@@ -9,7 +9,7 @@ from PIL import Image
 
 from training.checked import check, check_once, hold_out
 from training.dataset import Columns, DatasetError, ImageFolder, to_rgb
-from training.sources import Coco, HubDataset, TarShards
+from training.sources import Coco, HubDataset, TarShards, is_saved
 
 
 def picture(seed=0, size=(40, 32)):
@@ -182,6 +182,34 @@ def test_captions_of_a_hub_data_set_decode_no_pictures(tmp_path, monkeypatch):
     assert source[0].load().masks[0, :, :20].all()
 
 
+def test_a_saved_data_set_of_several_splits(tmp_path):
+    import datasets
+
+    whole = datasets.load_from_disk(hub(tmp_path / "one"))
+    splits = {"train": whole.select([0]), "test": whole.select([1])}
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "several")
+    assert is_saved(tmp_path / "several")
+    columns = Columns(image="image")
+    source = HubDataset(str(tmp_path / "several"), columns, "test")
+    assert [source[i].caption for i in range(len(source))] == ["one"]
+    with pytest.raises(DatasetError, match=r"no split 'other', only \['train', 'test'\]"):
+        HubDataset(str(tmp_path / "several"), columns, "other")
+
+
+def test_of_several_captions_the_first_is_taken(tmp_path):
+    import datasets
+
+    table = {"image": [picture(i) for i in range(3)], "text": [["one", "two"], [], ["three"]]}
+    kinds = {
+        "image": datasets.Image(),
+        "text": datasets.Sequence(datasets.Value("string")),
+    }
+    found = datasets.Dataset.from_dict(table, features=datasets.Features(kinds))
+    found.save_to_disk(tmp_path / "hub")
+    source = HubDataset(str(tmp_path / "hub"), Columns(image="image"))
+    assert [source[i].caption for i in range(3)] == ["one", "", "three"]
+
+
 def test_a_local_hub_data_set(tmp_path):
     hub(tmp_path / "hub")
     source = HubDataset(str(tmp_path / "hub"), Columns(image="image"))
@@ -195,7 +223,7 @@ def test_coco_gives_captions_and_instance_masks(tmp_path):
     picture().save(tmp_path / "x.png")
     runs = {"size": [32, 40], "counts": [0, 32 * 10, 32 * 30]}  # ten columns from the left
     instances = {
-        "images": [{"id": 7, "file_name": "x.png"}],
+        "images": [{"id": 7, "file_name": "x.png", "width": 40, "height": 32}],
         "categories": [{"id": 1, "name": "cat"}],
         "annotations": [
             {"image_id": 7, "category_id": 1, "segmentation": [[0, 0, 20, 0, 20, 32, 0, 32]]},
@@ -213,6 +241,33 @@ def test_coco_gives_captions_and_instance_masks(tmp_path):
     assert Coco(tmp_path, tmp_path / "instances.json")[0].caption == "cat"
 
 
+def coco_of(folder, segmentations, size=(40, 32)):
+    image = {"id": 7, "file_name": "x.png", "width": size[0], "height": size[1]}
+    entries = [{"image_id": 7, "category_id": 1} | found for found in segmentations]
+    path = folder / "instances.json"
+    path.write_text(json.dumps({"images": [image], "annotations": entries}))
+    return Coco(folder, path)
+
+
+def test_coco_annotations_without_a_shape_are_left_out_and_broken_ones_named(tmp_path):
+    picture().save(tmp_path / "x.png")
+    left = {"segmentation": [[0, 0, 20, 0, 20, 32, 0, 32]]}
+    found = coco_of(tmp_path, [{"segmentation": []}, {"bbox": [0, 0, 9, 9]}, left])[0].load()
+    assert found.masks.shape == (1, 32, 40)
+    with pytest.raises(DatasetError, match="less than three corners"):
+        check(coco_of(tmp_path, [{"segmentation": [[1, 1]]}]), 16)
+
+
+def test_coco_masks_are_scaled_with_the_picture(tmp_path):
+    picture().save(tmp_path / "x.png")
+    left = {"segmentation": [[0, 0, 40, 0, 40, 64, 0, 64]]}
+    (mask,) = coco_of(tmp_path, [left], (80, 64))[0].load().masks
+    assert mask.shape == (32, 40)
+    assert mask.mean() == pytest.approx(0.5, abs=0.05)
+    with pytest.raises(DatasetError, match="picture is 40 x 32, its annotation of 64 x 64"):
+        check(coco_of(tmp_path, [left], (64, 64)), 16)
+
+
 def sources(folder):
     """A small data set of every kind, each with a mask where it can have one."""
     table = folder / "table"
@@ -226,7 +281,8 @@ def sources(folder):
     yield TarShards([folder / "a.tar"], Columns(condition="png", mask="mask.png"))
     yield HubDataset(hub(folder / "hub"), Columns(image="image", condition="image", mask="mask"))
     outline = {"image_id": 7, "category_id": 1, "segmentation": [[0, 0, 20, 0, 20, 32, 0, 32]]}
-    instances = {"images": [{"id": 7, "file_name": "a.png"}], "annotations": [outline]}
+    image = {"id": 7, "file_name": "a.png", "width": 40, "height": 32}
+    instances = {"images": [image], "annotations": [outline]}
     (folder / "instances.json").write_text(json.dumps(instances))
     yield Coco(table, folder / "instances.json")
 
@@ -250,6 +306,65 @@ def test_pictures_are_turned_upright_and_transparency_is_white():
     assert to_rgb(Image.new("RGBA", (4, 4), (0, 0, 0, 0))).min() == 255
 
 
+def test_sixteen_bits_are_scaled_and_values_without_a_white_refused(tmp_path):
+    ramp = np.linspace(0, 65535, 40 * 32, dtype=np.uint16).reshape(32, 40)
+    Image.fromarray(ramp).save(tmp_path / "a.png")
+    wanted = (ramp // 257).astype(np.uint8)
+    assert np.array_equal(to_rgb(Image.open(tmp_path / "a.png"))[..., 0], wanted)
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "", "m": "a.png"}')
+    (mask,) = ImageFolder(tmp_path, Columns(mask="m"))[0].load().masks
+    assert np.array_equal(mask, wanted.astype(np.float32) / 255)
+    for values in (ramp.astype(np.int32), ramp.astype(np.float32)):
+        Image.fromarray(values).save(tmp_path / "a.tiff")
+        with pytest.raises(ValueError, match="8 or 16 bits a channel"):
+            to_rgb(Image.open(tmp_path / "a.tiff"))
+
+
+@pytest.mark.parametrize("kind", ["shards", "hub"])
+def test_a_check_is_not_of_other_columns(tmp_path, kind):
+    if kind == "shards":
+        files = {f"{i}.{end}": png(what) for i in range(3) for end, what in pair(i)}
+        shard(tmp_path / "a.tar", files)
+
+        def source(mask):
+            return TarShards([tmp_path / "a.tar"], Columns(mask=mask and "mask.png"))
+    else:
+        import datasets
+
+        table = {"image": [picture(i) for i in range(3)], "text": [""] * 3}
+        table["mask"] = [dict(pair(i))["mask.png"] for i in range(3)]
+        kinds = {"image": datasets.Image(), "mask": datasets.Image()}
+        kinds["text"] = datasets.Value("string")
+        found = datasets.Dataset.from_dict(table, features=datasets.Features(kinds))
+        found.save_to_disk(tmp_path / "hub")
+
+        def source(mask):
+            return HubDataset(str(tmp_path / "hub"), Columns(image="image", mask=mask))
+
+    for order in ((None, "mask"), ("mask", None)):
+        kept = tmp_path / str(order)
+        counts = {mask: len(check_once(source(mask), 16, None, kept)) for mask in order}
+        assert counts == {None: 3, "mask": 2}
+
+
+def pair(index):
+    """A picture, and a mask, which is too small for the first one."""
+    return [("png", picture(index)), ("mask.png", left_mask((40, 32) if index else (20, 16)))]
+
+
+def test_what_was_skipped_is_named_again_from_what_is_kept(tmp_path, caplog):
+    picture().save(tmp_path / "a.png")
+    for index in range(12):
+        (tmp_path / f"bad{index}.png").write_text("no picture")
+    for _ in range(2):
+        caplog.clear()
+        check_once(ImageFolder(tmp_path, Columns()), 16, None, tmp_path / "kept")
+        assert caplog.text.count("skipped bad") == 10
+        assert "12 of 13 samples are skipped" in caplog.text
+    (path,) = (tmp_path / "kept").glob("checked-*.json")
+    assert len(json.loads(path.read_text())["skipped"]) == 12
+
+
 def test_a_check_is_kept_until_something_changes(tmp_path, monkeypatch):
     picture().save(tmp_path / "a.png")
     source, kept = ImageFolder(tmp_path, Columns()), tmp_path / "kept"
@@ -262,7 +377,7 @@ def test_a_check_is_kept_until_something_changes(tmp_path, monkeypatch):
         check_once(source, 16, None, kept)
 
 
-def test_held_out_samples_stay_held_out_as_the_set_grows(tmp_path):
+def test_most_held_out_samples_stay_so_as_the_set_grows(tmp_path):
     for index in range(20):
         picture(index).save(tmp_path / f"{index:02d}.png")
     before = hold_out(check(ImageFolder(tmp_path, Columns()), 16), 0.2)

@@ -188,6 +188,19 @@ def test_pictures_without_control_may_be_handed_in(make_settings, data, adapter_
 
 
 @pytest.mark.parametrize(
+    ("names", "message"), [(["a", "a"], "'a' twice"), (["no control"], "'no control' twice")]
+)
+def test_adapters_have_names_of_their_own(make_settings, adapter_file, tmp_path, names, message):
+    settings = evaluate.EvaluateSettings(
+        pretrained_model_name_or_path="base",
+        adapters=[f"{name}={adapter_file}" for name in names],
+        eval_data_dir=tmp_path,
+    )
+    with pytest.raises(DatasetError, match=message):
+        evaluate.evaluate(settings)
+
+
+@pytest.mark.parametrize(
     ("text", "message"), [("a.safetensors", "NAME=FILE"), ("a=b.safetensors@here", "everywhere")]
 )
 def test_variants_of_another_form_are_refused(text, message):

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from training.dataset import DatasetError
 from training.examples import Examples, Places, collate
 from training.plan import EpochPlan, assign_buckets
+from training.prepare import Cache
 from training.setup import open_base, open_source, prepare_data
 
 
@@ -80,13 +81,32 @@ def test_another_condition_keeps_the_latents(own):
 
 
 def test_a_stopped_build_goes_on(own):
+    """What is made in other company has the same bytes."""
     settings = own()
     prepare(settings)
-    whole = files(settings)
-    for path in sorted(settings.cache_folder.rglob("*.safetensors"))[::2]:
-        path.unlink()
-    prepare(settings)
-    assert files(settings) == whole
+    whole = {path: path.read_bytes() for path in settings.cache_folder.rglob("*.safetensors")}
+    for kept in range(3):
+        for path in sorted(whole)[kept::3]:
+            path.unlink()
+        prepare(settings)
+        found = {path: path.read_bytes() for path in settings.cache_folder.rglob("*.safetensors")}
+        assert found == whole
+
+
+def test_no_crop_is_made_twice_and_held_out_pictures_have_one(own, monkeypatch):
+    made, build = [], Cache.build_examples
+
+    def counting(*args):
+        made.append(build(*args))
+
+    monkeypatch.setattr(Cache, "build_examples", counting)
+    data, _ = prepare(own(center_crop=True, crop_variants=4))
+    assert made == [len(data.train.data), len(data.held_out.data)]
+    made.clear()
+    data, cache = prepare(own(crop_variants=4, condition="sobel"))  # room to move in one direction
+    assert len(data.train.data) < made[0] <= 4 * len(data.train.data)
+    assert made[1] == len(data.held_out.data)
+    assert all(cache.example(data.train, 0, variant) for variant in range(4))
 
 
 def test_an_entry_that_was_cut_short_is_made_anew(own):

@@ -33,6 +33,7 @@ def test_the_same_settings_do_not_differ(settings):
         ({"snr_gamma": 5.0}, ["snr_gamma"]),
         ({"pretrained_model_name_or_path": "other"}, ["pretrained_model_name_or_path"]),
         ({"max_train_steps": 19_999}, ["max_train_steps"]),
+        ({"max_train_steps": 30_000}, ["max_train_steps"]),  # the learning rate falls to the end
         ({"train_batch_size": 8}, ["train_batch_size"]),
     ],
 )
@@ -47,13 +48,21 @@ def test_what_changes_the_weights_is_named(settings, changes, names):
         {"checkpointing_steps": 7, "checkpoints_total_limit": 9, "report_to": "none"},
         {"validation_steps": 7, "validation_timesteps": (5,), "num_validation_images": 0},
         {"num_inference_steps": 7, "guidance_scale": 1.0, "resume_from_checkpoint": "latest"},
-        {"max_train_steps": 30_000, "gradient_checkpointing": True},
+        {"gradient_checkpointing": True},
         {"pretrained_model_name_or_path": "moved/base", "train_data_dir": "moved/pictures"},
         {"train_batch_size": 2, "gradient_accumulation_steps": 2},
     ],
 )
 def test_what_changes_no_weight_is_free(settings, changes):
     assert changed(settings, **changes).differences(settings.resolved()) == []
+
+
+def test_only_a_run_of_constant_learning_rate_can_grow_and_none_can_shrink(settings):
+    for kind in ("constant", "constant_with_warmup"):
+        before = changed(settings, lr_scheduler=kind)
+        assert changed(before, max_train_steps=30_000).differences(before.resolved()) == []
+        shorter = changed(before, max_train_steps=19_999)
+        assert shorter.differences(before.resolved()) == ["max_train_steps"]
 
 
 def test_the_order_of_mask_shares_matters_as_it_does_to_the_draws(settings):

@@ -48,7 +48,7 @@ def saved(picture_folder, tmp_path):
 def coco(picture_folder, tmp_path):
     outline = [[10, 10, 50, 10, 50, 50, 10, 50]]
     content = {
-        "images": [{"id": i, "file_name": f"{i}.png"} for i in range(6)],
+        "images": [{"id": i, "file_name": f"{i}.png", "width": 64, "height": 64} for i in range(6)],
         "categories": [{"id": 1, "name": "disc"}],
         "annotations": [
             {"image_id": i, "category_id": 1, "segmentation": outline} for i in range(6)
