@@ -161,9 +161,9 @@ class Trainer:
             progress.write(text)
             self.accelerator.log({f"validation/{k}": v for k, v in found.items()}, step)
             # Losses at other timesteps are no measure of these.
-            at, best = list(self.settings.validation_timesteps), self.state.notes.get("best")
-            if best is None or best["timesteps"] != at or found["loss"] < best["loss"]:
-                self.state.notes["best"] = {"loss": found["loss"], "timesteps": at}
+            at, notes = list(self.settings.validation_timesteps), self.state.notes
+            if notes.get("best_timesteps") != at or found["loss"] < notes["best"]:
+                notes |= {"best": found["loss"], "best_timesteps": at}
                 file = to_file(self.result, self.settings, self.base, step=step)
                 write_file(file, folder / "best.safetensors")
         self.accelerator.wait_for_everyone()

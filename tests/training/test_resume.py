@@ -6,6 +6,7 @@ import pytest
 from safetensors.torch import save_file
 from small_base import pictures
 
+from local_control.checkpoint import read_adapter
 from training.config import TrainSettings
 from training.resume import ResumeError
 from training.state import list_states, read_notes
@@ -132,6 +133,20 @@ def test_a_finished_run_can_be_made_longer(run, tmp_path):
     assert resumed == run("whole", **longer)
     _, notes = read_notes(list_states(tmp_path / "run")[-1])
     assert notes["settings"]["max_train_steps"] == 8
+
+
+def test_the_best_is_the_best_of_the_timesteps_that_are_validated_now(run, tmp_path, monkeypatch):
+    def steps_of_best(loss, timesteps, steps):
+        monkeypatch.setattr("training.train.Validation.losses", lambda *_: {"loss": loss})
+        at = {"validation_timesteps": timesteps, "validation_steps": steps}
+        run(lr_scheduler="constant", max_train_steps=steps, resume_from_checkpoint="latest", **at)
+        best = read_adapter(tmp_path / "run" / "best.safetensors")
+        return int(best.metadata["ss_steps"])
+
+    assert steps_of_best(0.1, (900,), 2) == 2
+    assert steps_of_best(0.2, (900,), 3) == 2
+    assert steps_of_best(0.5, (100, 900), 4) == 4  # larger, and of other timesteps
+    assert steps_of_best(0.6, (100, 900), 5) == 4
 
 
 def test_the_run_that_was_left_is_set_aside_and_the_new_states_stay(run, tmp_path, caplog):
