@@ -3,9 +3,9 @@
 python -m demo.experiment
 
 Equal steps, data and seeds for every method. Settings are compared on the validation objects; the
-main tables are of the test objects, which nothing was chosen on. Scores of
-every picture are kept in `training/results`, and what is there for the same base and settings is
-not made again: to run all anew, delete that folder and `build/experiment`.
+main tables are of the test objects, which nothing was chosen on. Scores of every picture are kept
+in `training/results`, and what is there for the same base and settings is not made again: to run
+all anew, delete that folder and `build/experiment`.
 """
 
 import json

@@ -71,13 +71,18 @@ def plan_crop(original: Size, size: Size, rng: Generator, random: bool, flip: bo
     return Crop(original, (corner[0], corner[1]), size, bool(flip and draws[2] < 0.5))
 
 
-def apply_crop(array: np.ndarray, crop: Crop, enlarging: int = cv2.INTER_CUBIC) -> np.ndarray:
+def apply_crop(
+    array: np.ndarray,
+    crop: Crop,
+    enlarging: int = cv2.INTER_CUBIC,
+    shrinking: int = cv2.INTER_AREA,
+) -> np.ndarray:
     """Scale, cut and flip an array [H,W] or [H,W,C] as the plan says.
 
-    enlarging: cv2's interpolation; what shrinks is averaged over areas, so that no line is lost.
+    enlarging, shrinking: cv2's interpolations.
     """
     height, width = crop.size
-    interpolation = cv2.INTER_AREA if crop.scale < 1 else enlarging
+    interpolation = shrinking if crop.scale < 1 else enlarging
     if array.shape[:2] != crop.scaled:
         array = cv2.resize(array, crop.scaled[::-1], interpolation=interpolation)
     top, left = crop.corner
@@ -86,13 +91,17 @@ def apply_crop(array: np.ndarray, crop: Crop, enlarging: int = cv2.INTER_CUBIC) 
 
 
 def crop_sample(sample: Sample, crop: Crop) -> Sample:
-    """All parts of a sample under one crop; masks stay in 0..1."""
+    """All parts of a sample under one crop; masks stay in 0..1.
+
+    Conditions are scaled as ComfyUI scales them for sampling, to the nearest pixel.
+    """
     condition = sample.condition
+    nearest = (cv2.INTER_NEAREST_EXACT, cv2.INTER_NEAREST_EXACT)
     masks = [apply_crop(mask, crop, cv2.INTER_LINEAR) for mask in sample.masks]
     return Sample(
         sample.key,
         apply_crop(sample.image, crop),
         sample.caption,
-        None if condition is None else apply_crop(condition, crop, cv2.INTER_NEAREST_EXACT),
+        None if condition is None else apply_crop(condition, crop, *nearest),
         np.stack(masks) if masks else np.zeros((0, *crop.size), np.float32),
     )

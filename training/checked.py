@@ -98,7 +98,7 @@ def _tell(skipped: Mapping[str, str], total: int) -> None:
 def check_once(source: Source, min_side: int, limit: int | None, folder: Path) -> Checked:
     """`check`, whose outcome is kept in `folder` until a sample is added, removed or changed."""
     total = len(source) if limit is None else min(limit, len(source))
-    hasher = hashlib.sha256(f"{min_side} {total}".encode())
+    hasher = hashlib.sha256(f"2 {min_side} {total}".encode())
     for index in range(total):
         try:
             record = source[index]
@@ -109,9 +109,9 @@ def check_once(source: Source, min_side: int, limit: int | None, folder: Path) -
     path = folder / f"checked-{hasher.hexdigest()[:32]}.json"
     if path.is_file():
         kept = json.loads(path.read_text())
-        skipped = kept.get("skipped", {})
-        _tell(skipped, total)
-        return Checked(source, tuple(kept["indices"]), tuple(map(tuple, kept["sizes"])), skipped)
+        _tell(kept["skipped"], total)
+        sizes = tuple(map(tuple, kept["sizes"]))
+        return Checked(source, tuple(kept["indices"]), sizes, kept["skipped"])
     checked = check(source, min_side, limit)
     names = ("indices", "sizes", "skipped")
     kept = json.dumps({name: getattr(checked, name) for name in names})

@@ -251,7 +251,7 @@ def rasterise(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
 
     height, width = size
     if isinstance(segmentation, list):
-        polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
+        polygons = [found for found in segmentation if isinstance(found, list) and len(found) >= 6]
         if not polygons:
             raise ValueError("a polygon in its annotation has less than three corners")
         runs = coco.merge(coco.frPyObjects(polygons, height, width))

@@ -162,7 +162,8 @@ class Trainer:
             self.accelerator.log({f"validation/{k}": v for k, v in found.items()}, step)
             # Losses at other timesteps are no measure of these.
             at, notes = list(self.settings.validation_timesteps), self.state.notes
-            if notes.get("best_timesteps") != at or found["loss"] < notes["best"]:
+            best = notes.get("best", float("inf"))
+            if notes.get("best_timesteps", at) != at or found["loss"] < best:
                 notes |= {"best": found["loss"], "best_timesteps": at}
                 file = to_file(self.result, self.settings, self.base, step=step)
                 write_file(file, folder / "best.safetensors")

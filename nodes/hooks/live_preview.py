@@ -59,6 +59,9 @@ class LivePreview:
 
     def close(self) -> None:
         """Give up what has not begun."""
+        self._give_up()
+
+    def _give_up(self) -> None:
         if self._job is not None:
             self._job.cancel()
             self._job = None
@@ -82,6 +85,7 @@ class LivePreview:
         self._send(*self._at, picture)
 
     def _start(self) -> None:
+        self._give_up()
         self._rendered = self._newest
         self._job = _WORKER.submit(self._render, self._newest)
 

@@ -200,6 +200,21 @@ def test_pictures_left_unfinished_never_run_beside_those_of_the_next_sampling(co
     assert most == [1]  # the others were given up before they began
 
 
+def test_pictures_that_wait_behind_an_earlier_samplings_are_given_up(comfy, monkeypatch):
+    live_preview = comfy.module("nodes.hooks.live_preview")
+    monkeypatch.setattr(live_preview, "_PATIENCE", 0.05)
+    gate, made = threading.Event(), []
+    live_preview._WORKER.submit(gate.wait, 60)
+    live = live_preview.LivePreview(made.append, lambda *call: None)
+    for step in range(3):
+        live.show(step, 3, torch.tensor(step))
+    live.finish()
+    live.close()
+    gate.set()
+    live_preview._WORKER.submit(lambda: None).result(60)
+    assert made == []
+
+
 def test_outlines_of_regions_are_drawn(comfy, watch, model):
     setup = make_setup(comfy, "sd15")
     mask = torch.zeros(1, 8 * SIZE, 8 * SIZE)

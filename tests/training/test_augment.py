@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 
 from training.augment import apply_crop, buckets, crop_sample, nearest_bucket, plan_crop
 from training.dataset import Sample
@@ -41,14 +43,16 @@ def test_the_crop_is_where_the_plan_says():
     assert centre.corner == (0, 50)
 
 
-def test_lines_of_conditions_and_masks_outlast_shrinking():
+def test_thin_masks_outlast_shrinking_and_conditions_are_scaled_as_for_sampling():
     lines = np.zeros((256, 256, 3), np.uint8)
-    lines[:, 1::16] = 255
+    lines[:, 1::13] = 255
     sample = Sample("x", lines, "", lines, lines[None, ..., 0].astype(np.float32) / 255)
-    out = crop_sample(sample, plan_crop((256, 256), (64, 64), rng(), random=False, flip=False))
-    assert (out.condition.max(0) > 0).sum() == 3 * 16  # one column of pixels a line
-    assert np.array_equal(out.condition, out.image)
-    assert (out.masks[0].max(0) > 0).sum() == 16
+    for side in (64, 100, 300):
+        out = crop_sample(sample, plan_crop((256, 256), (side, side), rng(), False, False))
+        assert (out.masks[0].max(0) > 0).sum() >= 20
+        plane = torch.from_numpy(lines[..., 0])[None, None].float()
+        seen = F.interpolate(plane, (side, side), mode="nearest-exact")[0, 0]
+        assert np.array_equal(out.condition[..., 0], seen.numpy())
 
 
 @pytest.mark.parametrize("seed", range(4))
