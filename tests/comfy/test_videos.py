@@ -68,8 +68,8 @@ def test_a_closed_loop_looks_at_the_mask_of_each_frame(comfy, setup):
     first[0], second[1] = 1, 1
     setup.model.model.latent_format.process_in = lambda latent: latent
     model = watch.watch_regions(setup.model, reference, [first, second], loops)
-    (look,) = model.model_options["sampler_post_cfg_function"]
-    look({"denoised": z0})
+    (look,) = model.model_options["local_control_final_prediction"]
+    look(z0, 1.0, model.model)
     assert loops[0].factor < 1 < loops[1].factor
 
 

@@ -4,17 +4,15 @@ import os
 import signal
 import threading
 import time
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import torch
+from slow_run import SlowRun
 
 from demo import experiment
 from demo.experiment import Config, Results, Study, runs, studies
 from demo.methods import MAIN, SEARCH, SOBEL
 from training.report import Table
-from training.state import StopSignal
 
 
 @pytest.fixture
@@ -124,24 +122,6 @@ def test_the_search_is_of_one_seed_on_validation_objects(config):
     (search,) = studies(config.model_copy(update={"seeds": 0}))
     assert (search.split, search.seeds) == ("validation", 1)
     assert tuple(search.methods) == tuple(SEARCH)
-
-
-@dataclass(frozen=True)
-class SlowRun:
-    """Stands for a run: tells that it has begun, and saves when it is told to stop."""
-
-    folder: Path
-    name: str
-
-    def perform(self, config):
-        (self.folder / f"{self.name}.begun").touch()
-        with StopSignal() as stop:
-            for _ in range(600):
-                if stop.wanted:
-                    (self.folder / f"{self.name}.saved").touch()
-                    raise SystemExit("stopped")
-                time.sleep(0.1)
-        return self.name
 
 
 def stop_when_both_run(folder):
