@@ -18,6 +18,7 @@ from .masks import OWN_SHAPES, SHAPES
 from .settings import CommandSettings
 
 PRESETS = Path(__file__).parent / "presets"
+PredictionName = Literal["epsilon", "v_prediction"]
 Edge = Literal["none", "sobel", "sobel_gradients", "laplacian"]
 
 
@@ -32,8 +33,11 @@ class TrainSettings(CommandSettings):
     pretrained_model_name_or_path: str = Field(
         description="diffusers folder or hub name, or a single .safetensors file"
     )
-    base_config: Path | None = Field(
-        None, description="diffusers folder of configs for a single file (default: from the hub)"
+    base_config: str | None = Field(
+        None, description="diffusers folder or hub name with the configs of a single file"
+    )
+    prediction_type: PredictionName | None = Field(
+        None, description="what the base predicts (default: as its file or configs say)"
     )
     pretrained_vae_model_name_or_path: str | None = Field(
         None, description="another autoencoder: diffusers folder or hub name"

@@ -16,6 +16,7 @@ from .bases import load_base
 from .cases import EVALUATION_SET, make_cases, read_evaluation_set
 from .checked import check
 from .condition import Condition
+from .config import PredictionName
 from .dataset import Columns, DatasetError, ImageFolder
 from .errors import one_sentence
 from .evaluation import FREE, Evaluation, Variant
@@ -50,7 +51,8 @@ class EvaluateSettings(CommandSettings):
     """Settings of `python -m training.evaluate`; every one is a flag."""
 
     pretrained_model_name_or_path: str
-    base_config: Path | None = None
+    base_config: str | None = None
+    prediction_type: PredictionName | None = None
     pretrained_vae_model_name_or_path: str | None = None
     adapters: list[str] = Field(
         description="NAME=FILE or NAME=FILE@everywhere, in a list with commas"
@@ -102,6 +104,7 @@ def evaluate(settings: EvaluateSettings) -> Table:
         settings.pretrained_model_name_or_path,
         settings.base_config,
         settings.pretrained_vae_model_name_or_path,
+        prediction=settings.prediction_type,
     )
     for variant in variants:
         if variant.adapter is not None:

@@ -34,6 +34,7 @@ def open_base(settings: TrainSettings) -> Base:
         settings.base_config,
         settings.pretrained_vae_model_name_or_path,
         settings.vae_dtype,
+        settings.prediction_type,
     )
 
 
