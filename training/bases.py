@@ -17,6 +17,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from diffusers.loaders.single_file_utils import SingleFileComponentError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -29,6 +30,7 @@ from .schedule import is_sdxl, read_schedule
 from .tensor_cache import digest, weights_digest
 
 _KINDS = {"epsilon": PredictionType.EPSILON, "v_prediction": PredictionType.V}
+_UNREADABLE = (OSError, ValueError, KeyError, SafetensorError, SingleFileComponentError)
 _VAE_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -58,6 +60,11 @@ class Base:
     def device(self) -> torch.device:
         """Where the UNet is."""
         return self.unet.device
+
+    @property
+    def resolution(self) -> int:
+        """Side of the squares that the base was made for, in pixels."""
+        return self.pipeline.vae_scale_factor * self.unet.config["sample_size"]
 
     def adapter_config(self, kind: Kind | None, in_channels: int) -> AdapterConfig:
         """The shape of an adapter for this base; `kind` None: xl for SDXL, else full."""
@@ -187,7 +194,7 @@ def load_base(
             schedule |= read_schedule(Path(name))
         else:
             pipeline = DiffusionPipeline.from_pretrained(name, use_safetensors=True, **parts)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except _UNREADABLE as error:
         raise BaseModelError(
             f"The base {name} cannot be loaded ({str(error).splitlines()[0]}); name a diffusers "
             f"folder, a hub model or a .safetensors checkpoint of SD1.5, SD2 or SDXL."
@@ -245,7 +252,7 @@ def _load_autoencoder(name: str) -> AutoencoderKL | AutoencoderTiny:
         tiny = isinstance(config, dict) and config.get("_class_name") == "AutoencoderTiny"
         kind = AutoencoderTiny if tiny else AutoencoderKL
         return kind.from_pretrained(name, use_safetensors=True)
-    except (OSError, ValueError, SafetensorError) as error:
+    except _UNREADABLE as error:
         raise BaseModelError(
             f"The autoencoder {name} cannot be loaded ({str(error).splitlines()[0]}); name a "
             f"diffusers folder or a hub model that holds safetensors."

@@ -62,7 +62,10 @@ class EvaluateSettings(CommandSettings):
     mask_column: str | None = None
     evaluation_set: Path = EVALUATION_SET
     masks: list[str] = Field(default_factory=list, description="names from the set (default: all)")
-    resolution: int = Field(512, ge=64, multiple_of=64)
+    invert_masks: bool = Field(False, description="the pictures' masks are black = controlled")
+    resolution: int | None = Field(
+        None, ge=64, multiple_of=64, description="px (default: that of the base)"
+    )
     max_pictures: int | None = Field(None, ge=1)
     canny_low: float = Field(100.0, ge=0, description="the edges that are compared")
     canny_high: float = Field(200.0, ge=0)
@@ -97,9 +100,8 @@ def evaluate(settings: EvaluateSettings) -> Table:
         raise DatasetError(f"--adapters has the name {twice[0]!r} twice; give each one its own.")
     columns = Columns(caption=settings.caption_column, mask=settings.mask_column)
     source = ImageFolder(settings.eval_data_dir, columns)
-    data = check(source, settings.resolution // 2, settings.max_pictures)
+    source.check_apart(settings.output_dir)
     chosen = read_evaluation_set(settings.evaluation_set)
-    cases = make_cases(data, settings.resolution, chosen, settings.masks)
     base = load_base(
         settings.pretrained_model_name_or_path,
         settings.base_config,
@@ -109,6 +111,9 @@ def evaluate(settings: EvaluateSettings) -> Table:
     for variant in variants:
         if variant.adapter is not None:
             base.check_fit(variant.adapter.config, variant.name)
+    resolution = settings.resolution or base.resolution
+    data = check(source, resolution // 2, settings.max_pictures)
+    cases = make_cases(data, resolution, chosen, settings.masks, settings.invert_masks)
     judge = None if settings.clip_model is None else ClipScore(settings.clip_model)
     inception = None
     if settings.inception_weights is not None:
@@ -121,7 +126,7 @@ def evaluate(settings: EvaluateSettings) -> Table:
     table.about = {
         "base": settings.pretrained_model_name_or_path,
         "adapters": {v.name: {"condition": str(v.condition), "gated": v.gated} for v in variants},
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json") | {"resolution": resolution},
     }
     return table
 

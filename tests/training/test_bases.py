@@ -12,6 +12,7 @@ from diffusers import (
     EDMEulerScheduler,
     UNet2DConditionModel,
 )
+from safetensors.torch import save_file
 from small_base import CHANNELS, single_file, small_sd, small_sdxl
 
 from local_control.prediction import PredictionType
@@ -145,6 +146,9 @@ def test_bases_that_cannot_be_loaded_are_named(base_folder, tmp_path):
     (tmp_path / "text.safetensors").write_text("no model")
     with pytest.raises(BaseModelError, match="cannot be loaded"):
         load_base(str(tmp_path / "text.safetensors"))
+    save_file({"model.diffusion_model.out.0.weight": torch.ones(1)}, tmp_path / "lone.safetensors")
+    with pytest.raises(BaseModelError, match="cannot be loaded"):
+        load_base(str(tmp_path / "lone.safetensors"), str(base_folder))
     (tmp_path / "model_index.json").write_text("{}")
     with pytest.raises(BaseModelError, match="cannot be loaded"):
         load_base(str(tmp_path))
