@@ -263,7 +263,9 @@ class Results:
             text += f"{size - 1} of {len(study.methods)} methods. "
         text += markdown(Table.joined(tables), study.reference)
         if len(tables) > 1:
-            text += "\nSpread over training seeds (standard deviation of means):\n\n"
+            text += (
+                "\nSpread over seeds of training and sampling (standard deviation of means):\n\n"
+            )
             text += spread(tables)
         return text
 

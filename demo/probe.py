@@ -99,7 +99,7 @@ def main() -> None:
     images, labels = labelled(scenes, _FIRST_TEST, 1024)
     log.info("accuracy on real pictures: %.3f", accuracy(probe, images, labels))
     tensors = {k: v.half() for k, v in probe.state_dict().items() if v.is_floating_point()}
-    save_file(tensors, PROBE)
+    save_file(tensors, config.output_dir / PROBE.name)
 
 
 if __name__ == "__main__":

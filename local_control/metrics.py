@@ -104,16 +104,18 @@ def edge_match(pred: Tensor, target: Tensor, mask: Tensor, tolerance: int = 2) -
     """Edge precision, recall and F1 inside the mask; an edge matches within `tolerance` pixels.
 
     The partner of an edge may lie just outside the mask. Two empty maps agree in full (1); one
-    empty map scores 0.
+    empty map scores 0; where nothing is inside, there is nothing to score (NaN).
     """
     pred, target, inside = (x >= 0.5 for x in (pred, target, mask))
     near_target = dilate(target.float(), tolerance) > 0
     near_pred = dilate(pred.float(), tolerance) > 0
+    empty = ~inside.any((1, 2, 3))
 
     def share(hit: Tensor, of: Tensor, other: Tensor) -> Tensor:
         total = of.sum((1, 2, 3))
         nothing = (other.sum((1, 2, 3)) == 0).float()
-        return torch.where(total > 0, (hit & of).sum((1, 2, 3)) / total.clamp(min=1), nothing)
+        found = torch.where(total > 0, (hit & of).sum((1, 2, 3)) / total.clamp(min=1), nothing)
+        return found.masked_fill(empty, torch.nan)
 
     pred_in, target_in = pred & inside, target & inside
     precision = share(near_target, pred_in, target_in)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from comfy.controlnet import ControlBase, T2IAdapter
+from comfy.hooks import HookGroup
 from comfy.t2i_adapter.adapter import Adapter, Adapter_light
 from comfy_api.v0_0_2 import io
 from torch import Tensor
@@ -17,6 +18,7 @@ from .hooks.adapter_control import AdapterControl, AdapterRegion, LoadedAdapter
 from .hooks.control_region import ControlRegion
 from .hooks.frame import area_hooks
 from .hooks.gated_control import GatedControl
+from .hooks.sides import keep_sides
 from .region_inputs import (
     check_range,
     parse_curve,
@@ -187,12 +189,14 @@ class Apply(io.ComfyNode):
         acting = resolve_masks(regions, Overlap(overlap))
         sides = [[r for r in acting if prompt in r.acts_on] for prompt in _PROMPTS]
         controls = [build_controls(side, vae) for side in sides]
-        if len(sides[0]) == len(sides[1]) == len(acting):
+        alike = len(sides[0]) == len(sides[1]) == len(acting)
+        if alike:
             controls[1] = controls[0]
+        hooks = area_hooks() if alike else area_hooks(keep_sides)
         chained: dict[object, ControlBase] = {}
         return io.NodeOutput(
             *(
-                [chain(entry, own, chained) for entry in cond]
+                [chain(entry, own, hooks, chained) for entry in cond]
                 for cond, own in zip((positive, negative), controls, strict=True)
             )
         )
@@ -218,8 +222,13 @@ def build_controls(regions: Sequence[AnyRegion], vae: object) -> list[ControlBas
     return controls
 
 
-def chain(entry: list, controls: Sequence[ControlBase], chained: dict[object, ControlBase]) -> list:
-    """A conditioning entry with `controls` after the one it already had; with none, as it is."""
+def chain(
+    entry: list, controls: Sequence[ControlBase], hooks: HookGroup, chained: dict[object, Any]
+) -> list:
+    """A conditioning entry with `controls` after the one it already had; with none, as it is.
+
+    chained: the last controls that were made so; entries alike share them.
+    """
     if not controls:
         return entry
     embedding, options = entry
@@ -229,7 +238,7 @@ def chain(entry: list, controls: Sequence[ControlBase], chained: dict[object, Co
         last = previous
         for control in controls:
             last = control.copy().set_previous_controlnet(last)
-        last.extra_hooks = area_hooks()
+        last.extra_hooks = hooks
         chained[key] = last
     return [embedding, {**options, "control": chained[key], "control_apply_to_uncond": False}]
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
@@ -47,17 +46,25 @@ def latent_to_rgb(x0: Tensor, latent_format: Any) -> Tensor:
     return torch.from_numpy(np.clip((rgb + 1) / 2, 0, 1))
 
 
-def enlarge(pictures: Tensor) -> Tensor:
-    """Estimated pictures [B,h,w,3] -> [B,8h,8w,3], as large as decoded ones."""
-    return pictures.repeat_interleave(LATENT_FACTOR, 1).repeat_interleave(LATENT_FACTOR, 2)
+def pixels_per_cell(latent_format: Any) -> int:
+    """How much larger than estimated pictures decoded ones are."""
+    return 1 if latent_format.latent_channels == 3 else LATENT_FACTOR  # 3: pixels themselves
+
+
+def estimate_images(x0: Tensor, latent_format: Any) -> Tensor:
+    """x0 [B,C,h,w] in model space -> IMAGE [B,H,W,3], as large as decoded."""
+    cell = pixels_per_cell(latent_format)
+    estimated = latent_to_rgb(x0, latent_format)
+    return estimated.repeat_interleave(cell, 1).repeat_interleave(cell, 2)
 
 
 def estimate(latent_format: Any) -> Decoder:
     """Latents in model space -> a picture for each by the latent format's linear colours."""
+    cell = pixels_per_cell(latent_format)
 
     def decode(latent: Tensor) -> list[Image.Image]:
         small = _to_views(latent_to_rgb(latent, latent_format))
-        size = (LATENT_FACTOR * small[0].width, LATENT_FACTOR * small[0].height)
+        size = (cell * small[0].width, cell * small[0].height)
         return [view.resize(size, Image.Resampling.NEAREST) for view in small]
 
     return decode
@@ -144,10 +151,8 @@ def outline_masks(region: AnyRegion, latent: Tensor, size: tuple[int, int]) -> T
     """
     if region.mask is None:
         return torch.ones(1, 1, *size)
-    placed = place_mask(region.mask, latent)
-    if latent.ndim == 5 and len(placed) > 1:
-        placed = placed[:: latent.shape[2]]
-    return F.interpolate(placed, size, mode="area")
+    placed = place_mask(region.mask, latent, size)
+    return placed[:: latent.shape[2]] if latent.ndim == 5 and len(placed) > 1 else placed
 
 
 def write_errors(picture: Image.Image, curve: EdgeCurve) -> Image.Image:

@@ -19,7 +19,7 @@ from .hooks.overlay import Overlay, to_images
 from .hooks.z0_trace import Z0Trace, watch_parts, watch_z0
 from .preview import mask_of
 from .regions import AnyRegion, Regions
-from .rendering import Renderer, decoder, enlarge, estimate, latent_to_rgb, write_errors
+from .rendering import Renderer, decoder, estimate, estimate_images, write_errors
 
 Trace = io.Custom("Z0_TRACE")
 _PREVIEW_PIXELS = 1024
@@ -87,7 +87,7 @@ class Z0Preview(io.ComfyNode):
     ) -> io.NodeOutput:
         """The model given is left as it is; the VAE is copied for as long as a sampling runs."""
         node_id = cls.hidden.unique_id
-        latent_format = model.model.latent_format
+        latent_format = model.get_model_object("latent_format")
         watched, latest = (model, None) if part == "result" else watch_parts(model, part)
 
         def send(step: int, steps: int, picture: Image.Image | None) -> None:
@@ -176,7 +176,7 @@ class Z0Frames(io.ComfyNode):
         frames = torch.stack(z0_trace.frames, dim=1).flatten(0, 1)
         latents = z0_trace.latent_format.process_out(frames)
         if vae is None:
-            images = enlarge(latent_to_rgb(frames, z0_trace.latent_format))
+            images = estimate_images(frames, z0_trace.latent_format)
         else:
             images = vae.decode(latents)
         if images.ndim == 5:  # the frames of videos in a row, as stock nodes give them

@@ -17,6 +17,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from diffusers.loaders.single_file_utils import SingleFileComponentError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -25,11 +26,12 @@ from local_control.checkpoint import AdapterFileError
 from local_control.prediction import PredictionType
 
 from .attention import Fp32Attention
+from .schedule import is_sdxl, read_schedule
 from .tensor_cache import digest, weights_digest
 
 _KINDS = {"epsilon": PredictionType.EPSILON, "v_prediction": PredictionType.V}
+_UNREADABLE = (OSError, ValueError, KeyError, SafetensorError, SingleFileComponentError)
 _VAE_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_SDXL_KEY = "conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj_weight"
 
 
 class BaseModelError(ValueError):
@@ -58,6 +60,11 @@ class Base:
     def device(self) -> torch.device:
         """Where the UNet is."""
         return self.unet.device
+
+    @property
+    def resolution(self) -> int:
+        """Side of the squares that the base was made for, in pixels."""
+        return self.pipeline.vae_scale_factor * self.unet.config["sample_size"]
 
     def adapter_config(self, kind: Kind | None, in_channels: int) -> AdapterConfig:
         """The shape of an adapter for this base; `kind` None: xl for SDXL, else full."""
@@ -164,51 +171,78 @@ def _lent(modules: Sequence[Any], device: torch.device) -> Iterator[None]:
 
 
 def load_base(
-    name: str, config: Path | None = None, vae: str | None = None, vae_dtype: str = "fp32"
+    name: str,
+    config: str | None = None,
+    vae: str | None = None,
+    vae_dtype: str = "fp32",
+    prediction: str | None = None,
 ) -> Base:
     """A base from a diffusers folder, the hub, or one .safetensors file.
 
-    config: folder with the configs of a single file; without it diffusers asks the hub for them.
+    config: folder or hub name of the configs of a single file; without it diffusers knows one.
     vae: another autoencoder, as a diffusers folder or hub name.
+    prediction: what it predicts, in diffusers' words; without it the file or its configs say so.
 
     Raises:
         BaseModelError: it cannot be read, or is no UNet of these families.
     """
     parts = {} if vae is None else {"vae": _load_autoencoder(vae)}
+    schedule: dict[str, Any] = {}
     try:
         if Path(name).suffix == ".safetensors":
             pipeline = _load_single_file(Path(name), config, parts)
+            schedule |= read_schedule(Path(name))
         else:
             pipeline = DiffusionPipeline.from_pretrained(name, use_safetensors=True, **parts)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except _UNREADABLE as error:
         raise BaseModelError(
             f"The base {name} cannot be loaded ({str(error).splitlines()[0]}); name a diffusers "
             f"folder, a hub model or a .safetensors checkpoint of SD1.5, SD2 or SDXL."
         ) from error
-    if not isinstance(getattr(pipeline, "unet", None), UNet2DConditionModel):
+    if prediction is not None:
+        schedule["prediction_type"] = prediction
+    pipeline.scheduler = _trained_schedule(pipeline, name, schedule)
+    pipeline.vae.to(_VAE_DTYPES[vae_dtype])
+    pipeline.set_progress_bar_config(disable=True)
+    kind = _KINDS[pipeline.scheduler.config["prediction_type"]]
+    return Base(pipeline, pipeline.scheduler.alphas_cumprod, kind)
+
+
+def _trained_schedule(pipeline: Any, name: str, changes: dict[str, Any]) -> Any:
+    """The DDPMScheduler of a pipeline that adapters can be trained on."""
+    unet = getattr(pipeline, "unet", None)
+    if not isinstance(unet, UNet2DConditionModel):
         raise BaseModelError(
             f"The base {name} is a {type(pipeline).__name__} without a UNet; adapters are for "
             f"SD1.5, SD2 and SDXL."
         )
-    scheduler: Any = DDPMScheduler.from_config(pipeline.scheduler.config)
-    prediction = scheduler.config["prediction_type"]
-    if prediction not in _KINDS:
+    if unet.config["in_channels"] != unet.config["out_channels"]:
         raise BaseModelError(
-            f"The base {name} predicts {prediction!r}; adapters are trained on epsilon and "
-            f"v_prediction."
+            f"The base {name} reads {unet.config['in_channels']} channels, as inpainting models "
+            f"do; name the model that it was made from."
         )
-    pipeline.vae.to(_VAE_DTYPES[vae_dtype])
-    pipeline.set_progress_bar_config(disable=True)
-    return Base(pipeline, scheduler.alphas_cumprod, _KINDS[prediction])
+    if "sigma_data" in pipeline.scheduler.config:
+        raise BaseModelError(
+            f"The base {name} has an EDM schedule; adapters are not trained on it."
+        )
+    scheduler: Any = DDPMScheduler.from_config(pipeline.scheduler.config, **changes)
+    if scheduler.config["prediction_type"] not in _KINDS:
+        raise BaseModelError(
+            f"The base {name} predicts {scheduler.config['prediction_type']!r}; adapters are "
+            f"trained on epsilon and v_prediction."
+        )
+    return scheduler
 
 
-def _load_single_file(path: Path, config: Path | None, parts: dict[str, Any]) -> Any:
+def _load_single_file(path: Path, config: str | None, parts: dict[str, Any]) -> Any:
     if not path.is_file():
         raise OSError(f"there is no file {path}")
     with safe_open(path, framework="pt") as file:
-        is_xl = _SDXL_KEY in set(file.keys())
-    kind = StableDiffusionXLPipeline if is_xl else StableDiffusionPipeline
-    options = {} if config is None else {"config": str(config), "local_files_only": True}
+        xl = is_sdxl(set(file.keys()))
+    kind = StableDiffusionXLPipeline if xl else StableDiffusionPipeline
+    options: dict[str, Any] = {}
+    if config is not None:
+        options = {"config": config, "local_files_only": Path(config).is_dir()}
     return kind.from_single_file(str(path), **options, **parts)
 
 
@@ -218,7 +252,7 @@ def _load_autoencoder(name: str) -> AutoencoderKL | AutoencoderTiny:
         tiny = isinstance(config, dict) and config.get("_class_name") == "AutoencoderTiny"
         kind = AutoencoderTiny if tiny else AutoencoderKL
         return kind.from_pretrained(name, use_safetensors=True)
-    except (OSError, ValueError, SafetensorError) as error:
+    except _UNREADABLE as error:
         raise BaseModelError(
             f"The autoencoder {name} cannot be loaded ({str(error).splitlines()[0]}); name a "
             f"diffusers folder or a hub model that holds safetensors."

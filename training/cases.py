@@ -48,10 +48,12 @@ def read_evaluation_set(path: Path = EVALUATION_SET) -> dict[str, Any]:
 
 
 def draw_mask(shape: Any, size: tuple[int, int], objects: np.ndarray) -> Tensor | None:
-    """A mask [1,H,W] from its entry in the set; None if the picture has no mask of its own."""
+    """A mask [1,H,W] from its entry in the set, or None: the picture has no mask of its own, or one
+    with nothing in this crop, where nothing would be controlled.
+    """
     height, width = size
     if shape == "object":
-        return torch.from_numpy(objects[:1]) if len(objects) else None
+        return torch.from_numpy(objects[:1]) if (objects[:1] >= 0.5).any() else None
     mask = np.zeros(size, np.float32)
     if "box" in shape:
         left, top, right, bottom = shape["box"]
@@ -67,9 +69,15 @@ def draw_mask(shape: Any, size: tuple[int, int], objects: np.ndarray) -> Tensor 
 
 
 def make_cases(
-    data: Checked, resolution: int, chosen: dict[str, Any], masks: Sequence[str] = ()
+    data: Checked,
+    resolution: int,
+    chosen: dict[str, Any],
+    masks: Sequence[str] = (),
+    invert: bool = False,
 ) -> list[Case]:
     """Every picture (its centre square) with every mask and seed; `masks` picks some by name.
+
+    invert: the pictures' own masks are black = controlled.
 
     Raises:
         DatasetError: a mask is not in the set, or no picture has one of those asked for.
@@ -84,9 +92,10 @@ def make_cases(
         crop = plan_crop(data.sizes[index], size, generator(CROP, 0), random=False, flip=False)
         sample = crop_sample(record.load(), crop)
         image = torch.from_numpy(sample.image).movedim(-1, 0).float() / 255
+        objects = 1 - sample.masks if invert else sample.masks
         prompt = sample.caption or chosen["prompts"][index % len(chosen["prompts"])]
         for name in names:
-            mask = draw_mask(chosen["masks"][name], size, sample.masks)
+            mask = draw_mask(chosen["masks"][name], size, objects)
             if mask is not None:
                 cases += [
                     Case(record.key, image, mask, name, prompt, seed) for seed in chosen["seeds"]

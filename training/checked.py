@@ -108,14 +108,14 @@ def check_once(source: Source, min_side: int, limit: int | None, folder: Path) -
             hasher.update(f"{record.key} {record.stamp}\n".encode())
     path = folder / f"checked-{hasher.hexdigest()[:32]}.json"
     if path.is_file():
-        kept = json.loads(path.read_text())
+        kept = json.loads(path.read_text(encoding="utf-8"))
         _tell(kept["skipped"], total)
         sizes = tuple(map(tuple, kept["sizes"]))
         return Checked(source, tuple(kept["indices"]), sizes, kept["skipped"])
     checked = check(source, min_side, limit)
     names = ("indices", "sizes", "skipped")
     kept = json.dumps({name: getattr(checked, name) for name in names})
-    write_whole(path, lambda partial: partial.write_text(kept), shared=True)
+    write_whole(path, lambda partial: partial.write_text(kept, encoding="utf-8"), shared=True)
     if len(checked.skipped) > _TOLD:
         log.warning("All that are skipped are named in %s.", path)
     return checked

@@ -18,6 +18,7 @@ from .masks import OWN_SHAPES, SHAPES
 from .settings import CommandSettings
 
 PRESETS = Path(__file__).parent / "presets"
+PredictionName = Literal["epsilon", "v_prediction"]
 Edge = Literal["none", "sobel", "sobel_gradients", "laplacian"]
 
 
@@ -32,8 +33,11 @@ class TrainSettings(CommandSettings):
     pretrained_model_name_or_path: str = Field(
         description="diffusers folder or hub name, or a single .safetensors file"
     )
-    base_config: Path | None = Field(
-        None, description="diffusers folder of configs for a single file (default: from the hub)"
+    base_config: str | None = Field(
+        None, description="diffusers folder or hub name with the configs of a single file"
+    )
+    prediction_type: PredictionName | None = Field(
+        None, description="what the base predicts (default: as its file or configs say)"
     )
     pretrained_vae_model_name_or_path: str | None = Field(
         None, description="another autoencoder: diffusers folder or hub name"
@@ -51,6 +55,7 @@ class TrainSettings(CommandSettings):
         None, description="folder of pictures, of WebDataset shards or of a saved HF data set"
     )
     dataset_name: str | None = Field(None, description="name of an HF data set")
+    dataset_config_name: str | None = Field(None, description="which of its configurations")
     dataset_split: str = "train"
     coco_instances: Path | None = Field(None, description="COCO instances_*.json")
     coco_captions: Path | None = Field(None, description="COCO captions_*.json")
@@ -150,6 +155,8 @@ class TrainSettings(CommandSettings):
     def _one_data_set(self) -> Self:
         if (self.train_data_dir is None) == (self.dataset_name is None):
             raise ValueError("Name either --train_data_dir or --dataset_name.")
+        if self.dataset_config_name and not self.dataset_name:
+            raise ValueError("--dataset_config_name needs --dataset_name.")
         if self.coco_captions and not self.coco_instances:
             raise ValueError("--coco_captions needs --coco_instances.")
         if self.coco_instances:
@@ -259,4 +266,4 @@ class TrainSettings(CommandSettings):
         self.output_dir.mkdir(parents=True, exist_ok=True)
         found = self.resolved()
         found.pop("resume_from_checkpoint", None)  # the file names the run, not how it was begun
-        (self.output_dir / "config.toml").write_text(tomli_w.dumps(found))
+        (self.output_dir / "config.toml").write_text(tomli_w.dumps(found), encoding="utf-8")

@@ -4,7 +4,7 @@ Every source gives the same sample for the same index, which is what exact resum
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -99,6 +99,19 @@ def to_rgb(image: Image.Image) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
+def stack_masks(pictures: Iterable[Image.Image], size: Size) -> np.ndarray:
+    """Mask pictures -> [K,H,W] in 0..1; ValueError if one is of another size than the picture."""
+    masks = []
+    for picture in pictures:
+        mask = upright(picture).convert("L")
+        if mask.size != (size[1], size[0]):
+            raise ValueError(
+                f"the mask is {mask.width} x {mask.height}, the picture {size[1]} x {size[0]}"
+            )
+        masks.append(np.asarray(mask, np.float32) / 255)
+    return np.stack(masks) if masks else np.zeros((0, *size), np.float32)
+
+
 @dataclass(frozen=True)
 class PictureFile:
     """A file as an opener."""
@@ -118,16 +131,14 @@ class MaskPictures:
 
     def __call__(self, size: Size) -> np.ndarray:
         """Decode them; ValueError if one is of another size than the picture."""
-        return np.stack([self._read(opener, size) for opener in self.openers])
+        return stack_masks((opener() for opener in self.openers), size)
 
-    @staticmethod
-    def _read(opener: Opener, size: Size) -> np.ndarray:
-        mask = upright(opener()).convert("L")
-        if mask.size != (size[1], size[0]):
-            raise ValueError(
-                f"the mask is {mask.width} x {mask.height}, the picture {size[1]} x {size[0]}"
-            )
-        return np.asarray(mask, np.float32) / 255
+
+def as_caption(value: Any) -> str:
+    """What a cell of a caption column says; of several captions the first."""
+    if isinstance(value, list):
+        value = next(iter(value), None)
+    return "" if value is None else str(value)
 
 
 def file_stamp(*paths: Path | None) -> str:
@@ -164,7 +175,8 @@ class ImageFolder:
         self._folder = folder
         self._columns = columns
         table = folder / "metadata.jsonl"
-        if table.is_file():
+        self._listed = table.is_file()
+        if self._listed:
             self._rows = read_jsonl(table)
             missing = [c for c in (columns.image, columns.caption) if c not in self._rows[0]]
             if missing:
@@ -188,16 +200,24 @@ class ImageFolder:
         paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
         self._rows = [{columns.image: str(path.relative_to(folder))} for path in paths]
 
+    def check_apart(self, output_dir: Path) -> None:
+        """DatasetError if pictures that are written to `output_dir` would be taken for samples."""
+        if not self._listed and output_dir.resolve().is_relative_to(self._folder.resolve()):
+            raise DatasetError(
+                f"--output_dir {output_dir} is inside of {self._folder}, where its sheets would be "
+                f"taken for pictures; name a folder outside."
+            )
+
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> Record:
         row, columns = self._rows[index], self._columns
         path = self._folder / row[columns.image]
-        caption = row.get(columns.caption)
-        if caption is None:
-            text = path.with_suffix(".txt")
-            caption = text.read_text(encoding="utf-8").strip() if text.is_file() else ""
+        written = row.get(columns.caption)
+        caption, text = as_caption(written), path.with_suffix(".txt")
+        if written is None and text.is_file():
+            caption = text.read_text(encoding="utf-8-sig").strip()
         condition = self._folder / row[columns.condition] if columns.condition else None
         named = (row.get(columns.mask) if columns.mask else None) or []
         masks = [self._folder / name for name in ([named] if isinstance(named, str) else named)]
@@ -214,7 +234,8 @@ class ImageFolder:
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSON Lines file; DatasetError names the line that is none."""
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    # Not splitlines: JSON strings may hold what Unicode counts as an end of a line.
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
         if not line.strip():
             continue
         try:

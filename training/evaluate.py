@@ -16,6 +16,7 @@ from .bases import load_base
 from .cases import EVALUATION_SET, make_cases, read_evaluation_set
 from .checked import check
 from .condition import Condition
+from .config import PredictionName
 from .dataset import Columns, DatasetError, ImageFolder
 from .errors import one_sentence
 from .evaluation import FREE, Evaluation, Variant
@@ -50,7 +51,8 @@ class EvaluateSettings(CommandSettings):
     """Settings of `python -m training.evaluate`; every one is a flag."""
 
     pretrained_model_name_or_path: str
-    base_config: Path | None = None
+    base_config: str | None = None
+    prediction_type: PredictionName | None = None
     pretrained_vae_model_name_or_path: str | None = None
     adapters: list[str] = Field(
         description="NAME=FILE or NAME=FILE@everywhere, in a list with commas"
@@ -60,7 +62,10 @@ class EvaluateSettings(CommandSettings):
     mask_column: str | None = None
     evaluation_set: Path = EVALUATION_SET
     masks: list[str] = Field(default_factory=list, description="names from the set (default: all)")
-    resolution: int = Field(512, ge=64, multiple_of=64)
+    invert_masks: bool = Field(False, description="the pictures' masks are black = controlled")
+    resolution: int | None = Field(
+        None, ge=64, multiple_of=64, description="px (default: that of the base)"
+    )
     max_pictures: int | None = Field(None, ge=1)
     canny_low: float = Field(100.0, ge=0, description="the edges that are compared")
     canny_high: float = Field(200.0, ge=0)
@@ -95,17 +100,20 @@ def evaluate(settings: EvaluateSettings) -> Table:
         raise DatasetError(f"--adapters has the name {twice[0]!r} twice; give each one its own.")
     columns = Columns(caption=settings.caption_column, mask=settings.mask_column)
     source = ImageFolder(settings.eval_data_dir, columns)
-    data = check(source, settings.resolution // 2, settings.max_pictures)
+    source.check_apart(settings.output_dir)
     chosen = read_evaluation_set(settings.evaluation_set)
-    cases = make_cases(data, settings.resolution, chosen, settings.masks)
     base = load_base(
         settings.pretrained_model_name_or_path,
         settings.base_config,
         settings.pretrained_vae_model_name_or_path,
+        prediction=settings.prediction_type,
     )
     for variant in variants:
         if variant.adapter is not None:
             base.check_fit(variant.adapter.config, variant.name)
+    resolution = settings.resolution or base.resolution
+    data = check(source, resolution // 2, settings.max_pictures)
+    cases = make_cases(data, resolution, chosen, settings.masks, settings.invert_masks)
     judge = None if settings.clip_model is None else ClipScore(settings.clip_model)
     inception = None
     if settings.inception_weights is not None:
@@ -118,7 +126,7 @@ def evaluate(settings: EvaluateSettings) -> Table:
     table.about = {
         "base": settings.pretrained_model_name_or_path,
         "adapters": {v.name: {"condition": str(v.condition), "gated": v.gated} for v in variants},
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json") | {"resolution": resolution},
     }
     return table
 

@@ -160,7 +160,7 @@ def write_diffusers(adapter: AdapterFile, folder: Path) -> None:
     config, tensors = to_diffusers(adapter)
     about = json.dumps(config, indent=2) + "\n"
     half = {key: value.detach().half().contiguous().cpu() for key, value in tensors.items()}
-    write_whole(folder / "config.json", lambda partial: partial.write_text(about))
+    write_whole(folder / "config.json", lambda partial: partial.write_text(about, encoding="utf-8"))
     write_whole(
         folder / "diffusion_pytorch_model.safetensors",
         lambda partial: save_file(half, partial, metadata={"format": "pt"}),

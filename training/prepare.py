@@ -112,8 +112,13 @@ class Cache:
                 images = torch.stack([image for _, image, _ in done]).float() / 255
                 images = _filled(images, _encode_batch(done[0][0].crop.size))
                 latents = base.encode_images(images.to(base.pipeline.vae.device))
-                for (task, _, _), latent in zip(done, latents, strict=False):
-                    self._store.put(task.latent, {"latent": latent.half()})
+                for (task, _, _), latent in zip(done, latents.half(), strict=False):
+                    if not latent.isfinite().all():
+                        raise DatasetError(
+                            f"The autoencoder's latent of {task.record.key} is not finite; use "
+                            f"--vae_dtype fp32 or bf16, or an autoencoder made for fp16."
+                        )
+                    self._store.put(task.latent, {"latent": latent})
             for task, _, control in done:
                 if task.control:
                     self._store.put(task.control, control)

@@ -36,7 +36,7 @@ def write_preview(part: Part, cache: Cache, settings: TrainSettings) -> None:
         *(100 * found[key] for key in ("mean", "empty", "full")),
     )
     settings.output_dir.mkdir(parents=True, exist_ok=True)
-    (settings.output_dir / "masks.json").write_text(json.dumps(found, indent=1))
+    (settings.output_dir / "masks.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     tiles = _overlay(part, cache, examples, drawn)
     Image.fromarray(tiles).save(settings.output_dir / "overlay.png")
 

@@ -87,12 +87,12 @@ class Table:
             "stamps": self.stamps,
         }
         text = json.dumps(_null_for_nan(content), allow_nan=False)
-        write_whole(path, lambda partial: partial.write_text(text))
+        write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
     @classmethod
     def read(cls, path: Path) -> "Table":
         """What `write` wrote, now or before there was `about`."""
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         numbers = {key: _nan_for_null(content[key]) for key in ("scores", "sets", "blank")}
         return cls(**content | numbers | {"blank": torch.tensor(numbers["blank"])})
 
@@ -187,7 +187,7 @@ def write_report(table: Table, folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     variants = list(table.scores)
     text = markdown(table, variants[1] if len(variants) > 2 else None)
-    (folder / "report.md").write_text(text)
+    (folder / "report.md").write_text(text, encoding="utf-8")
     table.write(folder / "report.json")
     if table.pictures:
         rows = [list(row) for row in zip(*table.pictures.values(), strict=True)]

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -34,6 +34,7 @@ def open_base(settings: TrainSettings) -> Base:
         settings.base_config,
         settings.pretrained_vae_model_name_or_path,
         settings.vae_dtype,
+        settings.prediction_type,
     )
 
 
@@ -52,17 +53,17 @@ def open_source(settings: TrainSettings) -> Source:
         mask=settings.mask_column,
     )
     if folder is None:
-        return HubDataset(str(settings.dataset_name), columns, settings.dataset_split)
+        name, config = str(settings.dataset_name), settings.dataset_config_name
+        return HubDataset(name, columns, settings.dataset_split, config)
     if settings.coco_instances is not None:
         return Coco(folder, settings.coco_instances, settings.coco_captions)
     if is_saved(folder):
         return HubDataset(str(folder), columns, settings.dataset_split)
     if shards := sorted(folder.glob("*.tar")):
         return TarShards(shards, columns)
-    return ImageFolder(
-        folder,
-        Columns(image or "file_name", columns.caption, columns.condition, columns.mask),
-    )
+    source = ImageFolder(folder, replace(columns, image=image or "file_name"))
+    source.check_apart(settings.output_dir)
+    return source
 
 
 def prepare_data(settings: TrainSettings, base: Base, source: Source) -> tuple[Data, Cache]:

@@ -6,7 +6,7 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -20,7 +20,9 @@ from .dataset import (
     PictureFile,
     Record,
     Size,
+    as_caption,
     file_stamp,
+    stack_masks,
 )
 
 # By how much the shapes of a picture and of its annotation may differ, by rounding when scaled.
@@ -29,18 +31,41 @@ _SAME_SHAPE = 0.02
 
 @dataclass(frozen=True)
 class _Cell:
-    """A picture in a table of one column as an opener."""
+    """What a table of one column holds in a row: a picture, several or none."""
 
     rows: Any
     column: str
     index: int
 
+    def pictures(self) -> list[Image.Image]:
+        """Decode them; ValueError if they are no pictures."""
+        value = self.rows[self.index][self.column]
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        for found in values:
+            if not isinstance(found, Image.Image):
+                raise ValueError(
+                    f"its column {self.column!r} holds {type(found).__name__}, no picture"
+                )
+        return values
+
+
+class _Picture(_Cell):
+    """A cell as an opener."""
+
     def __call__(self) -> Image.Image:
-        """Decode it."""
-        image = self.rows[self.index][self.column]
-        if image is None:
-            raise ValueError(f"there is nothing in its column {self.column!r}")
-        return image
+        """Decode it; ValueError unless there is one."""
+        found = self.pictures()
+        if len(found) != 1:
+            raise ValueError(f"there are {len(found)} pictures in its column {self.column!r}")
+        return found[0]
+
+
+class _Masks(_Cell):
+    """A cell as a reader of masks [K,H,W]."""
+
+    def __call__(self, size: Size) -> np.ndarray:
+        """Decode them; ValueError if one is of another size than the picture."""
+        return stack_masks(self.pictures(), size)
 
 
 def is_saved(folder: Path) -> bool:
@@ -49,10 +74,15 @@ def is_saved(folder: Path) -> bool:
     return any((folder / name).is_file() for name in names)
 
 
+CellT = TypeVar("CellT", bound=_Cell)
+
+
 class HubDataset:
     """A Hugging Face data set: a local one, or one that `datasets` can load by name."""
 
-    def __init__(self, name: str, columns: Columns, split: str = "train") -> None:
+    def __init__(
+        self, name: str, columns: Columns, split: str = "train", config: str | None = None
+    ) -> None:
         import datasets
 
         rows: Any
@@ -66,7 +96,13 @@ class HubDataset:
                     )
                 rows = rows[split]
         else:
-            rows = datasets.load_dataset(name, split=split)
+            try:
+                rows = datasets.load_dataset(name, config, split=split)
+            except (OSError, ValueError) as error:
+                raise DatasetError(
+                    f"The data set {name} cannot be loaded ({str(error).splitlines()[0]}); see "
+                    f"--dataset_name, --dataset_config_name and --dataset_split."
+                ) from error
         used = (columns.image, columns.caption, columns.condition, columns.mask)
         missing = [column for column in used if column and column not in rows.column_names]
         if missing:
@@ -86,15 +122,15 @@ class HubDataset:
         caption = self._tables[columns.caption][index][columns.caption]
         return Record(
             f"row {index}",
-            f"{self._fingerprint} {index} {columns.condition} {columns.mask}",
-            str((caption[:1] or [""])[0] if isinstance(caption, list) else caption or ""),
-            self._cell(columns.image, index),
-            self._cell(columns.condition, index) if columns.condition else None,
-            MaskPictures((self._cell(columns.mask, index),)) if columns.mask else None,
+            f"{self._fingerprint} {index} {columns.image} {columns.condition} {columns.mask}",
+            as_caption(caption),
+            self._cell(_Picture, columns.image, index),
+            self._cell(_Picture, columns.condition, index) if columns.condition else None,
+            self._cell(_Masks, columns.mask, index) if columns.mask else None,
         )
 
-    def _cell(self, column: str, index: int) -> _Cell:
-        return _Cell(self._tables[column], column, index)
+    def _cell(self, kind: type[CellT], column: str, index: int) -> CellT:
+        return kind(self._tables[column], column, index)
 
 
 @dataclass(frozen=True)
@@ -210,7 +246,7 @@ class Coco:
     """COCO: pictures, captions and instance masks from its annotation files."""
 
     def __init__(self, images: Path, instances: Path, captions: Path | None = None) -> None:
-        table = json.loads(instances.read_text())
+        table = json.loads(instances.read_text(encoding="utf-8"))
         self._folder = images
         self._stamp = file_stamp(instances)
         self._images = sorted(table["images"], key=lambda entry: entry["id"])
@@ -218,7 +254,7 @@ class Coco:
         self._categories = {c["id"]: c["name"] for c in table.get("categories", [])}
         self._captions: Mapping[int, list[dict[str, Any]]] = {}
         if captions is not None:
-            self._captions = _group(json.loads(captions.read_text())["annotations"])
+            self._captions = _group(json.loads(captions.read_text(encoding="utf-8"))["annotations"])
 
     def __len__(self) -> int:
         return len(self._images)

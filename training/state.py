@@ -69,21 +69,33 @@ class TrainState:
     def save(self, folder: Path, keep: int = 2) -> Path:
         """Write `state-STEP.safetensors` into `folder` and drop all but the newest `keep`.
 
-        States of later steps are of a run that was left at an earlier one; they are set aside.
+        States of this and later steps are of a run that was left at an earlier one; they are set
+        aside.
 
         Raises:
-            StateError: it could not be written; the states before it are untouched.
+            StateError: it could not be written, or a weight is not finite; the states before it are
+                untouched.
         """
         path = folder / f"state-{self.step:08d}.safetensors"
         tensors = {key: value.detach().cpu().contiguous() for key, value in self.tensors().items()}
+        for key, value in tensors.items():
+            if key.startswith("module.") and not value.isfinite().all():
+                raise StateError(
+                    f"At step {self.step} the run has diverged: {key} is not finite. The "
+                    f"checkpoints before it are kept; start again with a lower --learning_rate or "
+                    f"another --mixed_precision."
+                )
         numbers = {k: v for k, v in self._moments().items() if not isinstance(v, Tensor)}
         about = {"step": self.step, "notes": self.notes, "numbers": numbers}
         metadata = {key: json.dumps(value) for key, value in about.items()}
 
         def write(partial: Path) -> None:
             save_file(tensors, partial, metadata=metadata)
-            with partial.open("rb") as written:
+            with partial.open("r+b") as written:  # Windows flushes only what can be written
                 os.fsync(written.fileno())
+            for left in [state for state in list_states(folder) if state.name >= path.name]:
+                log.info("%s is set aside: the run went on from an earlier state", left)
+                left.replace(left.with_suffix(".aside"))
 
         try:
             write_whole(path, write)
@@ -92,9 +104,6 @@ class TrainState:
                 f"{path} could not be written ({error.__cause__}); the checkpoints before it are "
                 f"safe. Free some space and resume."
             ) from error
-        for left in [state for state in list_states(folder) if state.name > path.name]:
-            log.info("%s is set aside: the run went on from an earlier state", left)
-            left.replace(left.with_suffix(".aside"))
         for old in list_states(folder)[:-keep]:
             old.unlink()
         return path

@@ -15,7 +15,6 @@ import comfy.model_management
 import comfy.utils
 import torch
 from comfy.controlnet import ControlBase, T2IAdapter
-from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
 from ...local_control.adapter import AdapterConfig
@@ -35,7 +34,11 @@ _CHANNEL_MULTIPLES = {"full": [1, 2, 4, 4], "light": [1, 2, 4, 4], "xl": [1, 2, 
 
 
 class LoadedAdapter:
-    """An adapter's network in ComfyUI's memory manager."""
+    """An adapter's network, which is on the GPU only while it computes.
+
+    As ComfyUI's own T2IAdapter has it: it runs once per sampling, and its plain layers are nothing
+    that the memory manager could load in part.
+    """
 
     # Of networks that ComfyUI's own loader has built, for as long as they live.
     _copies: ClassVar[WeakKeyDictionary[nn.Module, "LoadedAdapter"]] = WeakKeyDictionary()
@@ -43,12 +46,8 @@ class LoadedAdapter:
     def __init__(self, network: nn.Module, config: AdapterConfig, name: str) -> None:
         self.name = name
         self.config = config
-        self.patcher = ModelPatcher(
-            # fp32 whatever the file holds: it runs once per sampling, so precision is free.
-            network.float(),
-            load_device=comfy.model_management.get_torch_device(),
-            offload_device=comfy.model_management.unet_offload_device(),
-        )
+        # fp32 whatever the file holds: it runs once per sampling, so precision is free.
+        self.network = network.float()
 
     @classmethod
     def from_file(cls, file: AdapterFile, name: str) -> "LoadedAdapter":
@@ -73,12 +72,16 @@ class LoadedAdapter:
         to = config.unshuffle
         size = [-(-side * LATENT_FACTOR // to) * to for side in (width, height)]
         scaled = comfy.utils.common_upscale(condition, *size, "nearest-exact", "center")
-        scaled = scaled.to(device=self.patcher.load_device, dtype=torch.float32)
+        device = comfy.model_management.get_torch_device()
+        scaled = scaled.to(device=device, dtype=torch.float32)
         if config.in_channels == 1:
             scaled = scaled.mean(1, keepdim=True)
         elif scaled.shape[1] == 1:
             scaled = scaled.expand(-1, 3, -1, -1)
-        features = self.patcher.model(scaled[:, : config.in_channels])
+        try:
+            features = self.network.to(device)(scaled[:, : config.in_channels])
+        finally:
+            self.network.to(comfy.model_management.unet_offload_device())
         if isinstance(features, dict):  # ComfyUI's network: slots, deepest first
             slots = [*features.get("middle", []), *features["input"]]
             features = [feature for feature in reversed(slots) if feature is not None]
@@ -137,10 +140,11 @@ class AdapterControl(ControlBase):
         self.copy_to(new)
         return new
 
-    def get_models(self) -> list[ModelPatcher]:
-        """All adapters, so that ComfyUI loads and frees them."""
-        patchers = {id(r.adapter): r.adapter.patcher for r in self.regions}
-        return [*super().get_models(), *patchers.values()]
+    def inference_memory_requirements(self, dtype: torch.dtype) -> float:
+        """Those of earlier controls, and the largest adapter: they compute one after another."""
+        size = comfy.model_management.module_size
+        own = max((size(region.adapter.network) for region in self.regions), default=0)
+        return super().inference_memory_requirements(dtype) + own
 
     def pre_run(self, model: object, percent_to_timestep_function: Callable) -> None:
         """Called once before the first step."""

@@ -4,7 +4,7 @@ ComfyUI narrows the latent to a condition's area and does not tell controls wher
 around its CALC_COND_BATCH notes the areas by the conditions' ids, for controls to look up.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,9 +76,12 @@ def frames_of(
     return [areas.frame(condition_id) for condition_id in ids]
 
 
-def area_hooks() -> comfy.hooks.HookGroup:
-    """Hooks for a control's `extra_hooks` that let `frames_of` know the areas."""
-    wrappers = {WrappersMP.CALC_COND_BATCH: {_KEY: [note_areas]}}
+def area_hooks(*more: Callable) -> comfy.hooks.HookGroup:
+    """Hooks for a control's `extra_hooks` that let `frames_of` know the areas.
+
+    more: further wrappers of CALC_COND_BATCH.
+    """
+    wrappers = {WrappersMP.CALC_COND_BATCH: {_KEY: [note_areas, *more]}}
     group = comfy.hooks.HookGroup()
     group.add(comfy.hooks.TransformerOptionsHook({"wrappers": wrappers}))
     return group

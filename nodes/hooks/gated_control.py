@@ -1,5 +1,6 @@
 """Any ComfyUI control, gated: its tensors are multiplied by the mask, each at its own grid."""
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,7 +26,8 @@ class GatedControl(ControlBase):
         self._inner: dict[Frame | None, ControlBase] = {}
         self._gates: dict[tuple[object, ...], Tensor] = {}
         self._timing: Timing | None = None
-        self._run: tuple[object, Callable] | None = None
+        # Not the model itself: cleanup may never come, and the node's output outlives the model.
+        self._run: tuple[weakref.ref, Callable] | None = None
 
     def copy(self) -> "GatedControl":
         """The same region, without a predecessor."""
@@ -50,7 +52,7 @@ class GatedControl(ControlBase):
         """Called once before the first step."""
         super().pre_run(model, percent_to_timestep_function)
         self._forget()  # ComfyUI skips cleanup when a sampling fails or is interrupted
-        self._run = model, percent_to_timestep_function
+        self._run = weakref.ref(model), percent_to_timestep_function
         self._timing = Timing(self.region, percent_to_timestep_function)
 
     def cleanup(self) -> None:
@@ -97,8 +99,9 @@ class GatedControl(ControlBase):
         if frame in self._inner:
             return self._inner[frame].get_control(*call)
         assert self._run is not None
+        model, to_timestep = self._run
         inner = self.region.inner(frame)
-        found = first_answer(inner, self._run, call, self.region.number)
+        found = first_answer(inner, (model(), to_timestep), call, self.region.number)
         self._inner[frame] = inner  # only now: cleanup wants a control that was prepared whole
         return found
 

@@ -1,10 +1,12 @@
-"""Model patches that act as controls (Qwen's DiffSynth), gated: what they add to image tokens.
+"""Model patches that act as controls (Qwen's DiffSynth, Z-Image's), gated: what they add to tokens.
 
-Such a patch runs after each double block and adds to its image tokens. It is run on a copy, and
-what it has added is multiplied by the mask on the grid of tokens.
+Such a patch runs after blocks and adds to their image tokens. It is run on a copy, and what it has
+added is multiplied by the mask on the grid of tokens.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,7 +21,7 @@ from .frame import Frame, frames_of, note_areas
 log = logging.getLogger(__name__)
 
 _KEY = "local_control_patches"
-_KIND = "double_block"
+_KINDS = ("double_block", "noise_refiner")
 _PATCH = 2  # latent cells along a token's side, in every model that has such patches
 
 
@@ -32,19 +34,25 @@ class GatedPatch:
         self._gates: dict[tuple[object, ...], Tensor] = {}
 
     def __call__(self, args: dict[str, Any]) -> dict[str, Any]:
-        """args: ComfyUI's of a double-block patch; `img` [B,T,C] are image tokens, `x` a latent."""
+        """args: ComfyUI's of such a patch; `img` [B,T,C] are image tokens, `x` a latent."""
         before, x = args["img"], args["x"]
-        out = self._patch({**args, "img": before.clone()})
+        work = before.clone()
+        out = self._patch({**args, "img": work})
+        changed = out.get("img", work)  # some work in place and return all but that
         frames = self._frames(x, args.get("transformer_options", {}))
         key = (tuple(x.shape), tuple(frames), before.device, before.dtype)
         if key not in self._gates:  # the same for every block and step
             self._gates = {key: self._gate(x, frames).to(before)}
         gate = self._gates[key]
         count = gate.shape[1]  # tokens of reference pictures follow those of the latent
-        added = out["img"][:, :count] - before[:, :count]
+        added = changed[:, :count] - before[:, :count]
         after = before.clone()
         after[:, :count] += added * gate
         return {**out, "img": after}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "GatedPatch":
+        """The same patch, gated: clones of models copy their options, and networks are in there."""
+        return GatedPatch(self._patch, self._mask)
 
     @staticmethod
     def _frames(x: Tensor, options: dict[str, Any]) -> list[Frame]:
@@ -78,18 +86,17 @@ class GatedPatch:
 
 
 def gate_patches(model: ModelPatcher, mask: Tensor) -> ModelPatcher:
-    """A clone of `model` whose patches after double blocks act inside the mask alone.
+    """A clone of `model` whose patches after blocks act inside the mask alone.
 
     Patches of other kinds have no place in the picture that a mask could choose; they are logged.
 
     Raises:
         ValueError: it has none.
     """
-    model = model.clone()
-    options = model.model_options["transformer_options"]
-    patches = options.get("patches", {}).get(_KIND, [])
-    others = ", ".join(kind for kind in options.get("patches", {}) if kind != _KIND)
-    if not patches:
+    with _put_aside(model.model_options["transformer_options"]) as patches:
+        model = model.clone()
+    others = ", ".join(kind for kind in patches if kind not in _KINDS)
+    if not any(patches.get(kind) for kind in _KINDS):
         found = f"only of the kinds {others}, which a mask cannot gate" if others else "none at all"
         raise ValueError(
             f"This model has no patch that acts as a control after its blocks ({found}); connect "
@@ -97,7 +104,20 @@ def gate_patches(model: ModelPatcher, mask: Tensor) -> ModelPatcher:
         )
     if others:
         log.warning("A mask cannot gate this model's patches of the kinds %s; they stay.", others)
-    gated = [GatedPatch(patch, mask) for patch in patches]
-    options["patches"] = {**options["patches"], _KIND: gated}
+    model.model_options["transformer_options"]["patches"] = {
+        kind: [GatedPatch(patch, mask) for patch in row] if kind in _KINDS else list(row)
+        for kind, row in patches.items()
+    }
     model.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, _KEY, note_areas)
     return model
+
+
+@contextmanager
+def _put_aside(options: dict[str, Any]) -> Iterator[dict[str, list]]:
+    """The patches of a model, which a clone made meanwhile does not copy: networks are in there."""
+    patches = options.pop("patches", {})
+    try:
+        yield patches
+    finally:
+        if patches:
+            options["patches"] = patches

@@ -8,7 +8,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...local_control.masks import match_batch, resize_frames
-from .frame import LATENT_FACTOR
+from .frame import Size
 
 
 class Overlay:
@@ -21,7 +21,7 @@ class Overlay:
     def __init__(
         self, model: ModelPatcher, reference: Tensor, masks: Sequence[Tensor], owner: str
     ) -> None:
-        self._reference = model.model.latent_format.process_in(reference)
+        self._reference = model.get_model_object("latent_format").process_in(reference)
         self._masks = masks
         self._owner = owner
         self._placed: dict[tuple[object, ...], tuple[Tensor, list[Tensor]]] = {}
@@ -50,13 +50,15 @@ class Overlay:
         return to_images(reference.to(device=z0.device, dtype=torch.float32).expand_as(z0))
 
 
-def place_mask(mask: Tensor, z0: Tensor) -> Tensor:
-    """mask [1 or B,1,H,W] (of a video [T,1,H,W]) -> [1 or N,1,8h,8w] for `to_images(z0)`.
+def place_mask(mask: Tensor, z0: Tensor, size: Size | None = None) -> Tensor:
+    """mask [1 or B,1,H,W] (of a video [T,1,H,W]) -> [1 or N,1,h,w] for `to_images(z0)`.
+
+    size: another (height, width) than the latent's.
 
     Raises:
         ValueError: there are masks for another number of latents.
     """
-    width, height = (side * LATENT_FACTOR for side in (z0.shape[-1], z0.shape[-2]))
+    height, width = size or (z0.shape[-2], z0.shape[-1])
     placed = comfy.utils.common_upscale(mask, width, height, "area", "center").to(z0.device)
     if z0.ndim == 5 and z0.shape[2] > 1:  # masks of a video are one for each frame
         return resize_frames(placed, z0.shape[2]).repeat(len(z0), 1, 1, 1)

@@ -220,7 +220,7 @@ def test_overlap_rules_differ_where_regions_overlap(setup):
 
 def test_features_are_computed_once_per_sampling(setup, monkeypatch):
     calls = []
-    network = setup.loaded.patcher.model
+    network = setup.loaded.network
     forward = network.forward
     monkeypatch.setattr(network, "forward", lambda c: calls.append(1) or forward(c))
     regions = region(setup, 1 - left(), regions=region(setup, left()))
@@ -228,17 +228,35 @@ def test_features_are_computed_once_per_sampling(setup, monkeypatch):
     assert len(calls) == 2  # one for each region, whatever the number of steps
 
 
-def test_weights_are_loaded_and_freed_by_comfyuis_memory_manager(setup):
+def test_the_network_is_on_the_device_only_while_it_computes(setup, monkeypatch):
     import comfy.model_management as management
 
-    def held():
-        return any(model is setup.loaded.patcher for model in management.loaded_models())
-
+    network, places = setup.loaded.network, []
+    forward, device, home = network.forward, management.get_torch_device(), torch.device("cpu", 0)
+    monkeypatch.setattr(management, "unet_offload_device", lambda: home)
+    monkeypatch.setattr(network, "to", lambda place: places.append(place) or network)
+    monkeypatch.setattr(network, "forward", lambda c: places.append("computes") or forward(c))
     before = sample(setup, *local(setup, left()))
-    assert held()
-    management.unload_all_models()
-    assert not held()
+    assert places == [device, "computes", home]
+
+    def fail(_):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(network, "forward", fail)
+    places.clear()
+    with pytest.raises(RuntimeError, match="no memory"):
+        sample(setup, *local(setup, left()))
+    assert places == [device, home]
+    monkeypatch.undo()
     assert torch.equal(sample(setup, *local(setup, left())), before)
+
+
+def test_room_is_asked_for_the_largest_adapter(setup):
+    weights = sum(tensor.nbytes for tensor in setup.loaded.network.state_dict().values())
+    regions = region(setup, 1 - left(), regions=region(setup, left()))
+    control = apply(setup, regions)[0][0][1]["control"]
+    assert control.inference_memory_requirements(torch.float16) == weights
+    assert control.get_models() == []
 
 
 @pytest.mark.parametrize("of_core", [False, True])
@@ -307,7 +325,7 @@ def test_regions_of_one_core_control_share_one_copy_and_leave_it_alone(setup):
     setup.control = core_control(setup)
     first, second = region(setup, 1 - left(), regions=region(setup, left()))
     assert first.adapter is second.adapter
-    assert first.adapter.patcher.model is not setup.control.t2i_model
+    assert first.adapter.network is not setup.control.t2i_model
     assert region(setup, left())[0].adapter is first.adapter  # executed again
 
 

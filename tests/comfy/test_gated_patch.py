@@ -150,6 +150,35 @@ def test_under_areas_the_mask_is_cropped_as_each_area_is(comfy, setup, patched):
     torch.testing.assert_close(both[..., 8:], run(gated, outside)[..., 8:], **CLOSE)
 
 
+class Heavy:
+    """A patch with a network, which works in place and returns all but the tokens."""
+
+    def __deepcopy__(self, memo):
+        raise AssertionError("a network was copied")
+
+    def __call__(self, args):
+        img = args.pop("img")
+        img += 1
+        return args
+
+
+def test_networks_of_patches_are_not_copied(comfy, setup):
+    model = setup.model.clone()
+    model.set_model_patch(Heavy(), "noise_refiner")
+    model.set_model_patch(adding_one, "other")
+    gated = gate(comfy, model, left()).clone()
+    patches = gated.model_options["transformer_options"]["patches"]
+    assert patches["other"] == [adding_one]
+    assert [
+        type(patch)
+        for patch in model.model_options["transformer_options"]["patches"]["noise_refiner"]
+    ] == [Heavy]
+    call = {"img": torch.zeros(1, 64, 3), "x": torch.zeros(1, 16, SIZE, SIZE)}
+    rows = patches["noise_refiner"][0](call)["img"].reshape(8, 8, 3)
+    assert rows[:, :4].min() == 1
+    assert rows[:, 4:].max() == 0
+
+
 def test_a_model_without_patches_is_named(comfy):
     with pytest.raises(ValueError, match="no patch that acts as a control"):
         gate(comfy, build_model("sd15"), torch.ones(1, 128, 128))

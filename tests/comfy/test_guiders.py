@@ -1,5 +1,8 @@
 """Regions under every guider and custom sampler of ComfyUI, and after runs that were broken off."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from small_controls import BUILDERS
@@ -172,9 +175,19 @@ def test_a_run_that_was_broken_off_leaves_nothing_for_the_next_model(pair):
     assert torch.equal(after, sample(setup, *local(setup, left())))
 
 
+def test_a_run_that_was_broken_off_lets_go_of_its_model(pair):
+    setup, _ = pair
+    conds = local(setup, left())
+    broken_off(setup, conds)
+    model = weakref.ref(setup.model.model)
+    setup.model = None
+    gc.collect()
+    assert model() is None
+
+
 def test_features_are_made_anew_after_a_run_that_was_broken_off(comfy):
     setup, _ = adapter(comfy)
     conds = local(setup, left(), picture())
     broken_off(setup, conds)
-    setup.loaded.patcher.model.body[0].block2.bias.add_(1.0)
+    setup.loaded.network.body[0].block2.bias.add_(1.0)
     assert torch.equal(sample(setup, *conds), sample(setup, *local(setup, left(), picture())))

@@ -113,6 +113,23 @@ def test_one_prompt_alone_can_be_controlled(setup):
     assert not torch.allclose(positive, negative)
 
 
+@pytest.mark.parametrize("who", ["positive", "negative"])
+def test_one_prompt_alone_is_controlled_where_only_the_other_has_an_area(setup, who):
+    right = {"area": (SIZE[0], SIZE[1] // 2, 0, SIZE[1] // 2)}
+    positive, negative = local(setup, full(), acts_on=who)
+    narrow = with_options(positive, **right)
+    found = sample(setup, narrow, negative)
+    expected = sample(setup, narrow, [*negative, *with_options(negative, **right)])
+    torch.testing.assert_close(found, expected, **CLOSE)
+    assert not torch.allclose(
+        found, sample(setup, with_options(prompts()[0], **right), prompts()[1])
+    )
+    wide = with_options(negative, **right)
+    found = sample(setup, positive, wide)
+    expected = sample(setup, [*positive, *with_options(positive, **right)], wide)
+    torch.testing.assert_close(found, expected, **CLOSE)
+
+
 def test_regions_differ_in_time_and_prompt(setup):
     early = region(setup, left(), end_percent=0.4, strength_curve="1, 0.2")
     both = region(setup, 1 - left(), picture(seed=7), regions=early, acts_on="positive")

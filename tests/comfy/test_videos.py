@@ -114,7 +114,8 @@ def test_tokens_and_maps_of_a_video_are_gated_by_the_mask_of_their_frame(comfy):
         condition=picture().movedim(-1, 1), mask=moving()[:, None], control=Everywhere()
     )
     control = gated.GatedControl(region)
-    control.pre_run(None, lambda percent: 1 - percent)
+    model = torch.nn.Module()
+    control.pre_run(model, lambda percent: 1 - percent)
     x = torch.zeros(2, 16, FRAMES, SIZE, SIZE)
     out = control.get_control(x, torch.tensor([0.5, 0.5]), {}, 2, {})
     tokens = out["input"][0].unflatten(1, (FRAMES, 8, 8))[..., 0]

@@ -404,6 +404,17 @@ def formats_with_colours():
     return [made for made in (cls() for cls in found) if made.latent_rgb_factors is not None]
 
 
+def test_pixels_are_not_enlarged(comfy):
+    import comfy.latent_formats as formats
+
+    rendering = comfy.module("nodes.rendering")
+    for kind, size in ((formats.ChromaRadiance, 6), (formats.SD15, 48)):
+        made = kind()
+        latent = torch.zeros(1, made.latent_channels, 6, 6)
+        assert rendering.estimate(made)(latent)[0].size == (size, size)
+        assert rendering.estimate_images(latent, made).shape == (1, size, size, 3)
+
+
 def test_colours_of_every_latent_format_are_estimated(comfy):
     rendering = comfy.module("nodes.rendering")
     assert "Flux2" in {type(made).__name__ for made in formats_with_colours()}

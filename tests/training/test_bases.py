@@ -1,16 +1,25 @@
 """Bases from folders and single files, and what is said of those that cannot be used."""
 
 import json
+import shutil
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DDIMScheduler,
+    EDMEulerScheduler,
+    UNet2DConditionModel,
+)
 from safetensors.torch import save_file
-from small_base import small_sdxl
+from small_base import CHANNELS, single_file, small_sd, small_sdxl
 
-from demo.base import unet_key
+from local_control.prediction import PredictionType
 from training.attention import Fp32Attention
 from training.bases import BaseModelError, load_base
+from training.denoise import predict
+from training.sample import Sampling, sample
 
 
 @pytest.fixture
@@ -20,21 +29,72 @@ def noisy():
     return torch.randn(2, 4, 8, 8, generator=generator), torch.tensor([5, 500]), context
 
 
-def test_a_single_file_is_the_folder_that_it_was_made_of(base_folder, tmp_path, noisy):
-    folder = load_base(str(base_folder))
-    tensors = {
-        f"model.diffusion_model.{unet_key(k)}": v for k, v in folder.unet.state_dict().items()
-    }
-    text = folder.pipeline.text_encoder.state_dict()
-    tensors |= {f"cond_stage_model.transformer.{k}": v for k, v in text.items()}
-    path = tmp_path / "checkpoint.safetensors"
-    save_file({key: value.contiguous() for key, value in tensors.items()}, path)
-    single = load_base(str(path), config=base_folder, vae=str(base_folder / "vae"))
+def single(folder, path, **options):
+    """The base in a folder again, by way of one file with the folder's configs."""
+    single_file(load_base(str(folder)).pipeline, path, **options)
+    return load_base(str(path), config=str(folder), vae=str(folder / "vae"))
+
+
+@pytest.mark.parametrize("family", ["sd15", "sd2", "sdxl"])
+def test_a_single_file_is_the_folder_that_it_was_made_of(family, base_folder, tmp_path, noisy):
+    folder = small_sdxl(tmp_path / "sdxl") if family == "sdxl" else base_folder
+    one = load_base(str(folder))
+    other = single(folder, tmp_path / "checkpoint.safetensors", open_clip=family == "sd2")
+    assert other.is_xl == (family == "sdxl")
+    text = [base.encode_text(["a disc"]) for base in (one, other)]
+    torch.testing.assert_close(text[1], text[0])
+    context = text[0]["context"].expand(2, -1, -1)
+    added = None
+    if one.is_xl:
+        pooled = text[0]["pooled"].expand(2, -1)
+        added = {"text_embeds": pooled, "time_ids": torch.arange(12.0).view(2, 6)}
     with torch.no_grad():
-        torch.testing.assert_close(single.unet(*noisy).sample, folder.unet(*noisy).sample)
-    one, other = (base.encode_text(["a disc"])["context"] for base in (single, folder))
-    torch.testing.assert_close(one, other)
-    assert single.text_name == folder.text_name
+        outputs = [predict(base.unet, *noisy[:2], context, added=added) for base in (one, other)]
+    torch.testing.assert_close(outputs[1], outputs[0])
+    assert other.text_name == one.text_name
+    assert other.kind is PredictionType.EPSILON
+
+
+@pytest.mark.parametrize(("spread", "kind"), [(0.05, "epsilon"), (0.2, "v_prediction")])
+def test_what_an_sd2_file_predicts_is_seen_in_it(base_folder, tmp_path, spread, kind):
+    norm = torch.tensor([spread, -spread]).repeat(CHANNELS[0] // 2)
+    key = "model.diffusion_model.output_blocks.11.1.transformer_blocks.0.norm1.bias"
+    path = tmp_path / "checkpoint.safetensors"
+    base = single(base_folder, path, open_clip=True, extra={key: norm})
+    assert base.kind == kind
+    assert base.pipeline.scheduler.config["prediction_type"] == kind
+
+
+def test_marks_of_a_single_file_decide_its_schedule(base_folder, tmp_path):
+    marks = {"v_pred": torch.zeros(1)}
+    path = tmp_path / "checkpoint.safetensors"
+    base = single(base_folder, path, extra=marks)
+    assert base.kind is PredictionType.V
+    assert base.alphas_cumprod[-1] > 0
+    base = single(base_folder, path, extra=marks | {"ztsnr": torch.zeros(1)})
+    assert base.kind is PredictionType.V
+    assert base.alphas_cumprod[-1] == 0
+    text = base.encode_text(["a disc"])
+    found = sample(base, torch.randn(1, 4, 8, 8), text, base.encode_text([""]), Sampling(steps=2))
+    assert bool(found.isfinite().all())
+
+
+def test_the_prediction_type_can_be_set(base_folder, tmp_path):
+    assert load_base(str(base_folder), prediction="v_prediction").kind is PredictionType.V
+    path = tmp_path / "checkpoint.safetensors"
+    single(base_folder, path, extra={"v_pred": torch.zeros(1)})
+    vae = str(base_folder / "vae")
+    base = load_base(str(path), str(base_folder), vae, prediction="epsilon")
+    assert base.kind is PredictionType.EPSILON
+
+
+def test_the_sampler_keeps_the_schedule_of_its_folder(base_folder, tmp_path):
+    shutil.copytree(base_folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "scheduler" / "scheduler_config.json"
+    options = {"set_alpha_to_one": False, "timestep_spacing": "trailing"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | options))
+    kept = DDIMScheduler.from_config(load_base(str(tmp_path)).pipeline.scheduler.config)
+    assert {key: kept.config[key] for key in options} == options
 
 
 def test_pictures_come_back_from_latents(base_folder):
@@ -75,7 +135,7 @@ def test_an_autoencoder_that_is_no_safetensors_is_refused(base_folder, tmp_path)
 def test_sdxl_is_told_apart(base_folder, tmp_path):
     sdxl = load_base(str(small_sdxl(tmp_path)))
     assert sdxl.is_xl
-    assert sdxl.encode_text(["a", "b"])["pooled"].shape == (2, 16)
+    assert sdxl.encode_text(["a", "b"])["pooled"].shape == (2, 24)
     assert sdxl.adapter_config(None, 1).kind == "xl"
     assert not load_base(str(base_folder)).is_xl
 
@@ -86,6 +146,9 @@ def test_bases_that_cannot_be_loaded_are_named(base_folder, tmp_path):
     (tmp_path / "text.safetensors").write_text("no model")
     with pytest.raises(BaseModelError, match="cannot be loaded"):
         load_base(str(tmp_path / "text.safetensors"))
+    save_file({"model.diffusion_model.out.0.weight": torch.ones(1)}, tmp_path / "lone.safetensors")
+    with pytest.raises(BaseModelError, match="cannot be loaded"):
+        load_base(str(tmp_path / "lone.safetensors"), str(base_folder))
     (tmp_path / "model_index.json").write_text("{}")
     with pytest.raises(BaseModelError, match="cannot be loaded"):
         load_base(str(tmp_path))
@@ -97,6 +160,20 @@ def test_a_base_that_predicts_something_else_is_refused(base_folder, tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"prediction_type": "sample"}))
     with pytest.raises(BaseModelError, match="predicts 'sample'"):
         load_base(str(tmp_path))
+
+
+def test_bases_with_another_task_are_refused(base_folder, tmp_path):
+    inpainting = small_sd(tmp_path / "inpainting", in_channels=9)
+    with pytest.raises(BaseModelError, match="reads 9 channels, as inpainting models do"):
+        load_base(str(inpainting))
+    with pytest.raises(BaseModelError, match="has edm_mean"):
+        single(base_folder, tmp_path / "edm.safetensors", extra={"edm_mean": torch.zeros(4)})
+    shutil.copytree(base_folder, tmp_path / "edm")
+    EDMEulerScheduler().save_pretrained(tmp_path / "edm" / "scheduler")
+    index = tmp_path / "edm" / "model_index.json"
+    index.write_text(index.read_text().replace("DDIMScheduler", "EDMEulerScheduler"))
+    with pytest.raises(BaseModelError, match="EDM schedule"):
+        load_base(str(tmp_path / "edm"))
 
 
 def test_mixed_precision_on_a_cpu_keeps_fp32_weights(base_folder):

@@ -49,6 +49,7 @@ def test_what_is_written_is_read_again(tmp_path):
         (["--lr_warmup_steps", "9", "--max_train_steps", "5"], "more than --max_train_steps"),
         (["--optimizer", "adamw_8bit", "--fused"], "drop one of the two"),
         (["--coco_captions", "x.json"], "needs --coco_instances"),
+        (["--dataset_config_name", "x"], "needs --dataset_name"),
         (["--proportion_empty_prompts", "2"], "--proportion_empty_prompts is"),
         (["--crop_variants", "0"], "--crop_variants is"),
         (["--resolution", "0"], "--resolution is"),
@@ -84,6 +85,14 @@ def test_coco_is_a_folder_of_files():
         read_settings(
             TrainSettings, [*NEEDED[:2], "--dataset_name", "x", "--coco_instances", "x.json"]
         )
+
+
+def test_settings_are_read_again_whatever_the_encoding_of_the_system(tmp_path, monkeypatch):
+    monkeypatch.setattr("locale.getpreferredencoding", lambda *_: "cp1252")
+    monkeypatch.setattr("locale.getencoding", lambda: "cp1252")
+    folder = tmp_path / "Jörg 絵"
+    read("--output_dir", str(folder)).write()
+    assert read("--config", str(folder / "config.toml")).output_dir == folder
 
 
 def test_a_run_with_another_optimizer_can_be_repeated_from_its_file(tmp_path):

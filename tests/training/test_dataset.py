@@ -2,6 +2,7 @@ import io
 import json
 import pickle
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +61,28 @@ def test_metadata_names_captions_conditions_and_masks(tmp_path):
     assert sample.masks.shape == (1, 32, 40)
     assert sample.masks[0, :, :20].all()
     assert not sample.masks[0, :, 20:].any()
+
+
+def test_captions_may_be_lists_numbers_or_hold_ends_of_lines(tmp_path):
+    picture().save(tmp_path / "a.png")
+    written = [["one", "two"], 3, None, "line\u2028end\x85", []]
+    rows = [{"file_name": "a.png", "text": text} for text in written]
+    lines = "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (tmp_path / "metadata.jsonl").write_text("\ufeff" + lines, encoding="utf-8", newline="")
+    folder = ImageFolder(tmp_path, Columns())
+    assert [record.caption for record in folder] == ["one", "3", "", "line\u2028end\x85", ""]
+
+
+def test_what_is_written_into_the_folder_is_not_trained_on(tmp_path, monkeypatch):
+    picture().save(tmp_path / "a.png")
+    folder = ImageFolder(tmp_path, Columns())
+    folder.check_apart(tmp_path.parent / "out")
+    monkeypatch.chdir(tmp_path)
+    for inside in (Path("out"), tmp_path):
+        with pytest.raises(DatasetError, match="is inside of"):
+            folder.check_apart(inside)
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "text": ""}')
+    ImageFolder(tmp_path, Columns()).check_apart(Path("out"))
 
 
 @pytest.mark.parametrize("columns", [Columns(mask="msak"), Columns(condition="msak")])
@@ -217,6 +240,44 @@ def test_a_local_hub_data_set(tmp_path):
     assert source[1].caption == "one"
     with pytest.raises(DatasetError, match="no column 'caption'"):
         HubDataset(str(tmp_path / "hub"), Columns(image="image", caption="caption"))
+
+
+def test_cells_of_a_hub_data_set_may_hold_several_masks_or_none(tmp_path):
+    import datasets
+
+    table = {
+        "image": [picture(i) for i in range(3)],
+        "other": ["a.png"] * 3,
+        "text": [""] * 3,
+        "mask": [left_mask(), left_mask(), None],
+        "masks": [[left_mask(), left_mask()], [left_mask()], []],
+    }
+    kinds = {
+        "image": datasets.Image(),
+        "other": datasets.Value("string"),
+        "text": datasets.Value("string"),
+        "mask": datasets.Image(),
+        "masks": datasets.Sequence(datasets.Image()),
+    }
+    found = datasets.Dataset.from_dict(table, features=datasets.Features(kinds))
+    found.save_to_disk(tmp_path / "hub")
+
+    def masks(column):
+        source = HubDataset(str(tmp_path / "hub"), Columns(image="image", mask=column))
+        return [source[i].load().masks.shape for i in range(3)]
+
+    assert masks("mask") == [(1, 32, 40), (1, 32, 40), (0, 32, 40)]
+    assert masks("masks") == [(2, 32, 40), (1, 32, 40), (0, 32, 40)]
+    with pytest.raises(DatasetError, match=r"column 'other' holds str, no picture"):
+        check(HubDataset(str(tmp_path / "hub"), Columns(image="other")), 16)
+    first, other = (HubDataset(str(tmp_path / "hub"), Columns(image=c)) for c in ("image", "other"))
+    assert first[0].stamp != other[0].stamp
+
+
+def test_a_hub_data_set_that_cannot_be_loaded_is_a_sentence(tmp_path):
+    picture().save(tmp_path / "a.png")
+    with pytest.raises(DatasetError, match=r"cannot be loaded .* see --dataset_name"):
+        HubDataset(str(tmp_path), Columns(image="image"), "validation")
 
 
 def test_coco_gives_captions_and_instance_masks(tmp_path):

@@ -35,6 +35,8 @@ def test_cases_are_every_picture_mask_and_seed(data):
     cases = make_cases(data, 64, chosen)
     assert len(cases) == 3 * len(chosen["masks"]) * len(chosen["seeds"])
     assert {case.mask_name for case in make_cases(data, 64, chosen, ["object"])} == {"object"}
+    upright, inverted = (make_cases(data, 64, chosen, ["object"], flag) for flag in (False, True))
+    assert all(torch.equal(a.mask, 1 - b.mask) for a, b in zip(upright, inverted, strict=True))
     with pytest.raises(DatasetError, match="no mask 'blob'"):
         make_cases(data, 64, chosen, ["blob"])
 
@@ -47,6 +49,8 @@ def test_masks_of_the_set_are_where_they_say():
     assert ellipse[0, 32, 16] == 1
     assert ellipse.mean().item() == pytest.approx(np.pi * 0.25 * 0.5, abs=0.05)
     assert draw_mask("object", (64, 32), np.zeros((0, 64, 32))) is None
+    outside_the_crop = np.zeros((1, 64, 32), np.float32)
+    assert draw_mask("object", (64, 32), outside_the_crop) is None
 
 
 def test_the_true_picture_scores_best_and_a_blank_one_as_the_baseline(data):
@@ -239,7 +243,7 @@ def test_the_command_writes_its_reports(
     folder = data.source._folder
     arguments = f"""evaluate --pretrained_model_name_or_path {base_folder} --eval_data_dir {folder}
         --mask_column mask --adapters one={adapter_file},two={adapter_file}@everywhere
-        --masks object --resolution 64 --num_inference_steps 1 --output_dir {tmp_path / "out"}"""
+        --masks object --num_inference_steps 1 --output_dir {tmp_path / "out"}"""
     monkeypatch.setattr(sys, "argv", arguments.split())
     evaluate.main()
     text = (tmp_path / "out" / "report.md").read_text()
@@ -247,6 +251,7 @@ def test_the_command_writes_its_reports(
     content = json.loads((tmp_path / "out" / "report.json").read_text())
     assert len(content["scores"]["two"]["leak"]) == 9
     assert content["about"]["settings"]["num_inference_steps"] == 1
+    assert content["about"]["settings"]["resolution"] == 64
     assert content["about"]["adapters"]["two"] == {"condition": "canny 50 150", "gated": False}
     assert Image.open(tmp_path / "out" / "sheet.png").size == (4 * 64, 9 * 64)
 

@@ -82,7 +82,7 @@ def test_the_report_has_every_method_and_the_spread_over_seeds(config, study):
     text = results.section(study)
     assert all(f"| {method.label} |" in text for method in MAIN)
     assert "4 cases of 2 pictures" in text
-    assert "Spread over training seeds" in text
+    assert "Spread over seeds" in text
 
 
 def test_the_report_of_an_unfinished_study_says_so_and_shows_whole_seeds_only(config, study):

@@ -30,6 +30,7 @@ def usual_kernels():
 @pytest.mark.parametrize(
     "changes",
     [
+        {"prediction_type": "v_prediction"},
         {"snr_gamma": 0.01},
         {"masked_noise_loss": True},
         {"z0_loss_erode": 1},

@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from small_base import pictures
 from torch.utils.data import DataLoader
 
@@ -107,6 +108,20 @@ def test_no_crop_is_made_twice_and_held_out_pictures_have_one(own, monkeypatch):
     assert len(data.train.data) < made[0] <= 4 * len(data.train.data)
     assert made[1] == len(data.held_out.data)
     assert all(cache.example(data.train, 0, variant) for variant in range(4))
+
+
+def test_latents_that_are_not_finite_are_not_kept(own):
+    settings = own()
+    base = open_base(settings)
+    with torch.no_grad():
+        base.pipeline.vae.encoder.layers[0].bias[0] = 1e30
+    with pytest.raises(
+        DatasetError, match=r"latent of \d\.png is not finite; use --vae_dtype fp32"
+    ):
+        prepare_data(settings, base, open_source(settings))
+    assert not any(
+        "latent" in load_file(path) for path in own().cache_folder.rglob("*.safetensors")
+    )
 
 
 def test_an_entry_that_was_cut_short_is_made_anew(own):

@@ -71,6 +71,37 @@ def test_a_resumed_run_is_bit_equal_to_one_that_never_stopped(tmp_path, kind):
     assert torch.equal(weights(resumed), weights(whole))
 
 
+def test_what_is_written_again_after_going_back_is_set_aside_too(tmp_path):
+    state = make()
+    for _ in range(3):
+        step(state)
+        state.save(tmp_path, keep=3)
+    left = {path.with_suffix(".aside").name: path.read_bytes() for path in list_states(tmp_path)}
+    other = make(seed=1)
+    other.step = 2
+    other.save(tmp_path, keep=3)
+    assert [path.name for path in list_states(tmp_path)] == [
+        "state-00000001.safetensors",
+        "state-00000002.safetensors",
+    ]
+    aside = {path.name: path.read_bytes() for path in tmp_path.glob("*.aside")}
+    assert aside == {name: left[name] for name in left if "0001" not in name}
+
+
+def test_a_run_that_diverged_leaves_its_checkpoints(tmp_path):
+    state = make()
+    step(state)
+    path = state.save(tmp_path)
+    kept = path.read_bytes()
+    step(state)
+    with torch.no_grad():
+        state.modules["model"][1].bias[0] = torch.nan
+    with pytest.raises(StateError, match=r"At step 2 the run has diverged: module.model.1.bias"):
+        state.save(tmp_path)
+    assert path.read_bytes() == kept
+    assert list_states(tmp_path) == [path]
+
+
 def test_only_the_newest_states_are_kept(tmp_path):
     state = make()
     for _ in range(5):

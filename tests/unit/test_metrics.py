@@ -34,6 +34,7 @@ def test_empty_edge_maps():
     assert edge_match(EMPTY, EMPTY, FULL).f1.item() == 1
     assert edge_match(line(30), EMPTY, FULL).f1.item() == 0
     assert edge_match(EMPTY, line(30), FULL).f1.item() == 0
+    assert edge_match(EMPTY, EMPTY, 0 * FULL).f1.isnan().all()
 
 
 def test_lfmse_is_zero_for_a_copy_and_best_inside_for_the_condition():
