@@ -55,7 +55,7 @@ def test_memory_that_is_not_enough_is_a_sentence():
     ("command", "first", "flags"),
     [
         (cache, "open_source", "--train_data_dir x"),
-        (evaluate, "check", "--eval_data_dir {folder} --adapters a={adapter}"),
+        (evaluate, "load_base", "--eval_data_dir {folder} --adapters a={adapter}"),
     ],
 )
 def test_commands_say_it_in_a_sentence(

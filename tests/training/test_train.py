@@ -99,7 +99,7 @@ def test_sdxl_learns_with_pooled_text_and_time_ids(make_settings, sdxl_folder, t
     run = trainer(make_settings(max_train_steps=2, lr_warmup_steps=1, **name))
     seen = run.validation.examples[0]
     assert seen.time_ids.tolist() == [[64, 64, 0, 0, 64, 64]]
-    assert seen.pooled.shape == (1, 16)
+    assert seen.pooled.shape == (1, 24)
     run.run()
     assert read_adapter(tmp_path / "run" / "adapter.safetensors").config.kind == "xl"
 
