@@ -61,7 +61,7 @@ def test_memory_that_is_not_enough_is_a_sentence():
 def test_commands_say_it_in_a_sentence(
     monkeypatch, picture_folder, adapter_file, command, first, flags
 ):
-    def full(*_):
+    def full(*_, **__):
         raise torch.OutOfMemoryError
 
     flags = flags.format(folder=picture_folder, adapter=adapter_file)
