@@ -44,7 +44,7 @@ from .comfyui import BUILD
 from .data import DEFAULT_FOLDER
 from .dataset import Config as SceneConfig
 from .dataset import write_dataset
-from .methods import MAIN, MASKED, SEARCH, SOBEL, Method
+from .methods import CANNY_SEARCH, COLOUR_SEARCH, GATED, MAIN, MASKED, SOBEL, Method
 from .probe import PROBE
 from .scenes import SceneSet
 from .train_adapters import demo_settings
@@ -96,10 +96,12 @@ class Study:
 
 
 def studies(config: Config) -> Iterator[Study]:
-    """The search, if it is wanted, and the main comparison of each condition."""
+    """The searches, if they are wanted, and the main comparison of each condition."""
     if config.search:
-        title = "Search on the validation objects, canny, learning rate 5e-4"
-        yield Study(title, "canny", SEARCH, "validation", 1, config.search_steps, MASKED)
+        title, steps = "Search on the validation objects", config.search_steps
+        canny = f"{title}, canny, learning rate 5e-4"
+        yield Study(canny, "canny", CANNY_SEARCH, "validation", 1, steps, MASKED)
+        yield Study(f"{title}, colour", "colour", COLOUR_SEARCH, "validation", 1, steps, GATED)
     for kind in config.conditions if config.seeds else ():
         title, steps = f"Test objects, {kind}", config.max_train_steps
         yield Study(title, kind, MAIN, "test", config.seeds, steps, SOBEL)

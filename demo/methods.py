@@ -1,10 +1,12 @@
 """The ways to train an adapter that `demo.experiment` compares.
 
-SEARCH is compared on the validation objects, and what MAIN holds was chosen there.
+The searches are compared on the validation objects, and what MAIN holds was chosen there, on canny.
 """
 
 from dataclasses import dataclass, field
 from typing import Any
+
+from training.masks import DEFAULT_SHARES
 
 _PLAIN = {"mask_features": False, "z0_loss_weight": 0.0}
 _NO_Z0 = {"z0_loss_weight": 0.0}
@@ -24,15 +26,16 @@ def _z0(edge: str, weight: float, schedule: str = "alpha_bar", **more: Any) -> d
     return {"edge": edge, "z0_loss_weight": weight, "z0_loss_schedule": schedule, **more}
 
 
+GATED = "(b) plain adapter, gated at sampling"
 MASKED = "(c) trained with masked features"
 SOBEL = "(e) c + Sobel z0 loss"
-# The weights in MAIN were chosen by SEARCH: the best of z0 MSE and of the Laplacian, and for Sobel
-# the preset's, which the best was within the noise of. So was the preset's learning rate.
+# The weights in MAIN were chosen by CANNY_SEARCH: the best of z0 MSE and of the Laplacian, and for
+# Sobel the preset's, which the best was within the noise of. So was the preset's learning rate.
 _WEIGHT = 16.0
 
 MAIN = [
     Method("(a) plain adapter, everywhere", "plain", _PLAIN, gated=False),
-    Method("(b) plain adapter, gated at sampling", "plain", _PLAIN),
+    Method(GATED, "plain", _PLAIN),
     Method(MASKED, "masked", _NO_Z0),
     Method("(d) c + z0 MSE", "z0", _z0("none", 40.0)),
     Method(SOBEL, "sobel", _z0("sobel", _WEIGHT)),
@@ -44,7 +47,7 @@ def _tried(label: str, run: str, changes: dict[str, Any], rate: float = 5e-4) ->
     return Method(label, run, changes | {"learning_rate": rate})
 
 
-SEARCH = [
+CANNY_SEARCH = [
     _tried(MASKED, "masked", _NO_Z0),
     _tried(SOBEL, "sobel", _z0("sobel", _WEIGHT)),
     _tried("(e) weight 64", "sobel-64", _z0("sobel", 64.0)),
@@ -68,4 +71,34 @@ SEARCH = [
         _tried(f"(f) weight {w:g}", f"laplacian-{w:g}", _z0("laplacian", w))
         for w in (4.0, 16.0, 64.0)
     ),
+]
+
+# Masked features alone cost adherence to colours, and the Sobel filter does not see an area's mean.
+COLOUR_SEARCH = [
+    Method(GATED, "plain", _PLAIN),
+    Method(MASKED, "masked", _NO_Z0),
+    Method(SOBEL, "sobel", _z0("sobel", _WEIGHT)),
+    Method("(d) weight 40", "z0-40", _z0("none", 40.0)),
+    Method(
+        "(d) weight 40, features never masked",
+        "z0-40-plain",
+        _z0("none", 40.0, mask_features=False),
+    ),
+    Method("(d) constant, weight 4", "z0-constant", _z0("none", 4.0, "constant")),
+    Method(
+        "(e) half of the masks full",
+        "sobel-full",
+        _z0("sobel", _WEIGHT, mask_shares=DEFAULT_SHARES | {"full": 0.9}),
+    ),
+    Method(
+        "(e) noise loss inside the mask",
+        "sobel-noise",
+        _z0("sobel", _WEIGHT, masked_noise_loss=True),
+    ),
+    Method("(d) weight 160", "z0-160", _z0("none", 160.0)),
+    Method("(e) weight 64", "sobel-64", _z0("sobel", 64.0)),
+    Method("(e) signed gradients", "gradients", _z0("sobel_gradients", _WEIGHT)),
+    Method("(d) weight 4", "z0-4", _z0("none", 4.0)),
+    Method("(e) weight 4", "sobel-4", _z0("sobel", 4.0)),
+    Method("(e) constant, weight 1", "sobel-constant", _z0("sobel", 1.0, "constant")),
 ]
