@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -143,12 +144,12 @@ def plain(config: Config) -> list[float]:
     return timed(step, config.steps)
 
 
-def timed(step: object, count: int) -> list[float]:
+def timed(step: Callable[[int], object], count: int) -> list[float]:
     """Seconds of `count` steps after one warm-up."""
     seconds = []
     for index in range(count + 1):
         start = time.perf_counter()
-        step(index)  # pyright: ignore[reportCallIssue]
+        step(index)
         seconds.append(time.perf_counter() - start)
     return seconds[1:]
 
