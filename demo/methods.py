@@ -64,6 +64,10 @@ CANNY_SEARCH = [
             ("time_unit", 0.01),
         )
     ),
+    *(
+        _tried(f"(e) {schedule}, weight 1", f"sobel-{schedule}-1", _z0("sobel", 1.0, schedule))
+        for schedule in ("constant", "step_unit", "time_unit")
+    ),
     _tried("(e) mean over pixels", "sobel-pixels", _z0("sobel", _WEIGHT, z0_loss_mean="pixels")),
     _tried("(e) mask eroded by a cell", "sobel-eroded", _z0("sobel", _WEIGHT, z0_loss_erode=1)),
     *(_tried(f"(d) weight {w:g}", f"z0-{w:g}", _z0("none", w)) for w in (0.4, 4.0, 40.0, 160.0)),
