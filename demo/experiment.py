@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing import active_children, get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -66,10 +66,15 @@ class Config(CommandSettings):
     output_dir: Path = BUILD / "experiment"
     results_dir: Path = TRAINING / "results"
     report: Path = TRAINING / "RESULTS.md"
-    conditions: list[ConditionKind] = Field(default_factory=lambda: ["canny", "colour"])
-    seeds: int = Field(3, ge=0, description="of training, in the main studies; 0: search alone")
+    conditions: tuple[Literal["canny", "colour"], ...] = Field(
+        ("canny", "colour"), description="to train for now"
+    )
+    splits: tuple[Literal["validation", "test"], ...] = Field(
+        ("validation", "test"),
+        description="to train for now; validation: the searches, test: the main comparisons",
+    )
+    seeds: int = Field(3, ge=1, description="of training, in the main comparisons")
     max_train_steps: int = 600
-    search: bool = True
     search_steps: int = 400
     train_batch_size: int = 16
     num_inference_steps: int = 20
@@ -96,15 +101,21 @@ class Study:
 
 
 def studies(config: Config) -> Iterator[Study]:
-    """The searches, if they are wanted, and the main comparison of each condition."""
-    if config.search:
-        title, steps = "Search on the validation objects", config.search_steps
-        canny = f"{title}, canny, learning rate 5e-4"
-        yield Study(canny, "canny", CANNY_SEARCH, "validation", 1, steps, MASKED)
-        yield Study(f"{title}, colour", "colour", COLOUR_SEARCH, "validation", 1, steps, GATED)
-    for kind in config.conditions if config.seeds else ():
+    """The searches, and the main comparison of each condition."""
+    title, steps = "Search on the validation objects", config.search_steps
+    canny = f"{title}, canny, learning rate 5e-4"
+    yield Study(canny, "canny", CANNY_SEARCH, "validation", 1, steps, MASKED)
+    yield Study(f"{title}, colour", "colour", COLOUR_SEARCH, "validation", 1, steps, GATED)
+    for kind in ("canny", "colour"):
         title, steps = f"Test objects, {kind}", config.max_train_steps
         yield Study(title, kind, MAIN, "test", config.seeds, steps, SOBEL)
+
+
+def wanted(config: Config) -> Iterator[Study]:
+    """The studies to train for now; the report has them all."""
+    for study in studies(config):
+        if study.condition in config.conditions and study.split in config.splits:
+            yield study
 
 
 def base_digest(checkpoint: Path) -> str:
@@ -300,8 +311,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     config = read_settings(Config)
     results = Results(config)
-    planned = list(studies(config))
-    missing = [run for study in planned for run in runs(study) if not results.has(run)]
+    missing = [run for study in wanted(config) for run in runs(study) if not results.has(run)]
     log.info("%d trainings are missing", len(missing))
     if config.report_only:
         missing = []
@@ -314,7 +324,7 @@ def main() -> None:
     finally:
         about = {"batch": config.train_batch_size, "training seeds": config.seeds}
         about |= {"guidance": config.guidance_scale}
-        sections = [results.section(study) for study in planned]
+        sections = [results.section(study) for study in studies(config)]
         write_report(config.report, "\n".join([f"Settings: {json.dumps(about)}.\n", *sections]))
 
 

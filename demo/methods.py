@@ -10,6 +10,7 @@ from training.masks import DEFAULT_SHARES
 
 _PLAIN = {"mask_features": False, "z0_loss_weight": 0.0}
 _NO_Z0 = {"z0_loss_weight": 0.0}
+_FULL = DEFAULT_SHARES | {"full": 0.9}
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,12 @@ MAIN = [
 ]
 
 
+# What else may make the difference: steps at high noise, of which a z0 loss makes more than a noise
+# loss does. min-SNR 1 weighs the noise loss of the whole frame much as alpha_bar weighs one in z0.
+_MIN_SNR = {"snr_gamma": 1.0}
+_CUBIC = {"timestep_sampling": "cubic"}
+
+
 def _tried(label: str, run: str, changes: dict[str, Any], rate: float = 5e-4) -> Method:
     return Method(label, run, changes | {"learning_rate": rate})
 
@@ -64,6 +71,12 @@ CANNY_SEARCH = [
             ("time_unit", 0.01),
         )
     ),
+    *(
+        _tried(f"(e) {schedule}, weight 1", f"sobel-{schedule}-1", _z0("sobel", 1.0, schedule))
+        for schedule in ("constant", "step_unit", "time_unit")
+    ),
+    _tried("(c) min-SNR 1", "masked-snr", _NO_Z0 | _MIN_SNR),
+    _tried("(c) cubic timesteps", "masked-cubic", _NO_Z0 | _CUBIC),
     _tried("(e) mean over pixels", "sobel-pixels", _z0("sobel", _WEIGHT, z0_loss_mean="pixels")),
     _tried("(e) mask eroded by a cell", "sobel-eroded", _z0("sobel", _WEIGHT, z0_loss_erode=1)),
     *(_tried(f"(d) weight {w:g}", f"z0-{w:g}", _z0("none", w)) for w in (0.4, 4.0, 40.0, 160.0)),
@@ -73,32 +86,27 @@ CANNY_SEARCH = [
     ),
 ]
 
-# Masked features alone cost adherence to colours, and the Sobel filter does not see an area's mean.
 COLOUR_SEARCH = [
     Method(GATED, "plain", _PLAIN),
     Method(MASKED, "masked", _NO_Z0),
     Method(SOBEL, "sobel", _z0("sobel", _WEIGHT)),
+    Method("(b) min-SNR 1", "plain-snr", _PLAIN | _MIN_SNR),
+    Method("(c) min-SNR 1", "masked-snr", _NO_Z0 | _MIN_SNR),
+    Method("(b) cubic timesteps", "plain-cubic", _PLAIN | _CUBIC),
+    Method("(e) cubic timesteps", "sobel-cubic", _z0("sobel", _WEIGHT, **_CUBIC)),
+    Method("(e) half of the masks full", "sobel-full", _z0("sobel", _WEIGHT, mask_shares=_FULL)),
+    Method("(e) noise loss inside", "sobel-noise", _z0("sobel", _WEIGHT, masked_noise_loss=True)),
+    Method("(e) weight 4", "sobel-4", _z0("sobel", 4.0)),
+    Method("(e) weight 64", "sobel-64", _z0("sobel", 64.0)),
+    Method("(e) signed gradients", "gradients", _z0("sobel_gradients", _WEIGHT)),
+    Method("(e) constant, weight 1", "sobel-constant", _z0("sobel", 1.0, "constant")),
     Method("(d) weight 40", "z0-40", _z0("none", 40.0)),
+    Method("(d) weight 4", "z0-4", _z0("none", 4.0)),
+    Method("(d) weight 160", "z0-160", _z0("none", 160.0)),
+    Method("(d) constant, weight 4", "z0-constant", _z0("none", 4.0, "constant")),
     Method(
         "(d) weight 40, features never masked",
         "z0-40-plain",
         _z0("none", 40.0, mask_features=False),
     ),
-    Method("(d) constant, weight 4", "z0-constant", _z0("none", 4.0, "constant")),
-    Method(
-        "(e) half of the masks full",
-        "sobel-full",
-        _z0("sobel", _WEIGHT, mask_shares=DEFAULT_SHARES | {"full": 0.9}),
-    ),
-    Method(
-        "(e) noise loss inside the mask",
-        "sobel-noise",
-        _z0("sobel", _WEIGHT, masked_noise_loss=True),
-    ),
-    Method("(d) weight 160", "z0-160", _z0("none", 160.0)),
-    Method("(e) weight 64", "sobel-64", _z0("sobel", 64.0)),
-    Method("(e) signed gradients", "gradients", _z0("sobel_gradients", _WEIGHT)),
-    Method("(d) weight 4", "z0-4", _z0("none", 4.0)),
-    Method("(e) weight 4", "sobel-4", _z0("sobel", 4.0)),
-    Method("(e) constant, weight 1", "sobel-constant", _z0("sobel", 1.0, "constant")),
 ]

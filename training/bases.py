@@ -120,7 +120,10 @@ class Base:
     @cached_property
     def text_name(self) -> str:
         """What text embeddings depend on."""
-        return digest(*map(weights_digest, self._text_encoders()))
+        names = ("tokenizer", "tokenizer_2")
+        tokenizers = [getattr(self.pipeline, name, None) for name in names]
+        said = [(t.get_vocab(), t.pad_token, t.model_max_length) for t in tokenizers if t]
+        return digest(said, *map(weights_digest, self._text_encoders()))
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ class Case:
     """One picture [3,H,W] in 0..1 controlled through one mask [1,H,W], under one prompt and seed.
 
     picture: the key that groups cases of the same picture, over which intervals are taken.
+    condition: its own [3,H,W] in 0..1, where the data has a column of them.
     """
 
     picture: str
@@ -32,15 +33,19 @@ class Case:
     mask_name: str
     prompt: str
     seed: int
+    condition: Tensor | None = None
 
 
 def read_evaluation_set(path: Path = EVALUATION_SET) -> dict[str, Any]:
     """Seeds, prompts and masks.
 
     Raises:
-        DatasetError: the file lacks one of them.
+        DatasetError: the file is no TOML, or lacks one of them.
     """
-    found = tomllib.loads(path.read_text(encoding="utf-8"))
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DatasetError(f"{path} is no TOML ({error}).") from None
     for key in ("seeds", "prompts", "masks"):
         if not found.get(key):
             raise DatasetError(f"{path} names no {key}; see the one in training/.")
@@ -91,18 +96,24 @@ def make_cases(
         size = (resolution, resolution)
         crop = plan_crop(data.sizes[index], size, generator(CROP, 0), random=False, flip=False)
         sample = crop_sample(record.load(), crop)
-        image = torch.from_numpy(sample.image).movedim(-1, 0).float() / 255
+        image = _to_tensor(sample.image)
+        condition = None if sample.condition is None else _to_tensor(sample.condition)
         objects = 1 - sample.masks if invert else sample.masks
         prompt = sample.caption or chosen["prompts"][index % len(chosen["prompts"])]
         for name in names:
             mask = draw_mask(chosen["masks"][name], size, objects)
             if mask is not None:
                 cases += [
-                    Case(record.key, image, mask, name, prompt, seed) for seed in chosen["seeds"]
+                    Case(record.key, image, mask, name, prompt, seed, condition)
+                    for seed in chosen["seeds"]
                 ]
     if not cases:
         raise DatasetError("No picture has a mask of its own; choose other --masks.")
     return cases
+
+
+def _to_tensor(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(image).movedim(-1, 0).float() / 255
 
 
 def first_of_each(cases: Sequence[Case]) -> list[int]:

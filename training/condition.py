@@ -8,6 +8,7 @@ from torch import Tensor
 from local_control import conditions
 
 ConditionKind = Literal["canny", "sobel", "laplacian", "colour"]
+PICTURES = "pictures"  # what a file tells whose adapter reads the pictures of a column
 
 
 @dataclass(frozen=True)

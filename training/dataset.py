@@ -4,8 +4,8 @@ Every source gives the same sample for the same index, which is what exact resum
 """
 
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -103,13 +103,35 @@ def stack_masks(pictures: Iterable[Image.Image], size: Size) -> np.ndarray:
     """Mask pictures -> [K,H,W] in 0..1; ValueError if one is of another size than the picture."""
     masks = []
     for picture in pictures:
-        mask = upright(picture).convert("L")
-        if mask.size != (size[1], size[0]):
+        mask = _to_mask(picture)
+        if mask.shape != size:
             raise ValueError(
-                f"the mask is {mask.width} x {mask.height}, the picture {size[1]} x {size[0]}"
+                f"the mask is {mask.shape[1]} x {mask.shape[0]}, the picture {size[1]} x {size[0]}"
             )
-        masks.append(np.asarray(mask, np.float32) / 255)
+        masks.append(mask)
     return np.stack(masks) if masks else np.zeros((0, *size), np.float32)
+
+
+def _to_mask(picture: Image.Image) -> np.ndarray:
+    """Upright [H,W] in 0..1; transparency is laid on black, and of 0 and 1 alone 1 is white.
+
+    Raises:
+        ValueError: it is dark everywhere, but not black, so white is not what it marks with.
+    """
+    mask = upright(picture)
+    if mask.mode in ("RGBA", "LA", "P", "PA"):
+        rgba = mask.convert("RGBA")
+        mask = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
+    values = np.asarray(mask.convert("L"), np.float32)
+    top = values.max()
+    if top == 1:
+        return values
+    if 0 < top < 128:
+        raise ValueError(
+            f"its mask is nowhere brighter than {top:g} of 255; white (255) is what may be "
+            f"controlled"
+        )
+    return values / 255
 
 
 @dataclass(frozen=True)
@@ -141,6 +163,16 @@ def as_caption(value: Any) -> str:
     return "" if value is None else str(value)
 
 
+def decode_text(data: bytes, name: str) -> str:
+    """UTF-8 text, with or without a byte order mark; ValueError names the file that is none."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{name} is no UTF-8 text (byte {error.start}); save it as UTF-8"
+        ) from None
+
+
 def file_stamp(*paths: Path | None) -> str:
     """What changes when one of the files does: their sizes and times of change.
 
@@ -153,9 +185,9 @@ def file_stamp(*paths: Path | None) -> str:
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a table hold what."""
+    """Which columns of a table hold what; an empty `image` is the usual one of each source."""
 
-    image: str = "file_name"
+    image: str = ""
     caption: str = "text"
     condition: str | None = None
     mask: str | None = None
@@ -173,24 +205,26 @@ class ImageFolder:
         if not folder.is_dir():
             raise DatasetError(f"There is no folder {folder}; name one with --train_data_dir.")
         self._folder = folder
-        self._columns = columns
+        self._columns = columns = replace(columns, image=columns.image or "file_name")
         table = folder / "metadata.jsonl"
         self._listed = table.is_file()
         if self._listed:
             self._rows = read_jsonl(table)
-            missing = [c for c in (columns.image, columns.caption) if c not in self._rows[0]]
-            if missing:
+            flags = {
+                "--image_column": columns.image,
+                "--caption_column": columns.caption,
+                "--conditioning_image_column": columns.condition,
+                "--mask_column": columns.mask,
+            }
+            for flag, column in flags.items():
+                if column is None or any(column in row for row in self._rows):
+                    continue
+                if column == columns.caption and self._has_text_files():
+                    continue
                 raise DatasetError(
-                    f"{table} has no column {missing[0]!r}, only {sorted(self._rows[0])}; name the "
-                    f"right one with --image_column, --caption_column."
+                    f"No line of {table} has {column!r}, the first only {sorted(self._rows[0])}; "
+                    f"name the right one with {flag}."
                 )
-            for column in (columns.condition, columns.mask):
-                if column and not any(column in row for row in self._rows):
-                    raise DatasetError(
-                        f"No line of {table} has {column!r}, the first only "
-                        f"{sorted(self._rows[0])}; name the right one with "
-                        f"--conditioning_image_column, --mask_column."
-                    )
             return
         if columns.condition or columns.mask:
             raise DatasetError(
@@ -211,16 +245,20 @@ class ImageFolder:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def _has_text_files(self) -> bool:
+        named = (row.get(self._columns.image) for row in self._rows)
+        paths = (self._folder / name for name in named if isinstance(name, str))
+        return any(path.with_suffix(".txt").is_file() for path in paths)
+
     def __getitem__(self, index: int) -> Record:
         row, columns = self._rows[index], self._columns
-        path = self._folder / row[columns.image]
+        (path,) = self._files(row, columns.image)
         written = row.get(columns.caption)
         caption, text = as_caption(written), path.with_suffix(".txt")
         if written is None and text.is_file():
-            caption = text.read_text(encoding="utf-8-sig").strip()
-        condition = self._folder / row[columns.condition] if columns.condition else None
-        named = (row.get(columns.mask) if columns.mask else None) or []
-        masks = [self._folder / name for name in ([named] if isinstance(named, str) else named)]
+            caption = decode_text(text.read_bytes(), text.name).strip()
+        (condition,) = self._files(row, columns.condition) if columns.condition else (None,)
+        masks = self._files(row, columns.mask) if columns.mask and row.get(columns.mask) else []
         return Record(
             str(row[columns.image]),
             file_stamp(path, condition, *masks),
@@ -230,18 +268,35 @@ class ImageFolder:
             MaskPictures(tuple(map(PictureFile, masks))) if masks else None,
         )
 
+    def _files(self, row: Mapping[str, Any], column: str) -> list[Path]:
+        """What a cell names; ValueError if that is no file."""
+        value = row.get(column)
+        cells = value if isinstance(value, list) else [value]
+        names = [name for name in cells if isinstance(name, str) and name]
+        if len(names) < len(cells):
+            about = row.get(self._columns.image)
+            raise ValueError(f"the line of {about!r} has {value!r} for {column!r}, no file")
+        return [self._folder / name for name in names]
+
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSON Lines file; DatasetError names the line that is none."""
     rows = []
+    try:
+        text = decode_text(path.read_bytes(), str(path))
+    except ValueError as error:
+        raise DatasetError(f"{error}.") from None
     # Not splitlines: JSON strings may hold what Unicode counts as an end of a line.
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except json.JSONDecodeError as error:
             raise DatasetError(f"{path}, line {number} is no JSON ({error}).") from None
+        if not isinstance(row, dict):
+            raise DatasetError(f"{path}, line {number} is no JSON object.")
+        rows.append(row)
     if not rows:
         raise DatasetError(f"{path} is empty; write one JSON object a line.")
     return rows

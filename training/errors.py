@@ -24,7 +24,7 @@ _USER_ERRORS = (
 
 @contextmanager
 def one_sentence(out_of_memory: str) -> Iterator[None]:
-    """Around a command; `out_of_memory` says what to do if the GPU's memory is not enough.
+    """Around a command; `out_of_memory` says what to do if memory is not enough.
 
     Raises:
         SystemExit: with the sentence.
@@ -33,5 +33,9 @@ def one_sentence(out_of_memory: str) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError:
         raise SystemExit(f"Out of GPU memory. {out_of_memory}") from None
+    except RuntimeError as error:  # what torch's allocator on CPUs raises
+        if "can't allocate memory" not in str(error):
+            raise
+        raise SystemExit(f"Out of memory. {out_of_memory}") from None
     except _USER_ERRORS as error:
         raise SystemExit(str(error)) from error

@@ -15,7 +15,7 @@ from pydantic import Field
 from .bases import load_base
 from .cases import EVALUATION_SET, make_cases, read_evaluation_set
 from .checked import check
-from .condition import Condition
+from .condition import PICTURES, Condition
 from .config import PredictionName
 from .dataset import Columns, DatasetError, ImageFolder
 from .errors import one_sentence
@@ -29,9 +29,11 @@ from .settings import CommandSettings, read_settings
 
 log = logging.getLogger(__name__)
 
+_EVERYWHERE = "@everywhere"
 
-def load_variant(text: str) -> Variant:
-    """NAME=FILE or NAME=FILE@everywhere.
+
+def load_variant(text: str, column: bool = False) -> Variant:
+    """NAME=FILE or NAME=FILE@everywhere; column: whether the data has conditions of its own.
 
     Raises:
         DatasetError, AdapterFileError: it has another form, or the file cannot be read.
@@ -39,12 +41,12 @@ def load_variant(text: str) -> Variant:
     name, _, file = text.partition("=")
     if not file:
         raise DatasetError(f"--adapters has {text!r}; write NAME=FILE.")
-    path, _, where = file.partition("@")
-    if where not in ("", "everywhere"):
+    path = Path(file.removesuffix(_EVERYWHERE))
+    if "@" in path.name and not path.exists():
         raise DatasetError(f"--adapters has {text!r}; after the @ only 'everywhere' is known.")
-    found = read_trained(Path(path))
-    condition = read_condition(found, Path(path).name)
-    return Variant(name, found.build().float(), condition, gated=not where)
+    found = read_trained(path)
+    condition = read_condition(found, path.name, column)
+    return Variant(name, found.build().float(), condition, gated=not file.endswith(_EVERYWHERE))
 
 
 class EvaluateSettings(CommandSettings):
@@ -58,7 +60,11 @@ class EvaluateSettings(CommandSettings):
         description="NAME=FILE or NAME=FILE@everywhere, in a list with commas"
     )
     eval_data_dir: Path
+    image_column: str | None = None
     caption_column: str = "text"
+    conditioning_image_column: str | None = Field(
+        None, description="of conditions for adapters that read no kind that can be made"
+    )
     mask_column: str | None = None
     evaluation_set: Path = EVALUATION_SET
     masks: list[str] = Field(default_factory=list, description="names from the set (default: all)")
@@ -94,11 +100,13 @@ def evaluate(settings: EvaluateSettings) -> Table:
     Raises:
         DatasetError, BaseModelError, AdapterFileError, OSError: something named there is amiss.
     """
-    variants = [load_variant(text) for text in settings.adapters]
+    column = settings.conditioning_image_column
+    variants = [load_variant(text, column is not None) for text in settings.adapters]
     names = [FREE, *(variant.name for variant in variants)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DatasetError(f"--adapters has the name {twice[0]!r} twice; give each one its own.")
-    columns = Columns(caption=settings.caption_column, mask=settings.mask_column)
+    image, mask = settings.image_column or "", settings.mask_column
+    columns = Columns(image, settings.caption_column, column, mask)
     source = ImageFolder(settings.eval_data_dir, columns)
     source.check_apart(settings.output_dir)
     chosen = read_evaluation_set(settings.evaluation_set)
@@ -125,7 +133,9 @@ def evaluate(settings: EvaluateSettings) -> Table:
     table = evaluation.run(cases, variants)
     table.about = {
         "base": settings.pretrained_model_name_or_path,
-        "adapters": {v.name: {"condition": str(v.condition), "gated": v.gated} for v in variants},
+        "adapters": {
+            v.name: {"condition": str(v.condition or PICTURES), "gated": v.gated} for v in variants
+        },
         "settings": settings.model_dump(mode="json") | {"resolution": resolution},
     }
     return table

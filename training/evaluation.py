@@ -35,12 +35,12 @@ Judge = Callable[[Tensor, Sequence[Case]], Tensor]
 class Variant:
     """One way to control: an adapter (None: none), gated by the mask or everywhere.
 
-    condition: what the adapter reads, as its metadata tells it.
+    condition: what the adapter reads, as its metadata tells it; None: the cases' own conditions.
     """
 
     name: str
     adapter: Adapter | None = None
-    condition: Condition = field(default_factory=Condition)
+    condition: Condition | None = field(default_factory=Condition)
     gated: bool = True
 
 
@@ -121,7 +121,7 @@ class Evaluation:
         sources, masks = _stack(part)
         features = None
         if variant.adapter is not None:
-            condition = variant.condition(sources).to(device)
+            condition = _condition(variant, part, sources).to(device)
             gate = masks.to(device) if variant.gated else None
             with torch.no_grad():
                 features = control_features(variant.adapter.to(device), condition, gate)
@@ -165,6 +165,15 @@ class Evaluation:
 
 def _stack(part: Sequence[Case]) -> tuple[Tensor, Tensor]:
     return torch.stack([c.image for c in part]), torch.stack([c.mask for c in part])
+
+
+def _condition(variant: Variant, part: Sequence[Case], sources: Tensor) -> Tensor:
+    """What the variant's adapter is given [B,1 or 3,H,W]."""
+    if variant.condition is not None:
+        return variant.condition(sources)
+    own = torch.stack([case.condition for case in part if case.condition is not None])
+    assert variant.adapter is not None
+    return own if variant.adapter.config.in_channels == 3 else own.mean(1, keepdim=True)
 
 
 def _shown(case: Case) -> Tensor:

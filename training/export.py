@@ -24,11 +24,11 @@ from local_control.checkpoint import (
 from local_control.prediction import PredictionType
 
 from .bases import Base
-from .condition import Condition, parse_condition
+from .condition import PICTURES, Condition, parse_condition
 from .config import TrainSettings
 from .files import write_whole
 from .settings import CommandSettings, read_settings
-from .state import UNREADABLE, read_notes
+from .state import STATE_NAME, UNREADABLE, read_notes
 
 log = logging.getLogger(__name__)
 
@@ -41,22 +41,27 @@ _NAMES = {
 }
 
 
-def read_condition(adapter: AdapterFile, name: str) -> Condition:
+def read_condition(adapter: AdapterFile, name: str, column: bool = False) -> Condition | None:
     """What the adapter `name` reads, as its metadata tells; canny if one channel is all it tells.
 
+    None: the conditions of a column, where there is one (`column`) and nothing else is told.
+
     Raises:
-        AdapterFileError: the file does not tell.
+        AdapterFileError: the file does not tell, or of a column that there is not.
     """
-    found = parse_condition(adapter.metadata.get(METADATA_PREFIX + "condition", ""))
+    told = adapter.metadata.get(METADATA_PREFIX + "condition", "")
+    found = parse_condition(told)
     if found is not None:
         return found
-    if adapter.config.in_channels == 1:
+    if column:
+        return None
+    if adapter.config.in_channels == 1 and told != PICTURES:
         assumed = Condition()
         log.warning("%s does not tell what it reads; %s is assumed.", name, assumed)
         return assumed
     raise AdapterFileError(
-        f"{name} reads {adapter.config.in_channels} channels and does not tell of what; only "
-        f"canny, sobel, laplacian and colour can be evaluated."
+        f"{name} does not read what can be made from pictures, or does not tell; name a column of "
+        f"its conditions with --conditioning_image_column."
     )
 
 
@@ -90,7 +95,7 @@ def describe(
     version, architecture = _NAMES.get(family, (family, family))
     base_name = Path(settings.pretrained_model_name_or_path).name
     ours = {
-        "condition": "pictures"
+        "condition": PICTURES
         if settings.conditioning_image_column
         else str(settings.made_condition()),
         "method": describe_method(settings),
@@ -133,7 +138,7 @@ def _family(config: AdapterConfig, base: Base) -> str:
 
 def read_trained(path: Path) -> AdapterFile:
     """An adapter file, or the adapter (its average, if there is one) of a state-*.safetensors."""
-    if not path.name.startswith("state-"):
+    if not STATE_NAME.fullmatch(path.name):
         return read_adapter(path)
     try:
         _, notes = read_notes(path)

@@ -65,20 +65,19 @@ def several(size: Size, rng: Generator, objects: np.ndarray | None) -> np.ndarra
 
 def object_shape(size: Size, rng: Generator, objects: np.ndarray | None) -> np.ndarray:
     """One of the data set's object masks [K,H,W], grown by a few pixels; a box if there is none."""
-    if objects is None or not len(objects):
+    shape = _one_of(objects, rng)
+    if shape is None:
         return box(size, rng, objects)
-    shape = objects[rng.integers(len(objects))]
     grow = 2 * int(rng.uniform(0.01, 0.06) * min(size)) + 1
     return cv2.dilate((shape > 0.5).astype(np.float32), np.ones((grow, grow), np.uint8))
 
 
 def object_box(size: Size, rng: Generator, objects: np.ndarray | None) -> np.ndarray:
     """A box around one object with some room; a random box if there is none."""
-    if objects is None or not len(objects):
+    shape = _one_of(objects, rng)
+    if shape is None:
         return box(size, rng, objects)
-    rows, columns = np.nonzero(objects[rng.integers(len(objects))] > 0.5)
-    if not len(rows):
-        return box(size, rng, objects)
+    rows, columns = np.nonzero(shape > 0.5)
     room = rng.uniform(0.0, 0.12, 4) * min(size)
     mask = np.zeros(size, np.float32)
     top, bottom = max(0, round(rows.min() - room[0])), round(rows.max() + 1 + room[1])
@@ -89,9 +88,14 @@ def object_box(size: Size, rng: Generator, objects: np.ndarray | None) -> np.nda
 
 def exact(size: Size, rng: Generator, objects: np.ndarray | None) -> np.ndarray:
     """One of the data set's masks as it is; a box if there is none."""
-    if objects is None or not len(objects):
-        return box(size, rng, objects)
-    return objects[rng.integers(len(objects))].astype(np.float32)
+    shape = _one_of(objects, rng)
+    return box(size, rng, objects) if shape is None else shape.astype(np.float32)
+
+
+def _one_of(objects: np.ndarray | None, rng: Generator) -> np.ndarray | None:
+    """One of the masks [K,H,W] that has something in this crop, or None."""
+    seen = [] if objects is None else [shape for shape in objects if (shape > 0.5).any()]
+    return seen[rng.integers(len(seen))] if seen else None
 
 
 SHAPES: dict[str, Callable[[Size, Generator, np.ndarray | None], np.ndarray]] = {

@@ -95,9 +95,11 @@ def kernel_distance(a: Tensor, b: Tensor, made_for: Tensor | None = None) -> flo
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """Frechet distance of two Gaussians fitted to features [N,D] and [M,D]."""
+    """Frechet distance of two Gaussians fitted to features [N,D] and [M,D]; NaN for too few."""
     from scipy.linalg import sqrtm
 
+    if min(len(a), len(b)) < 2:
+        return float("nan")
     a, b = a.double(), b.double()
     first, second = torch.cov(a.T), torch.cov(b.T)
     root = torch.from_numpy(np.real(sqrtm((first @ second).numpy())))

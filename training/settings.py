@@ -78,9 +78,12 @@ def read_toml(name: Path, presets: Path) -> dict[str, Any]:
         known = ", ".join(sorted(preset.stem for preset in presets.glob("*.toml")))
         raise ValueError(f"--config {name}: there is no such file, and no such preset ({known}).")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise ValueError(f"{path} is no TOML: {error}.") from None
+    if "config" in found:
+        raise ValueError(f"{path} names a config of its own; only the flag --config does.")
+    return found
 
 
 def read_settings(kind: type[Settings], arguments: Sequence[str] | None = None) -> Settings:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -45,9 +45,8 @@ def open_source(settings: TrainSettings) -> Source:
         DatasetError: it does not exist or lacks a column.
     """
     folder = settings.train_data_dir
-    image = settings.image_column
     columns = Columns(
-        image=image or "image",
+        image=settings.image_column or "",
         caption=settings.caption_column,
         condition=settings.conditioning_image_column,
         mask=settings.mask_column,
@@ -61,7 +60,7 @@ def open_source(settings: TrainSettings) -> Source:
         return HubDataset(str(folder), columns, settings.dataset_split)
     if shards := sorted(folder.glob("*.tar")):
         return TarShards(shards, columns)
-    source = ImageFolder(folder, replace(columns, image=image or "file_name"))
+    source = ImageFolder(folder, columns)
     source.check_apart(settings.output_dir)
     return source
 

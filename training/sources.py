@@ -4,7 +4,7 @@ import io
 import json
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from .dataset import (
     Record,
     Size,
     as_caption,
+    decode_text,
     file_stamp,
     stack_masks,
 )
@@ -103,6 +104,7 @@ class HubDataset:
                     f"The data set {name} cannot be loaded ({str(error).splitlines()[0]}); see "
                     f"--dataset_name, --dataset_config_name and --dataset_split."
                 ) from error
+        columns = replace(columns, image=columns.image or "image")
         used = (columns.image, columns.caption, columns.condition, columns.mask)
         missing = [column for column in used if column and column not in rows.column_names]
         if missing:
@@ -163,7 +165,8 @@ class _Entry:
 class TarShards:
     """WebDataset shards, indexed once and then read at random.
 
-    A sample is all files of one name: NAME.jpg, NAME.txt, and with columns also NAME.COLUMN.
+    A sample is all files of one name. columns: their suffixes. The picture is, unless one is named,
+    the first file that looks like one and is no condition or mask; the caption may be NAME.txt.
     """
 
     def __init__(self, shards: Sequence[Path], columns: Columns) -> None:
@@ -177,23 +180,31 @@ class TarShards:
                 if stem and suffix:
                     key = f"{shard.name}/{name.with_name(stem)}"
                     entries.setdefault(key, _Entry(key)).files[suffix.lower()] = member
-        suffixes = {suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES}
-        self._entries = [e for e in entries.values() if suffixes & e.files.keys()]
-        self._suffixes = suffixes
-        for column in (columns.condition, columns.mask):
-            if column and not any(column in entry.files for entry in self._entries):
-                known = sorted({suffix for entry in self._entries for suffix in entry.files})
+        pictures = {suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES}
+        pictures -= {columns.condition, columns.mask}
+        self._suffixes = {columns.image} if columns.image else pictures
+        flags = {
+            "--image_column": columns.image,
+            "--conditioning_image_column": columns.condition,
+            "--mask_column": columns.mask,
+        }
+        for flag, column in flags.items():
+            if column and not any(column in entry.files for entry in entries.values()):
+                known = sorted({suffix for entry in entries.values() for suffix in entry.files})
                 raise DatasetError(
                     f"No sample of the shards in {shards[0].parent} has a file NAME.{column}, only "
-                    f"{known}; name the right one with --conditioning_image_column, --mask_column."
+                    f"{known}; name the right one with {flag}."
                 )
+        self._entries = [e for e in entries.values() if self._suffixes & e.files.keys()]
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def __getitem__(self, index: int) -> Record:
         files, columns = self._entries[index].files, self._columns
-        caption = files["txt"].read().decode("utf-8").strip() if "txt" in files else ""
+        written = files.get(columns.caption, files.get("txt"))
+        text = f"the caption of {self._entries[index].key}"
+        caption = "" if written is None else decode_text(written.read(), text).strip()
         image = files[next(suffix for suffix in files if suffix in self._suffixes)]
         condition = files[columns.condition] if columns.condition else None
         mask = files.get(columns.mask) if columns.mask else None
@@ -246,7 +257,7 @@ class Coco:
     """COCO: pictures, captions and instance masks from its annotation files."""
 
     def __init__(self, images: Path, instances: Path, captions: Path | None = None) -> None:
-        table = json.loads(instances.read_text(encoding="utf-8"))
+        table = _read_coco(instances, "images", "annotations")
         self._folder = images
         self._stamp = file_stamp(instances)
         self._images = sorted(table["images"], key=lambda entry: entry["id"])
@@ -254,7 +265,7 @@ class Coco:
         self._categories = {c["id"]: c["name"] for c in table.get("categories", [])}
         self._captions: Mapping[int, list[dict[str, Any]]] = {}
         if captions is not None:
-            self._captions = _group(json.loads(captions.read_text(encoding="utf-8"))["annotations"])
+            self._captions = _group(_read_coco(captions, "annotations")["annotations"])
 
     def __len__(self) -> int:
         return len(self._images)
@@ -272,6 +283,18 @@ class Coco:
         path = self._folder / image["file_name"]
         stamp = f"{file_stamp(path)} {self._stamp}"
         return Record(image["file_name"], stamp, caption, PictureFile(path), None, masks)
+
+
+def _read_coco(path: Path, *parts: str) -> dict[str, Any]:
+    """An annotation file; DatasetError if it lacks one of the lists that COCO's have."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DatasetError(f"{path} is no JSON ({error}); COCO's annotations are.") from None
+    for part in parts:
+        if not isinstance(found, dict) or not isinstance(found.get(part), list):
+            raise DatasetError(f"{path} has no list {part!r}, as COCO's annotations have.")
+    return found
 
 
 def _group(annotations: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:

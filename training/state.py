@@ -19,7 +19,7 @@ from .files import WriteError, write_whole
 
 log = logging.getLogger(__name__)
 
-_NAME = re.compile(r"state-(\d{8})\.safetensors")
+STATE_NAME = re.compile(r"state-(\d{8})\.safetensors")
 # What a file is said to be by that is damaged, or of other modules.
 UNREADABLE = (SafetensorError, OSError, KeyError, RuntimeError, ValueError)
 
@@ -160,7 +160,8 @@ def read_notes(path: Path) -> tuple[int, dict[str, Any]]:
 
 def list_states(folder: Path) -> list[Path]:
     """The state files in a folder, oldest first."""
-    return sorted(path for path in folder.glob("state-*.safetensors") if _NAME.match(path.name))
+    found = folder.glob("state-*.safetensors")
+    return sorted(path for path in found if STATE_NAME.fullmatch(path.name))
 
 
 class StopSignal:

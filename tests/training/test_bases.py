@@ -55,6 +55,12 @@ def test_a_single_file_is_the_folder_that_it_was_made_of(family, base_folder, tm
     assert other.kind is PredictionType.EPSILON
 
 
+def test_text_of_another_tokenizer_has_another_name(base_folder):
+    one, other = load_base(str(base_folder)), load_base(str(base_folder))
+    other.pipeline.tokenizer.pad_token = "!"
+    assert one.text_name != other.text_name
+
+
 @pytest.mark.parametrize(("spread", "kind"), [(0.05, "epsilon"), (0.2, "v_prediction")])
 def test_what_an_sd2_file_predicts_is_seen_in_it(base_folder, tmp_path, spread, kind):
     norm = torch.tensor([spread, -spread]).repeat(CHANNELS[0] // 2)

@@ -111,6 +111,9 @@ def test_unknown_keys_of_a_file_are_refused(tmp_path):
     path.write_text("seed = ")
     with pytest.raises(SystemExit, match="is no TOML"):
         read("--config", str(path))
+    path.write_text('config = "demo"')
+    with pytest.raises(SystemExit, match="names a config of its own"):
+        read("--config", str(path))
 
 
 def test_a_missing_base_is_named():

@@ -114,11 +114,69 @@ def test_missing_folders_columns_and_broken_lines_are_named(tmp_path):
     with pytest.raises(DatasetError, match=r"metadata\.jsonl"):
         ImageFolder(tmp_path, Columns(mask="mask"))
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png"}\n')
-    with pytest.raises(DatasetError, match="no column 'text'"):
+    with pytest.raises(DatasetError, match=r"has 'text', the first only .*--caption_column"):
         ImageFolder(tmp_path, Columns())
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "text": ""}\n{broken\n')
     with pytest.raises(DatasetError, match="line 2 is no JSON"):
         ImageFolder(tmp_path, Columns())
+    (tmp_path / "metadata.jsonl").write_text('["a.png", ""]\n')
+    with pytest.raises(DatasetError, match="line 1 is no JSON object"):
+        ImageFolder(tmp_path, Columns())
+    (tmp_path / "metadata.jsonl").write_bytes('{"file_name": "ä.png"}'.encode("latin-1"))
+    with pytest.raises(DatasetError, match="no UTF-8 text"):
+        ImageFolder(tmp_path, Columns())
+
+
+def test_captions_may_stand_in_some_lines_or_beside_the_pictures(tmp_path):
+    for i in range(3):
+        picture(i).save(tmp_path / f"{i}.png")
+    (tmp_path / "1.txt").write_text("one")
+    rows = [{"file_name": f"{i}.png"} for i in range(3)]
+    for last in ({}, {"text": "two"}):
+        lines = map(json.dumps, [*rows[:2], rows[2] | last])
+        (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+        folder = ImageFolder(tmp_path, Columns())
+        assert [folder[i].caption for i in range(3)] == ["", "one", last.get("text", "")]
+
+
+def test_cells_that_name_no_file_and_text_of_another_encoding_are_named(tmp_path, caplog):
+    for name in "abcde":
+        picture().save(tmp_path / f"{name}.png")
+    (tmp_path / "e.txt").write_bytes("Käse".encode("cp1252"))
+    rows = [{"file_name": f"{name}.png", "edges": f"{name}.png"} for name in "abcde"]
+    rows[0]["edges"] = None
+    rows[1]["where"] = float("nan")
+    rows[2]["file_name"] = None
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    checked = check(ImageFolder(tmp_path, Columns(condition="edges", mask="where")), 16)
+    assert [checked[i].key for i in range(len(checked))] == ["d.png"]
+    assert "'a.png' has None for 'edges'" in caplog.text
+    assert "'b.png' has nan for 'where'" in caplog.text
+    assert "e.txt is no UTF-8 text" in caplog.text
+
+
+def masks_of(folder, mask):
+    """The masks of a picture whose mask file is this one."""
+    picture().save(folder / "a.png")
+    mask.save(folder / "m.png")
+    (folder / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "", "m": "m.png"}')
+    return ImageFolder(folder, Columns(mask="m"))[0].load().masks
+
+
+def test_masks_of_zeros_and_ones_and_transparent_ones_mean_the_same_as_white_on_black(tmp_path):
+    white = left_mask()
+    clear = Image.new("RGBA", white.size, "white")
+    clear.putalpha(white)
+    for mask in (white, white.point(lambda value: value // 255), white.convert("1"), clear):
+        (found,) = masks_of(tmp_path, mask)
+        assert np.array_equal(found, np.asarray(white, np.float32) / 255)
+
+
+def test_masks_that_do_not_mark_with_white_are_refused(tmp_path):
+    classes = left_mask().point(lambda value: value // 255).convert("P")
+    classes.putpalette([0, 0, 0, 128, 0, 0])  # as PASCAL VOC draws its classes
+    with pytest.raises(ValueError, match="nowhere brighter than 38 of 255"):
+        masks_of(tmp_path, classes)
 
 
 def test_unreadable_small_and_misfitting_samples_are_named_and_left_out(tmp_path, caplog):
@@ -152,6 +210,18 @@ def test_shards_are_read_at_random(tmp_path):
         assert sample.caption == f"number {i}"
         assert np.array_equal(sample.image, np.asarray(picture(i)))
         assert sample.masks[0, :, :20].all()
+
+
+def test_suffixes_in_shards_are_told_apart(tmp_path):
+    files = {"0.jpg": png(left_mask()), "0.png": png(picture()), "0.words": b"nothing"}
+    shard(tmp_path / "a.tar", files)
+    named = Columns(image="png", mask="jpg", caption="words")
+    for columns in (named, Columns(mask="jpg", caption="words")):
+        sample = TarShards([tmp_path / "a.tar"], columns)[0].load()
+        assert np.array_equal(sample.image, np.asarray(picture()))
+        assert sample.caption == "nothing"
+    with pytest.raises(DatasetError, match=r"NAME\.webp.*--image_column"):
+        TarShards([tmp_path / "a.tar"], Columns(image="webp"))
 
 
 @pytest.mark.parametrize("name", ["./{}.{}", "v1.0/{}.{}", "./v1.0/deep/{}.{}"])
@@ -319,6 +389,13 @@ def test_coco_annotations_without_a_shape_are_left_out_and_broken_ones_named(tmp
         check(coco_of(tmp_path, [{"segmentation": [[1, 1]]}]), 16)
 
 
+@pytest.mark.parametrize("text", ["{broken", "[]", '{"images": []}'])
+def test_annotations_that_are_not_as_coco_writes_them_are_a_sentence(tmp_path, text):
+    (tmp_path / "instances.json").write_text(text)
+    with pytest.raises(DatasetError, match=r"instances\.json (is no JSON|has no list)"):
+        Coco(tmp_path, tmp_path / "instances.json")
+
+
 def test_coco_masks_are_scaled_with_the_picture(tmp_path):
     picture().save(tmp_path / "x.png")
     left = {"segmentation": [[0, 0, 40, 0, 40, 64, 0, 64]]}
@@ -338,8 +415,9 @@ def sources(folder):
     row = {"file_name": "a.png", "text": "", "edges": "a.png", "where": ["m.png"]}
     (table / "metadata.jsonl").write_text(json.dumps(row))
     yield ImageFolder(table, Columns(condition="edges", mask="where"))
-    shard(folder / "a.tar", {"1.png": png(picture()), "1.mask.png": png(left_mask())})
-    yield TarShards([folder / "a.tar"], Columns(condition="png", mask="mask.png"))
+    names = {"1.png": picture(), "1.edges.png": picture(1), "1.mask.png": left_mask()}
+    shard(folder / "a.tar", {name: png(found) for name, found in names.items()})
+    yield TarShards([folder / "a.tar"], Columns(condition="edges.png", mask="mask.png"))
     yield HubDataset(hub(folder / "hub"), Columns(image="image", condition="image", mask="mask"))
     outline = {"image_id": 7, "category_id": 1, "segmentation": [[0, 0, 20, 0, 20, 32, 0, 32]]}
     image = {"id": 7, "file_name": "a.png", "width": 40, "height": 32}

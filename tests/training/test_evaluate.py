@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from small_base import CHANNELS, pictures
+from torchvision.models import inception_v3
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
 
+from demo.base import load_tokenizer
 from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import AdapterFile, AdapterFileError, write_adapter
 from training import evaluate
@@ -20,7 +24,14 @@ from training.dataset import Columns, DatasetError, ImageFolder
 from training.evaluate import Evaluation, Variant, load_variant
 from training.report import Table, interval, markdown, paired, spread
 from training.sample import Sampling
-from training.scores import blank_lfmse, frechet_distance, kernel_distance, score
+from training.scores import (
+    ClipScore,
+    InceptionFeatures,
+    blank_lfmse,
+    frechet_distance,
+    kernel_distance,
+    score,
+)
 from training.setup import open_base
 
 
@@ -177,6 +188,46 @@ def test_a_judge_is_asked_about_every_picture(make_settings, data):
     assert table.scores["same"]["edge F1 inside"] == table.scores["no control"]["edge F1 inside"]
 
 
+def test_clip_scores_depend_on_picture_and_prompt(data, tmp_path):
+    torch.manual_seed(3)  # whose cosines are above 0
+    sides = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
+    sides["num_attention_heads"] = 2
+    vision = sides | {"image_size": 32, "patch_size": 16}
+    network = CLIPModel(CLIPConfig(text_config=sides, vision_config=vision, projection_dim=8))
+    network.save_pretrained(tmp_path)
+    square = {"height": 32, "width": 32}
+    images = CLIPImageProcessor(size=square, crop_size=square)
+    CLIPProcessor(images, load_tokenizer()).save_pretrained(tmp_path)
+    cases = make_cases(data, 64, read_evaluation_set(), ["left"])[::3]
+    sources = torch.stack([case.image for case in cases])
+    clip = ClipScore(str(tmp_path))
+    found = clip(sources, cases)
+    assert found.shape == (len(cases),)
+    assert (found >= 0).all()
+    assert (found <= 100).all()
+    assert not torch.equal(found, clip(1 - sources, cases))
+    assert not torch.equal(found, clip(sources, cases[::-1]))
+
+
+def test_a_frechet_distance_is_taken_on_inception_features(make_settings, data, tmp_path):
+    network = inception_v3(weights=None, init_weights=False)
+    save_file(network.state_dict(), tmp_path / "inception.safetensors")
+    inception = InceptionFeatures(str(tmp_path / "inception.safetensors"))
+    cases = make_cases(data, 64, read_evaluation_set(), ["left"])[::3]
+    features = inception(torch.stack([case.image for case in cases]))
+    assert features.shape == (3, 2048)
+    base = open_base(make_settings())
+    base.place(torch.device("cpu"), None)
+
+    def few(images):
+        return inception(images)[:, :4]  # a root of 4 x 4 takes no time
+
+    evaluation = Evaluation(base, Sampling(1), inception=few)
+    for chosen, known in ((cases, True), (cases[:1], False)):
+        found = evaluation.run(chosen, []).sets["no control"]["Frechet distance, Inception"]
+        assert np.isfinite(found) == known
+
+
 def test_pictures_without_control_may_be_handed_in(make_settings, data, adapter_file):
     base = open_base(make_settings())
     base.place(torch.device("cpu"), None)
@@ -226,6 +277,46 @@ def test_what_an_adapter_reads_comes_from_its_file(adapter_file, tmp_path):
     write_adapter(AdapterFile(config, Adapter(config).state_dict()), silent)
     with pytest.raises(AdapterFileError, match="does not tell"):
         load_variant(f"a={silent}")
+
+
+def test_adapters_may_read_the_conditions_of_a_column(make_settings, data, tmp_path):
+    base = open_base(make_settings())
+    base.place(torch.device("cpu"), None)
+    folder = data.source._folder
+    paired = tmp_path / "paired"
+    paired.mkdir()
+    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    for row in rows:
+        image = Image.open(folder / row["file_name"])
+        image.save(paired / row["file_name"])
+        image.convert("L").save(paired / f"grey-{row['file_name']}")
+    lines = [json.dumps(row | {"grey": f"grey-{row['file_name']}"}) for row in rows]
+    (paired / "metadata.jsonl").write_text("\n".join(lines))
+    read = check(ImageFolder(paired, Columns(condition="grey")), 32)
+    cases = make_cases(read, 64, read_evaluation_set(), ["left"])[:2]
+    given = []
+    for channels in (3, 1):
+        config = AdapterConfig(channels=CHANNELS, in_channels=channels)
+        path = tmp_path / f"{channels}.safetensors"
+        metadata = {"local_control.condition": "pictures"}
+        write_adapter(AdapterFile(config, Adapter(config).state_dict(), metadata), path)
+        with pytest.raises(AdapterFileError, match="--conditioning_image_column"):
+            load_variant(f"a={path}")
+        variant = load_variant(f"a={path}", column=True)
+        variant.adapter.register_forward_pre_hook(lambda _, args: given.append(args[0]))
+        Evaluation(base, Sampling(1)).run(cases, [variant])
+    coloured, grey = given
+    assert coloured.shape == (2, 3, 64, 64)
+    assert torch.equal(coloured.mean(1, keepdim=True), grey)
+    assert torch.allclose(coloured[:, 0], coloured[:, 1])
+
+
+def test_names_of_files_may_hold_an_at_and_begin_like_a_state(adapter_file):
+    for name in ("v2@home.safetensors", "state-of-the-art.safetensors"):
+        path = adapter_file.with_name(name)
+        path.write_bytes(adapter_file.read_bytes())
+        assert load_variant(f"a={path}").gated
+        assert not load_variant(f"a={path}@everywhere").gated
 
 
 def test_what_is_assumed_of_a_file_that_does_not_tell_is_said(tmp_path, caplog):

@@ -1,5 +1,6 @@
 """Same settings, same bytes: however a run was stopped, and whoever loaded its data."""
 
+import json
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import tomli_w
+from small_base import pictures
 from small_runs import assert_same_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -58,6 +60,39 @@ def test_sigterm_saves_and_the_resumed_run_ends_with_the_same_bytes(
         with pytest.raises(SystemExit, match=f"stopped at step {step}"):
             run("stopped", **changes)
     assert list_states(tmp_path / "stopped")[-1].name == f"state-{step:08d}.safetensors"
+    assert run("stopped", resume_from_checkpoint="latest", **changes) == whole
+
+
+def test_a_run_of_several_shapes_ends_with_the_same_bytes_too(run, monkeypatch, tmp_path):
+    folder = pictures(tmp_path / "shapes", 6, (192, 192))
+    pictures(folder / "wide", 5, (128, 256))
+    wide = [
+        json.loads(line) for line in (folder / "wide" / "metadata.jsonl").read_text().split("\n")
+    ]
+    rows = [row | {key: f"wide/{row[key]}" for key in ("file_name", "mask")} for row in wide]
+    with (folder / "metadata.jsonl").open("a") as table:
+        table.writelines("\n" + json.dumps(row) for row in rows)
+    shapes = set()
+    make_step = Trainer._step
+
+    def see(self, batches, step):
+        def seen():
+            for batch in batches:
+                shapes.add(tuple(batch.z0.shape[-2:]))
+                yield batch
+
+        return make_step(self, seen(), step)
+
+    changes = {"train_data_dir": folder, "resolution": 192, "aspect_ratio_buckets": True}
+    changes |= {"gradient_accumulation_steps": 2, "train_batch_size": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", see)
+        whole = run("whole", **changes)
+    assert shapes == {(24, 24), (16, 32)}
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)
+        with pytest.raises(SystemExit, match="stopped at step 3"):
+            run("stopped", **changes)
     assert run("stopped", resume_from_checkpoint="latest", **changes) == whole
 
 

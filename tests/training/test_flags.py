@@ -34,6 +34,13 @@ def usual_kernels():
         {"snr_gamma": 0.01},
         {"masked_noise_loss": True},
         {"z0_loss_erode": 1},
+        {"z0_loss_weight": 8.0},
+        {"z0_loss_schedule": "constant"},
+        {"z0_loss_mean": "pixels"},
+        {"edge": "none"},
+        {"timestep_sampling": "uniform"},
+        {"max_grad_norm": 0.01},
+        {"lr_scheduler": "constant"},
     ],
     ids=lambda changes: next(iter(changes)),
 )

@@ -49,6 +49,10 @@ def test_what_is_slow_is_told_of(make_settings, caplog):
 def test_memory_that_is_not_enough_is_a_sentence():
     with pytest.raises(SystemExit, match=r"memory\. Lower it"), one_sentence("Lower it."):
         raise torch.OutOfMemoryError
+    with pytest.raises(SystemExit, match=r"^Out of memory\. Lower it"), one_sentence("Lower it."):
+        torch.empty(2**60)
+    with pytest.raises(RuntimeError, match="shape"), one_sentence("Lower it."):
+        torch.zeros(2).view(3)
 
 
 @pytest.mark.parametrize(

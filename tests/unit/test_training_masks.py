@@ -44,6 +44,15 @@ def test_an_object_mask_covers_its_object():
         assert mask.mean() < 0.5
 
 
+def test_objects_that_a_crop_has_cut_away_are_not_chosen():
+    objects = np.zeros((2, *SIZE), np.float32)
+    objects[1, 50:80, 70:100] = 1
+    for kind in ("object", "object_box", "exact"):
+        for seed in range(20):
+            assert random_mask(SIZE, rng(seed), objects, {kind: 1})[50:80, 70:100].all()
+            assert random_mask(SIZE, rng(seed), objects[:1], {kind: 1}).any()
+
+
 def test_shares_are_kept():
     counts = sum(random_mask(SIZE, rng(seed)).all() for seed in range(1000))
     assert counts / 1000 == pytest.approx(DEFAULT_SHARES["full"], abs=0.03)
