@@ -75,7 +75,10 @@ CANNY_SEARCH = [
         _tried(f"(e) {schedule}, weight 1", f"sobel-{schedule}-1", _z0("sobel", 1.0, schedule))
         for schedule in ("constant", "step_unit", "time_unit")
     ),
+    _tried(GATED, "plain", _PLAIN),
+    _tried("(b) min-SNR 1", "plain-snr", _PLAIN | _MIN_SNR),
     _tried("(c) min-SNR 1", "masked-snr", _NO_Z0 | _MIN_SNR),
+    _tried("(e) min-SNR 1", "sobel-snr", _z0("sobel", _WEIGHT, **_MIN_SNR)),
     _tried("(c) cubic timesteps", "masked-cubic", _NO_Z0 | _CUBIC),
     _tried("(e) mean over pixels", "sobel-pixels", _z0("sobel", _WEIGHT, z0_loss_mean="pixels")),
     _tried("(e) mask eroded by a cell", "sobel-eroded", _z0("sobel", _WEIGHT, z0_loss_erode=1)),
@@ -92,6 +95,7 @@ COLOUR_SEARCH = [
     Method(SOBEL, "sobel", _z0("sobel", _WEIGHT)),
     Method("(b) min-SNR 1", "plain-snr", _PLAIN | _MIN_SNR),
     Method("(c) min-SNR 1", "masked-snr", _NO_Z0 | _MIN_SNR),
+    Method("(e) min-SNR 1", "sobel-snr", _z0("sobel", _WEIGHT, **_MIN_SNR)),
     Method("(b) cubic timesteps", "plain-cubic", _PLAIN | _CUBIC),
     Method("(e) cubic timesteps", "sobel-cubic", _z0("sobel", _WEIGHT, **_CUBIC)),
     Method("(e) half of the masks full", "sobel-full", _z0("sobel", _WEIGHT, mask_shares=_FULL)),

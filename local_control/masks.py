@@ -32,8 +32,8 @@ def from_comfy_mask(mask: Tensor) -> Tensor:
 
 
 def from_comfy_image(image: Tensor) -> Tensor:
-    """ComfyUI IMAGE [B,H,W,C] -> [B,C,H,W] on the CPU, where masks are."""
-    return image.movedim(-1, 1).cpu()  # BHWC -> BCHW
+    """ComfyUI IMAGE [B,H,W,C] -> [B,C,H,W] on the CPU, where masks are; without alpha."""
+    return image[..., :3].movedim(-1, 1).cpu()  # BHWC -> BCHW
 
 
 def to_comfy_image(image: Tensor) -> Tensor:

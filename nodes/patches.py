@@ -30,7 +30,7 @@ class GatePatches(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: ModelPatcher, mask: Tensor) -> io.NodeOutput:
-        """All patches that the model has by now are gated; later ones are not."""
+        """Patches that the model has by now and that have no mask yet are gated."""
         white = from_comfy_mask(mask)
         if white.max() <= 0:
             raise ValueError(

@@ -83,7 +83,7 @@ class Score(io.ComfyNode):
         uncontrolled: Tensor | None = None,
     ) -> io.NodeOutput:
         """Means over the batch; what cannot be told is NaN."""
-        picture, wanted = from_comfy_image(image)[:, :3], from_comfy_image(condition)[:, :3]
+        picture, wanted = from_comfy_image(image), from_comfy_image(condition)
         white = cover(picture, from_comfy_mask(mask), "area")
         check_inside(white, kind)
         white = for_each(picture, white, "mask")
@@ -96,7 +96,7 @@ class Score(io.ComfyNode):
         report = to_comfy_image(found.pop("report"))
         free = {"leak": float("nan"), "change outside": float("nan")}
         if uncontrolled is not None:
-            other = from_comfy_image(uncontrolled)[:, :3]
+            other = from_comfy_image(uncontrolled)
             check_size(picture, other)
             other = for_each(picture, other, "uncontrolled image")
             free["leak"] = leak(picture, other, white).mean().item()

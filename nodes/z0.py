@@ -16,7 +16,7 @@ from .adapters import CATEGORY
 from .hooks.frame import Frame
 from .hooks.live_preview import LivePreview
 from .hooks.overlay import Overlay, to_images
-from .hooks.z0_trace import Z0Trace, watch_parts, watch_z0
+from .hooks.z0_trace import Sampling, Z0Trace, picture_of, watch_parts, watch_z0
 from .preview import mask_of
 from .regions import AnyRegion, Regions
 from .rendering import Renderer, decoder, estimate, estimate_images, write_errors
@@ -73,6 +73,7 @@ class Z0Preview(io.ComfyNode):
                 Trace.Output(display_name="z0_trace", tooltip="z0' of every step, for z0' Frames."),
             ],
             hidden=[io.Hidden.unique_id],
+            not_idempotent=True,  # each has a trace and a place for pictures of its own
         )
 
     @classmethod
@@ -117,7 +118,7 @@ def error_of(
     Raises:
         ValueError: the reference does not fit the latent.
     """
-    overlay = Overlay(model, reference["samples"].cpu(), [], "Preview z0'")
+    overlay = Overlay(model, picture_of(reference), [], "Preview z0'")
     wanted, _ = overlay.over(noise.cpu())
     where = union(regions, noise)
     return lambda frame: edge_curve([to_images(frame)], wanted, where)
@@ -171,20 +172,20 @@ class Z0Frames(io.ComfyNode):
         reference: dict | None = None,
     ) -> io.NodeOutput:
         """Raises ValueError if the trace is not of the sampling that made `latent`."""
-        check_trace(z0_trace, latent)
+        sampling = sampling_of(z0_trace, latent)
         # [S,B,...] -> [B*S,...]: all steps of one image stand together.
-        frames = torch.stack(z0_trace.frames, dim=1).flatten(0, 1)
-        latents = z0_trace.latent_format.process_out(frames)
+        frames = torch.stack(sampling.frames, dim=1).flatten(0, 1)
+        latents = sampling.latent_format.process_out(frames)
         if vae is None:
-            images = estimate_images(frames, z0_trace.latent_format)
+            images = estimate_images(frames, sampling.latent_format)
         else:
             images = vae.decode(latents)
         if images.ndim == 5:  # the frames of videos in a row, as stock nodes give them
             images = images.flatten(0, 1)
-        target = z0_trace.frames[-1]
+        target = sampling.frames[-1]
         if reference is not None:
-            target = z0_trace.latent_format.process_in(reference["samples"].float().cpu())
-        curve = edge_curve(*flat_frames(z0_trace.frames, target), union(regions, frames))
+            target = sampling.latent_format.process_in(picture_of(reference))
+        curve = edge_curve(*flat_frames(sampling.frames, target), union(regions, frames))
         return io.NodeOutput(
             images,
             {"samples": latents},
@@ -193,18 +194,20 @@ class Z0Frames(io.ComfyNode):
         )
 
 
-def check_trace(trace: Z0Trace, latent: dict) -> None:
-    """Raise ValueError if the trace is empty or of another sampling."""
-    if not trace.frames:
+def sampling_of(trace: Z0Trace, latent: dict) -> Sampling:
+    """The sampling that made `latent`; ValueError if the trace has none or only others."""
+    if not trace.samplings:
         raise ValueError(
             "The z0' trace is empty: connect the model of Preview z0' to the sampler, and the "
-            "sampler's latent here."
+            "sampler's latent here; if they are, change the seed, so that it samples again."
         )
-    if not trace.belongs_to(latent["samples"].float().cpu()):
+    found = trace.sampling_of(picture_of(latent))
+    if found is None:
         raise ValueError(
-            "The z0' trace is of another sampling than this latent; give every sampler a Preview "
-            "z0' of its own, and connect its latent here."
+            "The z0' trace is of other samplings than this latent; connect the latent of a sampler "
+            "that has the model of this Preview z0', or change the seed, so that it samples again."
         )
+    return found
 
 
 def flat_frames(frames: list[Tensor], reference: Tensor) -> tuple[list[Tensor], Tensor]:

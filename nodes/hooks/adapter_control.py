@@ -22,7 +22,7 @@ from ...local_control.checkpoint import AdapterFile, family_name, parse_adapter
 from ...local_control.gating import gate_features
 from ...local_control.masks import match_batch
 from .frame import LATENT_FACTOR, Frame, frames_of
-from .merging import Slots, merge, of_previous
+from .merging import Slots, hooks_of_previous, merge, of_previous
 from .region import Region, Timing
 
 # Where the features of the four levels enter ComfyUI's UNet: input blocks counted from the first,
@@ -139,6 +139,10 @@ class AdapterControl(ControlBase):
         new = AdapterControl(self.adapter, self._regions)
         self.copy_to(new)
         return new
+
+    def get_extra_hooks(self) -> list:
+        """Those of earlier controls."""
+        return hooks_of_previous(self)
 
     def inference_memory_requirements(self, dtype: torch.dtype) -> float:
         """Those of earlier controls, and the largest adapter: they compute one after another."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from ...local_control.guidance import step_towards_edges
 from .final_prediction import after_prediction
 from .overlay import Overlay, from_images, to_images
+from .region import sigma_at
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def guide_edges(model: ModelPatcher, guidance: Guidance) -> ModelPatcher:
     def move(z0: Tensor, sigma: float, sampled: Any) -> Tensor:
         # Asked while sampling, since nodes behind this one may change the noise levels.
         to_sigma = sampled.model_sampling.percent_to_sigma
-        start, end = (float(to_sigma(percent)) for percent in guidance.percent_range)
+        start, end = (sigma_at(percent, to_sigma) for percent in guidance.percent_range)
         if not guidance.scale or not end <= sigma <= start:
             return z0
         reference, (mask,) = overlay.over(z0)

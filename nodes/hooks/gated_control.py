@@ -13,7 +13,7 @@ from ...local_control.gating import spread_weights, token_gate
 from ...local_control.masks import mask_on_grid, match_batch, resize_frames
 from .control_region import ControlRegion, first_answer
 from .frame import Frame, frames_of
-from .merging import KEYS, Slots, merge, of_previous
+from .merging import KEYS, Slots, hooks_of_previous, merge, of_previous
 from .region import Timing
 
 
@@ -40,8 +40,8 @@ class GatedControl(ControlBase):
         return [*super().get_models(), *self.region.control.get_models()]
 
     def get_extra_hooks(self) -> list:
-        """Those of earlier controls and our own."""
-        return [*super().get_extra_hooks(), *self.region.control.get_extra_hooks()]
+        """Those of earlier controls and of the one that is gated."""
+        return [*hooks_of_previous(self), *self.region.control.get_extra_hooks()]
 
     def inference_memory_requirements(self, dtype: torch.dtype) -> float:
         """Those of earlier controls and our own."""

@@ -88,10 +88,11 @@ class GatedPatch:
 def gate_patches(model: ModelPatcher, mask: Tensor) -> ModelPatcher:
     """A clone of `model` whose patches after blocks act inside the mask alone.
 
-    Patches of other kinds have no place in the picture that a mask could choose; they are logged.
+    Those that are gated keep the mask that they have. Patches of other kinds have no place in the
+    picture that a mask could choose; they are logged.
 
     Raises:
-        ValueError: it has none.
+        ValueError: it has none, or all are gated.
     """
     with _put_aside(model.model_options["transformer_options"]) as patches:
         model = model.clone()
@@ -102,14 +103,24 @@ def gate_patches(model: ModelPatcher, mask: Tensor) -> ModelPatcher:
             f"This model has no patch that acts as a control after its blocks ({found}); connect "
             f"the model that a node such as QwenImageDiffsynthControlnet returns."
         )
+    known = [patch for kind in _KINDS for patch in patches.get(kind, ())]
+    if all(isinstance(patch, GatedPatch) for patch in known):
+        raise ValueError(
+            "All patches of this model have a mask already; connect the model that the node of the "
+            "next patch returns, after the first Gate Model Patches."
+        )
     if others:
         log.warning("A mask cannot gate this model's patches of the kinds %s; they stay.", others)
     model.model_options["transformer_options"]["patches"] = {
-        kind: [GatedPatch(patch, mask) for patch in row] if kind in _KINDS else list(row)
+        kind: [_gated(patch, mask) for patch in row] if kind in _KINDS else list(row)
         for kind, row in patches.items()
     }
     model.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, _KEY, note_areas)
     return model
+
+
+def _gated(patch: Any, mask: Tensor) -> GatedPatch:
+    return patch if isinstance(patch, GatedPatch) else GatedPatch(patch, mask)
 
 
 @contextmanager

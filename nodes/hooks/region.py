@@ -32,12 +32,19 @@ class Region:
     number: int = 1
 
 
+def sigma_at(percent: float, percent_to_sigma: Callable[[float], float]) -> float:
+    """The noise level at a share of the sampling, in fp32 as samplers have it: a step that is right
+    there must be found.
+    """
+    return float(np.float32(percent_to_sigma(percent)))
+
+
 class Timing:
     """When a region acts in one sampling, and by which factor."""
 
     def __init__(self, region: Region, percent_to_sigma: Callable[[float], float]) -> None:
         start, end = region.percent_range
-        self._start, self._end = percent_to_sigma(start), percent_to_sigma(end)
+        self._start, self._end = (sigma_at(share, percent_to_sigma) for share in (start, end))
         self._loop = region.loop
         if self._loop is not None:
             self._loop.reset()

@@ -290,6 +290,26 @@ def test_start_and_end_act_as_in_comfyui(setup, start, end):
     assert not torch.equal(ours, sample(setup, *local(setup, torch.ones(1, 128, 128))))
 
 
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_steps_right_at_start_or_end_act_as_in_comfyui(comfy, shift, share):
+    from comfy.model_sampling import CONST, ModelSamplingDiscreteFlow
+    from comfy.samplers import calculate_sigmas
+
+    found = comfy.module("nodes.hooks.region")
+    flow = type("Flow", (ModelSamplingDiscreteFlow, CONST), {})()
+    flow.set_parameters(shift=shift)
+    end = flow.percent_to_sigma(share)
+    for steps in (4, 8, 20, 28):
+        sigmas = calculate_sigmas(flow, "simple", steps)[:-1]
+        for span in ((0.0, share), (share, 1.0)):
+            region = found.Region(condition=torch.zeros(1), percent_range=span)
+            timing = found.Timing(region, flow.percent_to_sigma)
+            ours = [timing.factor(float(sigma)) is not None for sigma in sigmas]
+            theirs = sigmas >= end if span[0] == 0 else sigmas <= end
+            assert ours == theirs.tolist()
+
+
 def test_what_enters_leaves_unharmed(setup):
     positive, negative = prompts()
     mask, image = left(), picture()

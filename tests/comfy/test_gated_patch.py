@@ -179,6 +179,23 @@ def test_networks_of_patches_are_not_copied(comfy, setup):
     assert rows[:, 4:].max() == 0
 
 
+def test_a_patch_keeps_its_mask_when_the_next_one_is_gated(comfy, setup):
+    masks = {1: left(), 2: 1 - left()}
+    model = setup.model
+    for value, mask in masks.items():
+        model = model.clone()
+        model.set_model_double_block_patch(lambda args, value=value: {"img": args["img"] + value})
+        model = gate(comfy, model, mask)
+    img = torch.zeros(1, 64, 3)
+    for patch in model.model_options["transformer_options"]["patches"]["double_block"]:
+        img = patch({"img": img, "x": torch.zeros(1, 16, 1, SIZE, SIZE)})["img"]
+    rows = img.reshape(8, 8, 3)
+    assert (rows[:, :4] == 1).all()
+    assert (rows[:, 4:] == 2).all()
+    with pytest.raises(ValueError, match="have a mask already"):
+        gate(comfy, model, left())
+
+
 def test_a_model_without_patches_is_named(comfy):
     with pytest.raises(ValueError, match="no patch that acts as a control"):
         gate(comfy, build_model("sd15"), torch.ones(1, 128, 128))

@@ -156,6 +156,24 @@ def test_every_other_node_runs_in_one_graph(server, prompt):
     assert pictures(server, outputs, "report")[0].size == (128, 128)
 
 
+def test_previews_that_are_alike_show_and_keep_their_own(server, prompt):
+    """Two samplers, each with a preview of the same settings."""
+    graph = copy.deepcopy(prompt)
+    sampler, preview = find(graph, "KSampler"), find(graph, "LocalControl_Z0Preview")
+    frames = find(graph, "LocalControl_Z0Frames")
+    graph["other preview"] = copy.deepcopy(graph[preview])
+    graph["other sampler"] = copy.deepcopy(graph[sampler])
+    graph["other sampler"]["inputs"] |= {"model": ["other preview", 0], "seed": 5}
+    graph["other frames"] = copy.deepcopy(graph[frames])
+    links = {"z0_trace": ["other preview", 1], "latent": ["other sampler", 0]}
+    graph["other frames"]["inputs"] |= links
+    graph["shown"] = {"class_type": "PreviewImage", "inputs": {"images": ["other frames", 0]}}
+    steps = []
+    outputs = server.run(graph, lambda node, step, total: steps.append(node))
+    assert len(pictures(server, outputs, "shown")) == 3
+    assert steps.count(preview) == steps.count("other preview") == 4
+
+
 def test_stock_nodes_load_and_apply_what_we_write(server, prompt):
     stock = copy.deepcopy(prompt)
     apply = stock[find(stock, "LocalControl_Apply")]

@@ -4,6 +4,7 @@ import gc
 import json
 import threading
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def frames(comfy, trace, samples, vae=None):
 def test_every_sampler_gives_one_frame_a_step(comfy, watch, model, sampler):
     watched, trace, shown = watch(model)
     samples = sample(watched, sampler=sampler)
-    assert len(trace.frames) == 4
+    assert len(trace.samplings[-1].frames) == 4
     # The last step twice: as it is done, and with its picture.
     assert [value for value, _, _ in shown] == [1, 2, 3, 4, 4]
     assert {total for _, total, _ in shown} == {4}
@@ -85,10 +86,10 @@ def test_samplers_that_choose_their_steps_give_a_frame_each_and_the_last_picture
     samples = sample(
         watched, sampler=sampler, steps=5, callback=lambda step, x0, x, total: seen.append(step)
     )
-    assert len(trace.frames) == len(seen) != 5
+    assert len(trace.samplings[-1].frames) == len(seen) != 5
     assert sum(image is not None for _, _, image in shown) <= 2  # the first and the last
     assert shown[-1][2] is not None
-    assert trace.belongs_to(samples)
+    assert trace.sampling_of(samples)
 
 
 @pytest.mark.parametrize("prediction", ["EPS", "V_PREDICTION", "FLOW", "EDM"])
@@ -104,7 +105,7 @@ def test_every_family_is_previewed(comfy, watch, family):
     channels = FAMILIES[family].latent_channels
     watched, trace, shown = watch(build_model(family))
     sample(watched, steps=2, channels=channels)
-    assert len(trace.frames) == 2
+    assert len(trace.samplings[-1].frames) == 2
     assert shown[-1][2] is not None
 
 
@@ -126,7 +127,7 @@ def test_the_preview_is_of_the_whole_batch(watch, model):
     kind = shown[-1][2][0]
     assert kind == "JPEG"
     assert pictures(shown)[-1].size == (3 * 8 * SIZE, 8 * SIZE)
-    assert trace.frames[0].shape[0] == 3
+    assert trace.samplings[-1].frames[0].shape[0] == 3
 
 
 def test_the_last_picture_is_always_shown(watch, model):
@@ -240,7 +241,7 @@ def test_one_prompts_prediction_can_be_shown_alone(watch, model, part):
     both, _, _ = watch(model)
     assert torch.equal(sample(both), samples)
     assert np.asarray(alone).tobytes() != np.asarray(pictures(shown)[-1]).tobytes()
-    assert len(trace.frames) == 4
+    assert len(trace.samplings[-1].frames) == 4
 
 
 @pytest.mark.parametrize("part", ["positive", "negative"])
@@ -295,9 +296,9 @@ def test_errors_are_those_of_the_curve(comfy, watch, model):
     regions = region(make_setup(comfy, "sd15"), left())
     node = comfy.nodes["LocalControl_Z0Frames"]
     numbers = node.execute(trace, {"samples": samples}, None, regions, reference).result[3]
-    measure = z0.error_of(model, reference, regions, trace.frames[0])
+    measure = z0.error_of(model, reference, regions, trace.samplings[-1].frames[0])
     for side in ("inside", "outside"):
-        found = [getattr(measure(frame), side)[0] for frame in trace.frames]
+        found = [getattr(measure(frame), side)[0] for frame in trace.samplings[-1].frames]
         assert found == json.loads(numbers)[side]
 
 
@@ -381,7 +382,7 @@ def test_videos_are_previewed_by_their_first_frames_with_its_mask(comfy, watch, 
         shown.clear()
         sample_video(watched, video, batch=2)
         seen.append(np.asarray(pictures(shown)[-1]).astype(int))
-    assert trace.frames[0].shape == (2, 16, 3, SIZE, SIZE)
+    assert trace.samplings[-1].frames[0].shape == (2, 16, 3, SIZE, SIZE)
     assert seen[0].shape == (8 * SIZE, 2 * 8 * SIZE, 3)
     changed = np.abs(seen[0] - seen[1]).sum(-1) > 0
     assert changed[:64, :64].any()
@@ -440,7 +441,7 @@ def test_a_second_run_forgets_the_first(comfy, watch, model):
     watched, trace, _ = watch(model)
     sample(watched, steps=4)
     samples = sample(watched, steps=3)
-    assert len(trace.frames) == 3
+    assert len(trace.samplings[-1].frames) == 3
     assert len(frames(comfy, trace, samples)[0]) == 3
 
 
@@ -491,15 +492,58 @@ def test_frames_without_a_run_or_of_another_run_are_refused(comfy, watch, model)
     with pytest.raises(ValueError, match="trace is empty"):
         frames(comfy, trace, torch.zeros(1, 4, SIZE, SIZE))
     samples = sample(watched)
-    with pytest.raises(ValueError, match="another sampling"):
+    with pytest.raises(ValueError, match="of other samplings"):
         frames(comfy, trace, samples + 1)
+
+
+def test_frames_of_a_result_from_the_cache_are_found_after_another_run(comfy, watch, model):
+    watched, trace, _ = watch(model)
+    first, second = sample(watched, cfg=3.0), sample(watched, cfg=1.5)
+    for samples in (first, second):
+        last = frames(comfy, trace, samples)[1]["samples"][-1:]
+        torch.testing.assert_close(last, samples, rtol=1e-3, atol=1e-3)
+
+
+def test_old_samplings_are_forgotten(comfy, watch, model, monkeypatch):
+    watched, trace, _ = watch(model)
+    for _ in range(6):
+        sample(watched)
+    assert len(trace.samplings) == 4
+    monkeypatch.setattr(comfy.module("nodes.hooks.z0_trace"), "_KEPT_BYTES", 4 * 4 * 4 * SIZE**2)
+    sample(watched)  # a step has 4 bytes of 4 channels, a sampling 4 steps
+    assert len(trace.samplings) == 2
+
+
+def test_of_pictures_with_sound_the_pictures_are_traced(comfy, watch, model):
+    """ComfyUI packs both into one latent while it samples."""
+    from comfy.nested_tensor import NestedTensor
+    from comfy.utils import pack_latents
+
+    latent_format = model.get_model_object("latent_format")
+    both = [torch.randn(1, 4, SIZE, SIZE), torch.randn(1, 8, 10)]
+    packed, shapes = pack_latents(both)
+    watched, trace, shown = watch(model)
+    kinds = ("outer_sample", "sampler_sample")
+    outer, inner = (next(iter(watched.wrappers[kind].values()))[0] for kind in kinds)
+
+    def sampler(guider, sigmas, extra_args, callback, noise, *rest):
+        callback(0, packed, packed, 1)
+        return packed
+
+    guider = SimpleNamespace(inner_model=SimpleNamespace(latent_format=latent_format))
+    outer(lambda **_: inner(sampler, guider, None, {}, None, packed), latent_shapes=shapes)
+    assert torch.equal(trace.samplings[-1].frames[0], both[0])
+    assert shown[-1][2] is not None
+    result = NestedTensor([latent_format.process_out(both[0]), both[1]])
+    assert frames(comfy, trace, result)[0].shape == (1, 8 * SIZE, 8 * SIZE, 3)
 
 
 def test_a_result_that_is_not_finite_is_still_that_of_its_sampling(comfy, watch, model):
     watched, trace, _ = watch(model)
     sample(watched)
-    trace.result = torch.full_like(trace.result, torch.nan)
-    assert len(frames(comfy, trace, trace.result)[0]) == 4
+    (sampling,) = trace.samplings
+    sampling.result = torch.full_like(sampling.result, torch.nan)
+    assert len(frames(comfy, trace, sampling.result)[0]) == 4
 
 
 def small_vae():
@@ -561,6 +605,6 @@ def test_nothing_is_kept_of_earlier_prompts(comfy, watch, model):
             gc.collect()
             tensors = sum(isinstance(item, torch.Tensor) for item in gc.get_objects())
             counts.append((tensors, threading.active_count()))
-    assert len(trace.frames) == 1
+    assert len(trace.samplings[-1].frames) == 1
     assert counts[1][0] <= counts[0][0] + 5
     assert counts[1][1] <= counts[0][1] + 1
