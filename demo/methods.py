@@ -1,6 +1,6 @@
 """The ways to train an adapter that `demo.experiment` compares.
 
-The searches are compared on the validation objects, and what MAIN holds was chosen there, on canny.
+The searches are compared on the validation objects, and what MAIN holds was chosen there.
 """
 
 from dataclasses import dataclass, field
