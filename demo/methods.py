@@ -1,6 +1,6 @@
 """The ways to train an adapter that `demo.experiment` compares.
 
-The searches are compared on the validation objects, and what MAIN holds was chosen there, on canny.
+The searches are compared on the validation objects, and what MAIN holds was chosen there.
 """
 
 from dataclasses import dataclass, field
@@ -11,6 +11,10 @@ from training.masks import DEFAULT_SHARES
 _PLAIN = {"mask_features": False, "z0_loss_weight": 0.0}
 _NO_Z0 = {"z0_loss_weight": 0.0}
 _FULL = DEFAULT_SHARES | {"full": 0.9}
+# A z0 loss makes more of steps at high noise than a noise loss does. So do these, with the noise
+# loss of the whole frame: min-SNR 1 weighs it much as alpha_bar weighs an error in z0.
+_MIN_SNR = {"snr_gamma": 1.0}
+_CUBIC = {"timestep_sampling": "cubic"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ GATED = "(b) plain adapter, gated at sampling"
 MASKED = "(c) trained with masked features"
 SOBEL = "(e) c + Sobel z0 loss"
 # The weights in MAIN were chosen by CANNY_SEARCH: the best of z0 MSE and of the Laplacian, and for
-# Sobel the preset's, which the best was within the noise of. So was the preset's learning rate.
+# Sobel the preset's, which the best was within the noise of. So was the preset's learning rate, and
+# both searches found min-SNR 1.
 _WEIGHT = 16.0
 
 MAIN = [
@@ -41,13 +46,10 @@ MAIN = [
     Method("(d) c + z0 MSE", "z0", _z0("none", 40.0)),
     Method(SOBEL, "sobel", _z0("sobel", _WEIGHT)),
     Method("(f) c + Laplacian z0 loss", "laplacian", _z0("laplacian", _WEIGHT)),
+    Method("(b) min-SNR 1", "plain-snr", _PLAIN | _MIN_SNR),
+    Method("(c) min-SNR 1", "masked-snr", _NO_Z0 | _MIN_SNR),
+    Method("(e) min-SNR 1", "sobel-snr", _z0("sobel", _WEIGHT, **_MIN_SNR)),
 ]
-
-
-# What else may make the difference: steps at high noise, of which a z0 loss makes more than a noise
-# loss does. min-SNR 1 weighs the noise loss of the whole frame much as alpha_bar weighs one in z0.
-_MIN_SNR = {"snr_gamma": 1.0}
-_CUBIC = {"timestep_sampling": "cubic"}
 
 
 def _tried(label: str, run: str, changes: dict[str, Any], rate: float = 5e-4) -> Method:
