@@ -44,7 +44,7 @@ from .comfyui import BUILD
 from .data import DEFAULT_FOLDER
 from .dataset import Config as SceneConfig
 from .dataset import write_dataset
-from .methods import CANNY_SEARCH, COLOUR_SEARCH, GATED, MAIN, MASKED, SOBEL, Method
+from .methods import CANNY_SEARCH, COLOUR_SEARCH, GATED, GATED_SNR, MAIN, MASKED, SOBEL, Method
 from .probe import PROBE
 from .scenes import SceneSet
 from .train_adapters import demo_settings
@@ -89,7 +89,10 @@ class Config(CommandSettings):
 
 @dataclass(frozen=True)
 class Study:
-    """Methods compared on one condition and split, each with the same training seeds."""
+    """Methods compared on one condition and split, each with the same training seeds.
+
+    references: what the differences are to, the first of them needed.
+    """
 
     title: str
     condition: ConditionKind
@@ -97,18 +100,19 @@ class Study:
     split: Split
     seeds: int
     steps: int
-    reference: str
+    references: tuple[str, ...]
 
 
 def studies(config: Config) -> Iterator[Study]:
     """The searches, and the main comparison of each condition."""
     title, steps = "Search on the validation objects", config.search_steps
     canny = f"{title}, canny, learning rate 5e-4"
-    yield Study(canny, "canny", CANNY_SEARCH, "validation", 1, steps, MASKED)
-    yield Study(f"{title}, colour", "colour", COLOUR_SEARCH, "validation", 1, steps, GATED)
+    yield Study(canny, "canny", CANNY_SEARCH, "validation", 1, steps, (MASKED,))
+    colour = f"{title}, colour"
+    yield Study(colour, "colour", COLOUR_SEARCH, "validation", 1, steps, (GATED,))
     for kind in ("canny", "colour"):
         title, steps = f"Test objects, {kind}", config.max_train_steps
-        yield Study(title, kind, MAIN, "test", config.seeds, steps, SOBEL)
+        yield Study(title, kind, MAIN, "test", config.seeds, steps, (SOBEL, GATED_SNR))
 
 
 def wanted(config: Config) -> Iterator[Study]:
@@ -269,12 +273,13 @@ class Results:
         size = max((len(table.scores) for table in tables), default=0)
         tables = [table for table in tables if len(table.scores) == size]
         text = f"## {study.title}\n\n{study.steps} steps. "
-        if not tables or study.reference not in tables[0].scores:
+        if not tables or study.references[0] not in tables[0].scores:
             return text + "Not run yet.\n"
         if size <= len(study.methods) or len(tables) < study.seeds:
             text += f"Not finished: {len(tables)} of {study.seeds} seeds, "
             text += f"{size - 1} of {len(study.methods)} methods. "
-        text += markdown(Table.joined(tables), study.reference)
+        known = [label for label in study.references if label in tables[0].scores]
+        text += markdown(Table.joined(tables), *known)
         if len(tables) > 1:
             text += (
                 "\nSpread over seeds of training and sampling (standard deviation of means):\n\n"

@@ -32,6 +32,7 @@ def _z0(edge: str, weight: float, schedule: str = "alpha_bar", **more: Any) -> d
 
 
 GATED = "(b) plain adapter, gated at sampling"
+GATED_SNR = "(b) min-SNR 1"
 MASKED = "(c) trained with masked features"
 SOBEL = "(e) c + Sobel z0 loss"
 # The weights in MAIN were chosen by CANNY_SEARCH: the best of z0 MSE and of the Laplacian, and for
@@ -46,7 +47,7 @@ MAIN = [
     Method("(d) c + z0 MSE", "z0", _z0("none", 40.0)),
     Method(SOBEL, "sobel", _z0("sobel", _WEIGHT)),
     Method("(f) c + Laplacian z0 loss", "laplacian", _z0("laplacian", _WEIGHT)),
-    Method("(b) min-SNR 1", "plain-snr", _PLAIN | _MIN_SNR),
+    Method(GATED_SNR, "plain-snr", _PLAIN | _MIN_SNR),
     Method("(c) min-SNR 1", "masked-snr", _NO_Z0 | _MIN_SNR),
     Method("(e) min-SNR 1", "sobel-snr", _z0("sobel", _WEIGHT, **_MIN_SNR)),
 ]
@@ -78,7 +79,7 @@ CANNY_SEARCH = [
         for schedule in ("constant", "step_unit", "time_unit")
     ),
     _tried(GATED, "plain", _PLAIN),
-    _tried("(b) min-SNR 1", "plain-snr", _PLAIN | _MIN_SNR),
+    _tried(GATED_SNR, "plain-snr", _PLAIN | _MIN_SNR),
     _tried("(c) min-SNR 1", "masked-snr", _NO_Z0 | _MIN_SNR),
     _tried("(e) min-SNR 1", "sobel-snr", _z0("sobel", _WEIGHT, **_MIN_SNR)),
     _tried("(c) cubic timesteps", "masked-cubic", _NO_Z0 | _CUBIC),
@@ -95,7 +96,7 @@ COLOUR_SEARCH = [
     Method(GATED, "plain", _PLAIN),
     Method(MASKED, "masked", _NO_Z0),
     Method(SOBEL, "sobel", _z0("sobel", _WEIGHT)),
-    Method("(b) min-SNR 1", "plain-snr", _PLAIN | _MIN_SNR),
+    Method(GATED_SNR, "plain-snr", _PLAIN | _MIN_SNR),
     Method("(c) min-SNR 1", "masked-snr", _NO_Z0 | _MIN_SNR),
     Method("(e) min-SNR 1", "sobel-snr", _z0("sobel", _WEIGHT, **_MIN_SNR)),
     Method("(b) cubic timesteps", "plain-cubic", _PLAIN | _CUBIC),
