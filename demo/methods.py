@@ -33,6 +33,7 @@ def _z0(edge: str, weight: float, schedule: str = "alpha_bar", **more: Any) -> d
 
 GATED = "(b) plain adapter, gated at sampling"
 GATED_SNR = "(b) min-SNR 1"
+SOBEL_SNR = "(e) min-SNR 1"
 MASKED = "(c) trained with masked features"
 SOBEL = "(e) c + Sobel z0 loss"
 # The weights in MAIN were chosen by CANNY_SEARCH: the best of z0 MSE and of the Laplacian, and for
@@ -48,9 +49,10 @@ MAIN = [
     Method(SOBEL, "sobel", _z0("sobel", _WEIGHT)),
     Method("(f) c + Laplacian z0 loss", "laplacian", _z0("laplacian", _WEIGHT)),
     Method(GATED_SNR, "plain-snr", _PLAIN | _MIN_SNR),
-    Method("(c) min-SNR 1", "masked-snr", _NO_Z0 | _MIN_SNR),
-    Method("(e) min-SNR 1", "sobel-snr", _z0("sobel", _WEIGHT, **_MIN_SNR)),
+    Method(SOBEL_SNR, "sobel-snr", _z0("sobel", _WEIGHT, **_MIN_SNR)),
 ]
+
+LONG = [method for method in MAIN if method.label in (GATED_SNR, SOBEL_SNR)]
 
 
 def _tried(label: str, run: str, changes: dict[str, Any], rate: float = 5e-4) -> Method:
@@ -81,7 +83,7 @@ CANNY_SEARCH = [
     _tried(GATED, "plain", _PLAIN),
     _tried(GATED_SNR, "plain-snr", _PLAIN | _MIN_SNR),
     _tried("(c) min-SNR 1", "masked-snr", _NO_Z0 | _MIN_SNR),
-    _tried("(e) min-SNR 1", "sobel-snr", _z0("sobel", _WEIGHT, **_MIN_SNR)),
+    _tried(SOBEL_SNR, "sobel-snr", _z0("sobel", _WEIGHT, **_MIN_SNR)),
     _tried("(c) cubic timesteps", "masked-cubic", _NO_Z0 | _CUBIC),
     _tried("(e) mean over pixels", "sobel-pixels", _z0("sobel", _WEIGHT, z0_loss_mean="pixels")),
     _tried("(e) mask eroded by a cell", "sobel-eroded", _z0("sobel", _WEIGHT, z0_loss_erode=1)),
@@ -98,7 +100,7 @@ COLOUR_SEARCH = [
     Method(SOBEL, "sobel", _z0("sobel", _WEIGHT)),
     Method(GATED_SNR, "plain-snr", _PLAIN | _MIN_SNR),
     Method("(c) min-SNR 1", "masked-snr", _NO_Z0 | _MIN_SNR),
-    Method("(e) min-SNR 1", "sobel-snr", _z0("sobel", _WEIGHT, **_MIN_SNR)),
+    Method(SOBEL_SNR, "sobel-snr", _z0("sobel", _WEIGHT, **_MIN_SNR)),
     Method("(b) cubic timesteps", "plain-cubic", _PLAIN | _CUBIC),
     Method("(e) cubic timesteps", "sobel-cubic", _z0("sobel", _WEIGHT, **_CUBIC)),
     Method("(e) half of the masks full", "sobel-full", _z0("sobel", _WEIGHT, mask_shares=_FULL)),
