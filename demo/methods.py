@@ -76,15 +76,10 @@ CANNY_SEARCH = [
             ("time_unit", 0.01),
         )
     ),
-    *(
-        _tried(f"(e) {schedule}, weight 1", f"sobel-{schedule}-1", _z0("sobel", 1.0, schedule))
-        for schedule in ("constant", "step_unit", "time_unit")
-    ),
     _tried(GATED, "plain", _PLAIN),
     _tried(GATED_SNR, "plain-snr", _PLAIN | _MIN_SNR),
     _tried("(c) min-SNR 1", "masked-snr", _NO_Z0 | _MIN_SNR),
     _tried(SOBEL_SNR, "sobel-snr", _z0("sobel", _WEIGHT, **_MIN_SNR)),
-    _tried("(c) cubic timesteps", "masked-cubic", _NO_Z0 | _CUBIC),
     _tried("(e) mean over pixels", "sobel-pixels", _z0("sobel", _WEIGHT, z0_loss_mean="pixels")),
     _tried("(e) mask eroded by a cell", "sobel-eroded", _z0("sobel", _WEIGHT, z0_loss_erode=1)),
     *(_tried(f"(d) weight {w:g}", f"z0-{w:g}", _z0("none", w)) for w in (0.4, 4.0, 40.0, 160.0)),
@@ -105,12 +100,8 @@ COLOUR_SEARCH = [
     Method("(e) cubic timesteps", "sobel-cubic", _z0("sobel", _WEIGHT, **_CUBIC)),
     Method("(e) half of the masks full", "sobel-full", _z0("sobel", _WEIGHT, mask_shares=_FULL)),
     Method("(e) noise loss inside", "sobel-noise", _z0("sobel", _WEIGHT, masked_noise_loss=True)),
-    Method("(e) weight 4", "sobel-4", _z0("sobel", 4.0)),
     Method("(e) weight 64", "sobel-64", _z0("sobel", 64.0)),
-    Method("(e) signed gradients", "gradients", _z0("sobel_gradients", _WEIGHT)),
-    Method("(e) constant, weight 1", "sobel-constant", _z0("sobel", 1.0, "constant")),
     Method("(d) weight 40", "z0-40", _z0("none", 40.0)),
-    Method("(d) weight 4", "z0-4", _z0("none", 4.0)),
     Method("(d) weight 160", "z0-160", _z0("none", 160.0)),
     Method("(d) constant, weight 4", "z0-constant", _z0("none", 4.0, "constant")),
     Method(
