@@ -44,7 +44,17 @@ from .comfyui import BUILD
 from .data import DEFAULT_FOLDER
 from .dataset import Config as SceneConfig
 from .dataset import write_dataset
-from .methods import CANNY_SEARCH, COLOUR_SEARCH, GATED, MAIN, MASKED, SOBEL, Method
+from .methods import (
+    CANNY_SEARCH,
+    COLOUR_SEARCH,
+    GATED,
+    GATED_SNR,
+    LONG,
+    MAIN,
+    MASKED,
+    SOBEL,
+    Method,
+)
 from .probe import PROBE
 from .scenes import SceneSet
 from .train_adapters import demo_settings
@@ -76,6 +86,7 @@ class Config(CommandSettings):
     seeds: int = Field(3, ge=1, description="of training, in the main comparisons")
     max_train_steps: int = 600
     search_steps: int = 400
+    long_steps: int = 1600
     train_batch_size: int = 16
     num_inference_steps: int = 20
     guidance_scale: float = 4.0
@@ -89,7 +100,11 @@ class Config(CommandSettings):
 
 @dataclass(frozen=True)
 class Study:
-    """Methods compared on one condition and split, each with the same training seeds."""
+    """Methods compared on one condition and split, each with the same training seeds.
+
+    references: what the differences are to, the first of them needed. name: of its files, if they
+    are not those of the search or the main comparison.
+    """
 
     title: str
     condition: ConditionKind
@@ -97,18 +112,22 @@ class Study:
     split: Split
     seeds: int
     steps: int
-    reference: str
+    references: tuple[str, ...]
+    name: str = ""
 
 
 def studies(config: Config) -> Iterator[Study]:
-    """The searches, and the main comparison of each condition."""
+    """The searches, the main comparison of each condition, and a longer one."""
     title, steps = "Search on the validation objects", config.search_steps
     canny = f"{title}, canny, learning rate 5e-4"
-    yield Study(canny, "canny", CANNY_SEARCH, "validation", 1, steps, MASKED)
-    yield Study(f"{title}, colour", "colour", COLOUR_SEARCH, "validation", 1, steps, GATED)
+    yield Study(canny, "canny", CANNY_SEARCH, "validation", 1, steps, (MASKED,))
+    colour = f"{title}, colour"
+    yield Study(colour, "colour", COLOUR_SEARCH, "validation", 1, steps, (GATED,))
     for kind in ("canny", "colour"):
         title, steps = f"Test objects, {kind}", config.max_train_steps
-        yield Study(title, kind, MAIN, "test", config.seeds, steps, SOBEL)
+        yield Study(title, kind, MAIN, "test", config.seeds, steps, (SOBEL, GATED_SNR))
+    title, steps = "Test objects, canny, longer", config.long_steps
+    yield Study(title, "canny", LONG, "test", 1, steps, (GATED_SNR,), "long")
 
 
 def wanted(config: Config) -> Iterator[Study]:
@@ -269,12 +288,13 @@ class Results:
         size = max((len(table.scores) for table in tables), default=0)
         tables = [table for table in tables if len(table.scores) == size]
         text = f"## {study.title}\n\n{study.steps} steps. "
-        if not tables or study.reference not in tables[0].scores:
+        if not tables or study.references[0] not in tables[0].scores:
             return text + "Not run yet.\n"
         if size <= len(study.methods) or len(tables) < study.seeds:
             text += f"Not finished: {len(tables)} of {study.seeds} seeds, "
             text += f"{size - 1} of {len(study.methods)} methods. "
-        text += markdown(Table.joined(tables), study.reference)
+        known = [label for label in study.references if label in tables[0].scores]
+        text += markdown(Table.joined(tables), *known)
         if len(tables) > 1:
             text += (
                 "\nSpread over seeds of training and sampling (standard deviation of means):\n\n"
@@ -293,7 +313,8 @@ class Results:
         return table.only(["no control", *names]) if names else None
 
     def _path(self, study: Study, seed: int) -> Path:
-        return self._config.results_dir / f"{study.condition}-{study.split}-seed{seed}.json"
+        name = "-".join(filter(None, [study.condition, study.split, study.name, f"seed{seed}"]))
+        return self._config.results_dir / f"{name}.json"
 
 
 def prepare(config: Config, missing: Sequence[Run]) -> None:

@@ -137,8 +137,8 @@ def paired(table: Table, variant: str, reference: str, name: str) -> Interval:
     return interval(table.per_picture(variant, name) - table.per_picture(reference, name))
 
 
-def markdown(table: Table, reference: str | None = None) -> str:
-    """Means with 95 % intervals, and differences to `reference`, one row a variant."""
+def markdown(table: Table, *references: str) -> str:
+    """Means with 95 % intervals, and differences to each of `references`, one row a variant."""
     variants = list(table.scores)
     names = list(table.scores[variants[0]])
     pictures = len(set(table.groups))
@@ -155,7 +155,7 @@ def markdown(table: Table, reference: str | None = None) -> str:
         cells = [str(interval(table.per_picture(variant, name))) for name in names]
         cells += [f"{table.sets[variant][name]:.4f}" for name in _set_names(table)]
         lines.append(f"| {variant} | " + " | ".join(cells) + " |")
-    if reference is not None:
+    for reference in references:
         lines += ["", f"Paired differences to {reference}:", ""]
         lines += ["| variant | " + " | ".join(names) + " |", "| --- " * (1 + len(names)) + "|"]
         for variant in variants:
@@ -186,7 +186,7 @@ def write_report(table: Table, folder: Path) -> str:
     """
     folder.mkdir(parents=True, exist_ok=True)
     variants = list(table.scores)
-    text = markdown(table, variants[1] if len(variants) > 2 else None)
+    text = markdown(table, *(variants[1:2] if len(variants) > 2 else ()))
     (folder / "report.md").write_text(text, encoding="utf-8")
     table.write(folder / "report.json")
     if table.pictures:

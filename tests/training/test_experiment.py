@@ -11,7 +11,7 @@ from slow_run import SlowRun
 
 from demo import experiment
 from demo.experiment import Config, Results, Study, runs, studies, wanted
-from demo.methods import CANNY_SEARCH, COLOUR_SEARCH, MAIN, SOBEL
+from demo.methods import CANNY_SEARCH, COLOUR_SEARCH, GATED, MAIN, SOBEL
 from training.report import Table
 
 
@@ -25,7 +25,7 @@ def config(tmp_path, monkeypatch):
 
 @pytest.fixture
 def study():
-    return Study("Title", "canny", MAIN, "test", 2, 200, SOBEL)
+    return Study("Title", "canny", MAIN, "test", 2, 200, (SOBEL, GATED))
 
 
 def table_of(run, config):
@@ -83,6 +83,7 @@ def test_the_report_has_every_method_and_the_spread_over_seeds(config, study):
     assert all(f"| {method.label} |" in text for method in MAIN)
     assert "4 cases of 2 pictures" in text
     assert "Spread over seeds" in text
+    assert all(f"Paired differences to {label}:" in text for label in (SOBEL, GATED))
 
 
 def test_the_report_of_an_unfinished_study_says_so_and_shows_whole_seeds_only(config, study):
@@ -92,7 +93,7 @@ def test_the_report_of_an_unfinished_study_says_so_and_shows_whole_seeds_only(co
     for run in planned[: len(planned) // 2 + 1]:
         results.add(run, table_of(run, config))
     text = results.section(study)
-    assert "Not finished: 1 of 2 seeds, 6 of 6 methods." in text
+    assert f"Not finished: 1 of 2 seeds, {len(MAIN)} of {len(MAIN)} methods." in text
     assert "2 cases of 2 pictures" in text
     for run in planned:
         results.add(run, table_of(run, config))
