@@ -192,6 +192,16 @@ class Columns:
     condition: str | None = None
     mask: str | None = None
 
+    def by_flag(self) -> dict[str, str]:
+        """Those that there are, by the flags that name them."""
+        flags = {
+            "--image_column": self.image,
+            "--caption_column": self.caption,
+            "--conditioning_image_column": self.condition,
+            "--mask_column": self.mask,
+        }
+        return {flag: column for flag, column in flags.items() if column}
+
 
 class ImageFolder:
     """A folder of pictures, captioned by metadata.jsonl or by a .txt beside each picture.
@@ -210,14 +220,8 @@ class ImageFolder:
         self._listed = table.is_file()
         if self._listed:
             self._rows = read_jsonl(table)
-            flags = {
-                "--image_column": columns.image,
-                "--caption_column": columns.caption,
-                "--conditioning_image_column": columns.condition,
-                "--mask_column": columns.mask,
-            }
-            for flag, column in flags.items():
-                if column is None or any(column in row for row in self._rows):
+            for flag, column in columns.by_flag().items():
+                if any(column in row for row in self._rows):
                     continue
                 if column == columns.caption and self._has_text_files():
                     continue

@@ -9,12 +9,13 @@ import torch
 from .augment import Size, buckets
 from .bases import Base, load_base
 from .checked import Checked, check_once, hold_out
+from .coco import Coco
 from .config import TrainSettings
 from .dataset import Columns, DatasetError, ImageFolder, Record, Source
 from .plan import assign_buckets
 from .prepare import Cache, Part
 from .processes import process_state
-from .sources import Coco, HubDataset, TarShards, is_saved
+from .sources import HubDataset, TarShards, is_saved
 
 log = logging.getLogger(__name__)
 

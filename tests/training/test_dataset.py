@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from training.checked import check, check_once, hold_out
+from training.coco import Coco
 from training.dataset import Columns, DatasetError, ImageFolder, to_rgb
-from training.sources import Coco, HubDataset, TarShards, is_saved
+from training.sources import HubDataset, TarShards, is_saved
 
 
 def picture(seed=0, size=(40, 32)):
