@@ -1,12 +1,11 @@
 """The committed demo model and adapters through a real server: regions follow their conditions."""
 
 import copy
-import io
 import json
 import shutil
 
 import pytest
-from PIL import Image
+from demo_server import sample
 
 from demo.__main__ import SEVERAL_REGIONS
 from demo.base import ADAPTERS, CHECKPOINT
@@ -14,7 +13,7 @@ from demo.cases import EDGES
 from demo.drawing import read_masked, to_tensor
 from demo.picture import COLOURS_PICTURE, EDGES_PICTURE
 from demo.server import ComfyServer, prepare_workspace
-from demo.workflow import find, to_prompt
+from demo.workflow import to_prompt
 from local_control.conditions import colour
 from local_control.metrics import divergence, edge_match
 
@@ -27,11 +26,6 @@ def server(tmp_path_factory):
         shutil.copy(picture, workspace / "input")
     with ComfyServer(workspace) as running:
         yield running
-
-
-def sample(server, prompt):
-    (entry,) = server.run(prompt)[find(prompt, "SaveImage")]["images"]
-    return to_tensor(Image.open(io.BytesIO(server.image(entry))).convert("RGB"))
 
 
 @pytest.fixture(scope="module")

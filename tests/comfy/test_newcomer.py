@@ -1,7 +1,6 @@
 """What training/README.md tells a newcomer: an adapter from a folder of photographs, in ComfyUI."""
 
 import copy
-import io
 import json
 import re
 import shlex
@@ -13,10 +12,9 @@ from pathlib import Path
 import pytest
 import skimage.data
 import torch
-from PIL import Image
+from demo_server import sample
 
 from demo.base import CHECKPOINT
-from demo.drawing import to_tensor
 from demo.pack import ROOT
 from demo.picture import EDGES_PICTURE
 from demo.server import ComfyServer, prepare_workspace
@@ -96,8 +94,3 @@ def stock(local):
     sampler = prompt[find(prompt, "KSampler")]["inputs"]
     sampler |= {"positive": ["stock", 0], "negative": ["stock", 1]}
     return prompt
-
-
-def sample(server, prompt):
-    (entry,) = server.run(prompt)[find(prompt, "SaveImage")]["images"]
-    return to_tensor(Image.open(io.BytesIO(server.image(entry))).convert("RGB"))

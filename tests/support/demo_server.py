@@ -1,11 +1,15 @@
-"""A server of the demo family with random weights, for tests that need no trained model."""
+"""Servers of the demo family: one with random weights, and what any of them samples."""
+
+import io
 
 import torch
 from PIL import Image
 from safetensors.torch import save_file
 
 from demo.base import CHANNELS, Base, new_autoencoder, new_text_model, new_unet, save_checkpoint
+from demo.drawing import to_tensor
 from demo.server import prepare_workspace
+from demo.workflow import find
 from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import AdapterFile, write_adapter
 
@@ -54,3 +58,9 @@ def make_workspace(folder):
     for name in ("local_control_demo", "local_control_demo_colours"):
         picture.save(workspace / "input" / f"{name}.png")
     return workspace
+
+
+def sample(server, prompt):
+    """Run a prompt -> the only picture that it saves [1,3,H,W] in 0..1."""
+    (entry,) = server.run(prompt)[find(prompt, "SaveImage")]["images"]
+    return to_tensor(Image.open(io.BytesIO(server.image(entry))).convert("RGB"))
