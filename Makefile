@@ -25,8 +25,8 @@ $(VENV)/ready: pyproject.toml
 	touch $@
 
 # ComfyUI itself, and what it needs; both are kept from one run to the next.
-$(VENV)/comfyui: $(VENV)/ready demo/comfyui.py
-	$(PY) -m demo.comfyui
+$(VENV)/comfyui: $(VENV)/ready testbed/comfyui.py
+	$(PY) -m testbed.comfyui
 	touch $@
 
 lint: $(VENV)/ready

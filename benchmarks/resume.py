@@ -18,12 +18,12 @@ import tomli_w
 from safetensors.torch import load_file
 
 from demo.base import CHECKPOINT
-from demo.comfyui import BUILD
-from demo.dataset import Config as SceneConfig
-from demo.dataset import write_dataset
-from demo.train_adapters import demo_settings
-from training.settings import CommandSettings, read_settings
-from training.state import list_states
+from lab.make.train_adapters import demo_settings
+from lab.world.dataset import Config as SceneConfig
+from lab.world.dataset import write_dataset
+from testbed.comfyui import BUILD
+from training.config.commands import CommandSettings, read_settings
+from training.loop.state import list_states
 
 log = logging.getLogger(__name__)
 

@@ -27,10 +27,10 @@ from pydantic import Field
 from torch import Tensor
 
 from demo.base import ADAPTERS, CHECKPOINT, LATENT_SHAPE
-from demo.comfyui import BUILD
-from demo.inprocess import LoadedComfy, load_comfy
-from demo.server import prepare_workspace
-from training.settings import CommandSettings, read_settings
+from testbed.comfyui import BUILD
+from testbed.inprocess import LoadedComfy, load_comfy
+from testbed.server import prepare_workspace
+from training.config.commands import CommandSettings, read_settings
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def sd15_subject(comfy: LoadedComfy) -> Subject:
     patcher = model_patcher.ModelPatcher(model, device, torch.device("cpu"))
     conds = [[[torch.randn(1, 77, 768), {}]] for _ in range(2)]
     parts = comfy.module("local_control.adapter"), comfy.module("local_control.checkpoint")
-    hooks = comfy.module("nodes.hooks.adapter_control")
+    hooks = comfy.module("nodes.sampler.control.adapter")
     shape = parts[0].AdapterConfig(in_channels=1)
     file = parts[1].AdapterFile(shape, parts[0].Adapter(shape).state_dict())
     ours = hooks.AdapterControl(hooks.LoadedAdapter.from_file(file, "random"))

@@ -30,19 +30,19 @@ from PIL import Image
 from pydantic import Field
 
 from demo.base import CHECKPOINT
-from demo.comfyui import BUILD
-from demo.dataset import Config as SceneConfig
-from demo.dataset import write_dataset
-from demo.export_base import Config as BaseConfig
-from demo.export_base import export_base
-from demo.train_adapters import demo_settings
+from lab.make.export_base import Config as BaseConfig
+from lab.make.export_base import export_base
+from lab.make.train_adapters import demo_settings
+from lab.world.dataset import Config as SceneConfig
+from lab.world.dataset import write_dataset
 from local_control.conditions import canny
-from training.config import TrainSettings
-from training.examples import Examples, Places, loader
-from training.plan import EpochPlan
-from training.processes import fast_bf16
-from training.settings import CommandSettings, read_settings
-from training.setup import open_base, open_source, prepare_data
+from testbed.comfyui import BUILD
+from training.config.commands import CommandSettings, read_settings
+from training.config.processes import fast_bf16
+from training.config.run import TrainSettings
+from training.loop.examples import Examples, Places, loader
+from training.loop.plan import EpochPlan
+from training.loop.setup import open_base, open_source, prepare_data
 from training.train import Trainer
 
 log = logging.getLogger(__name__)

@@ -1,1 +1,1 @@
-"""The embedded demo: data set, small base model and its training, and the one-command demo."""
+"""The embedded default: the one-command demo, the small base and its family for ComfyUI."""

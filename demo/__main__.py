@@ -16,14 +16,14 @@ from PIL import Image
 from pydantic import Field
 from tqdm import tqdm
 
-from training.settings import CommandSettings, read_settings
+from lab.make.picture import COLOURS_PICTURE, EDGES_PICTURE
+from testbed.comfyui import BUILD
+from testbed.server import ComfyServer, default_workspace, prepare_workspace
+from testbed.workflow import ONE_REGION, SEVERAL_REGIONS, find, to_prompt
+from training.config.commands import CommandSettings, read_settings
 
 from .base import ADAPTERS, CHECKPOINT
-from .comfyui import BUILD
 from .drawing import draw, draw_regions, sheet, write_thumbnails
-from .picture import COLOURS_PICTURE, EDGES_PICTURE
-from .server import ComfyServer, default_workspace, prepare_workspace
-from .workflow import ONE_REGION, SEVERAL_REGIONS, find, to_prompt
 
 log = logging.getLogger("demo")
 

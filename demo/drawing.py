@@ -9,11 +9,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from lab.make.picture import EDGES_PICTURE
+from lab.study.cases import EDGES
 from local_control.metrics import edge_match, leak
-
-from .cases import EDGES
-from .picture import EDGES_PICTURE
-from .workflow import DEMO_EXAMPLES, EXAMPLES, find
+from testbed.workflow import DEMO_EXAMPLES, EXAMPLES, find
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .edges import EDGE_FILTERS
 from .masks import MaskResize, erode, resize_mask
-from .prediction import PredictionType, predict_z0
+from .z0 import PredictionType, predict_z0
 
 Mean = Literal["pixels", "area"]
 Schedule = Literal["constant", "step_unit", "time_unit", "alpha_bar", "min_snr"]

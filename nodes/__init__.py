@@ -2,15 +2,15 @@
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 
-from .adapters import LoadAdapter
 from .closed_loop import ClosedLoop
-from .conditions import Condition
-from .guidance import EdgeGuidance
-from .patches import GatePatches
-from .preview import PreviewRegions
-from .regions import Apply, Region
-from .scores import Score
-from .z0 import Z0Frames, Z0Preview
+from .condition import Condition
+from .edge_guidance import EdgeGuidance
+from .gate_patches import GatePatches
+from .load_adapter import LoadAdapter
+from .preview_regions import PreviewRegions
+from .region import Apply, Region
+from .score import Score
+from .z0_preview import Z0Frames, Z0Preview
 
 
 class LocalControlExtension(ComfyExtension):

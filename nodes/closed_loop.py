@@ -8,9 +8,9 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.v0_0_2 import io
 
 from ..local_control.closed_loop import StrengthLoop
-from .adapters import CATEGORY
-from .hooks.closed_loop import watch_regions
-from .regions import AnyRegion, Regions
+from .load_adapter import CATEGORY
+from .region import AnyRegion, Regions
+from .sampler.z0.closed_loop import watch_regions
 
 
 class ClosedLoop(io.ComfyNode):

@@ -8,10 +8,10 @@ was; `accelerate launch -m training.cache` shares the work among processes.
 
 import logging
 
-from .config import TrainSettings
+from .config.commands import read_settings
+from .config.run import TrainSettings
 from .errors import one_sentence
-from .settings import read_settings
-from .setup import open_base, open_source, prepare_data
+from .loop.setup import open_base, open_source, prepare_data
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ import torch
 
 from local_control.checkpoint import AdapterFileError
 
-from .bases import BaseModelError
-from .dataset import DatasetError
-from .machine import MachineError
-from .resume import ResumeError
+from .config.machine import MachineError
+from .data.dataset import DatasetError
+from .loop.resume import ResumeError
+from .models.bases import BaseModelError
 
 _USER_ERRORS = (
     DatasetError,

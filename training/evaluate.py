@@ -12,20 +12,20 @@ from pathlib import Path
 import torch
 from pydantic import Field
 
-from .bases import load_base
-from .cases import EVALUATION_SET, make_cases, read_evaluation_set
-from .checked import check
-from .condition import PICTURES, Condition
-from .config import PredictionName
-from .dataset import Columns, DatasetError, ImageFolder
+from .config.commands import CommandSettings, read_settings
+from .config.processes import process_state
+from .config.run import PredictionName
+from .data.checked import check
+from .data.condition import PICTURES, Condition
+from .data.dataset import Columns, DatasetError, ImageFolder
 from .errors import one_sentence
-from .evaluation import FREE, Evaluation, Variant
+from .evaluation.cases import EVALUATION_SET, make_cases, read_evaluation_set
+from .evaluation.report import Table, write_report
+from .evaluation.scores import ClipScore, InceptionFeatures
+from .evaluation.variants import FREE, Evaluation, Variant
 from .export import read_condition, read_trained
-from .processes import process_state
-from .report import Table, write_report
-from .sample import Sampling
-from .scores import ClipScore, InceptionFeatures
-from .settings import CommandSettings, read_settings
+from .models.bases import load_base
+from .models.sample import Sampling
 
 log = logging.getLogger(__name__)
 

@@ -21,14 +21,14 @@ from local_control.checkpoint import (
     to_diffusers,
     write_adapter,
 )
-from local_control.prediction import PredictionType
+from local_control.z0 import PredictionType
 
-from .bases import Base
-from .condition import PICTURES, Condition, parse_condition
-from .config import TrainSettings
-from .files import write_whole
-from .settings import CommandSettings, read_settings
-from .state import STATE_NAME, UNREADABLE, read_notes
+from .config.commands import CommandSettings, read_settings
+from .config.run import TrainSettings
+from .data.condition import PICTURES, Condition, parse_condition
+from .data.files import write_whole
+from .loop.state import STATE_NAME, UNREADABLE, read_notes
+from .models.bases import Base
 
 log = logging.getLogger(__name__)
 

@@ -18,25 +18,25 @@ from tqdm import tqdm
 
 from local_control.adapter import Adapter
 
-from .bases import Base
-from .config import TrainSettings
-from .dataset import Source
-from .denoise import denoise_at, timesteps
+from .cached.prepare import Cache
+from .config.commands import read_settings
+from .config.machine import check_machine
+from .config.processes import on_cpu, process_state
+from .config.run import TrainSettings
+from .data.dataset import Source
 from .errors import one_sentence
-from .examples import Batch, Examples, Places, loader
 from .export import to_file, write_file
-from .machine import check_machine
-from .optimisation import learning_rates, new_optimizer, update_ema
-from .plan import EpochPlan
-from .prepare import Cache
-from .preview import write_preview
-from .processes import on_cpu, process_state
-from .resume import check_resumable, resume, run_notes
-from .settings import read_settings
-from .setup import Data, open_base, open_source, prepare_data
-from .start import new_adapter
-from .state import StopSignal, TrainState
-from .validate import Validation
+from .loop.examples import Batch, Examples, Places, loader
+from .loop.optimisation import learning_rates, new_optimizer, update_ema
+from .loop.plan import EpochPlan
+from .loop.preview import write_preview
+from .loop.resume import check_resumable, resume, run_notes
+from .loop.setup import Data, open_base, open_source, prepare_data
+from .loop.start import new_adapter
+from .loop.state import StopSignal, TrainState
+from .loop.validation import Validation
+from .models.bases import Base
+from .models.denoise import denoise_at, timesteps
 
 log = logging.getLogger(__name__)
 

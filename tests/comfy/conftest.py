@@ -8,8 +8,8 @@ import torch
 
 sys.path.append(str(Path(__file__).parents[2]))
 
-from demo.inprocess import load_comfy
-from demo.server import prepare_workspace
+from testbed.inprocess import load_comfy
+from testbed.server import prepare_workspace
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ def setup(comfy, request):
 
 
 def make_setup(comfy, family, **options):
-    hooks = comfy.module("nodes.hooks.adapter_control")
+    hooks = comfy.module("nodes.sampler.control.adapter")
     file = adapter_file(comfy, family, **options)
     loaded = hooks.LoadedAdapter.from_file(file, "test")
     return SimpleNamespace(
@@ -296,7 +296,7 @@ def test_steps_right_at_start_or_end_act_as_in_comfyui(comfy, shift, share):
     from comfy.model_sampling import CONST, ModelSamplingDiscreteFlow
     from comfy.samplers import calculate_sigmas
 
-    found = comfy.module("nodes.hooks.region")
+    found = comfy.module("nodes.sampler.control.region")
     flow = type("Flow", (ModelSamplingDiscreteFlow, CONST), {})()
     flow.set_parameters(shift=shift)
     end = flow.percent_to_sigma(share)
@@ -323,7 +323,7 @@ def test_what_enters_leaves_unharmed(setup):
 
 
 def test_half_precision_models_get_half_precision_features(setup):
-    hooks = setup.comfy.module("nodes.hooks.adapter_control")
+    hooks = setup.comfy.module("nodes.sampler.control.adapter")
     one = hooks.AdapterRegion(adapter=setup.loaded, condition=picture().movedim(-1, 1))
     control = type(setup.control)(setup.loaded, [one])
     control.pre_run(setup.model.model, lambda percent: 1000.0 * (1 - percent))

@@ -9,13 +9,13 @@ from demo_server import sample
 
 from demo.__main__ import SEVERAL_REGIONS
 from demo.base import ADAPTERS, CHECKPOINT
-from demo.cases import EDGES
 from demo.drawing import read_masked, to_tensor
-from demo.picture import COLOURS_PICTURE, EDGES_PICTURE
-from demo.server import ComfyServer, prepare_workspace
-from demo.workflow import to_prompt
+from lab.make.picture import COLOURS_PICTURE, EDGES_PICTURE
+from lab.study.cases import EDGES
 from local_control.conditions import colour
 from local_control.metrics import divergence, edge_match
+from testbed.server import ComfyServer, prepare_workspace
+from testbed.workflow import to_prompt
 
 
 @pytest.fixture(scope="module")

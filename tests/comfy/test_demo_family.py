@@ -5,7 +5,7 @@ import torch
 from demo_server import random_base
 
 from demo.base import LATENT_SHAPE, load_base, load_pipeline
-from demo.latents import tokenize
+from lab.make.latents import tokenize
 
 PROMPTS = ["a cat", "a cat, an unknownword and (something else)", ""]
 

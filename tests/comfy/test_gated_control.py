@@ -109,13 +109,13 @@ def test_sizes_that_are_not_square_or_odd(setup, size):
 
 def test_only_tensors_of_the_masked_half_are_left(setup):
     """The gate itself: tensors are zero exactly where the mask is."""
-    gated = setup.comfy.module("nodes.hooks.gated_control")
+    gated = setup.comfy.module("nodes.sampler.control.any")
     region = gated.ControlRegion(
         condition=picture().movedim(-1, 1), mask=half()[None], control=setup.control
     )
     x = torch.zeros(shape(setup, SIZE, 1))
     control = gated.GatedControl(region)
-    frame = setup.comfy.module("nodes.hooks.frame").Frame(SIZE, SIZE)
+    frame = setup.comfy.module("nodes.sampler.control.view").Frame(SIZE, SIZE)
     tokens = torch.ones(1, 8 * 8, 4)
     gate = control._mask_at(tokens, x, frame, 1) * tokens
     rows = gate.reshape(8, 8, 4)
@@ -212,7 +212,7 @@ def test_in_an_area_the_mask_is_cropped_as_the_area_is(setup):
     cropped = local(
         setup, half()[:, seen[0], seen[1]].contiguous(), picture()[:, seen[0], seen[1]].contiguous()
     )
-    nodes = setup.comfy.module("nodes.hooks.frame")
+    nodes = setup.comfy.module("nodes.sampler.control.view")
     import comfy.hooks
 
     for conds in cropped:
@@ -249,7 +249,7 @@ def test_inpaint_controls_get_the_regions_mask_as_comfyuis_own_node_gives_it(com
     theirs = ControlNetInpaintingAliMamaApply.execute(
         *prompts(setup), setup.control, setup.vae, picture(), half(), 1.0, 0.0, 1.0
     ).result
-    frame = comfy.module("nodes.hooks.frame").Frame(SIZE, SIZE)
+    frame = comfy.module("nodes.sampler.control.view").Frame(SIZE, SIZE)
     region = local(setup, half())[0][0][1]["control"].region
     ours, stock_control = region.inner(frame), theirs[0][0][1]["control"]
     assert torch.equal(ours.cond_hint_original, stock_control.cond_hint_original)

@@ -88,7 +88,10 @@ def test_only_cells_of_adapters_under_the_mask_are_touched(comfy, family, size):
 @pytest.mark.parametrize("name", [name for name in BUILDERS if name != "cascade"])
 def test_grids_of_controls_are_known_before_they_run(comfy, name):
     setup = net(comfy, name)
-    grids, gated = comfy.module("nodes.hooks.grids"), comfy.module("nodes.hooks.gated_control")
+    grids, gated = (
+        comfy.module("nodes.sampler.control.grids"),
+        comfy.module("nodes.sampler.control.any"),
+    )
     region = gated.ControlRegion(condition=torch.zeros(1, 3, 128, 128), control=setup.control)
     tensors = first_tensors(setup, torch.ones(1, 128, 128), (16, 16))
     sides = {cells(tensor, (16, 16))[1] for tensor in tensors.values()}
@@ -98,7 +101,7 @@ def test_grids_of_controls_are_known_before_they_run(comfy, name):
 @pytest.mark.parametrize("family", ["sd15", "sdxl"])
 def test_grids_of_adapters_are_known_before_they_run(comfy, family):
     setup = adapter(comfy, family)
-    grids = comfy.module("nodes.hooks.grids")
+    grids = comfy.module("nodes.sampler.control.grids")
     tensors = first_tensors(setup, torch.ones(1, 128, 128), (16, 16))
     sides = {cells(tensor, (16, 16))[1] for tensor in tensors.values()}
     (one,) = region(setup, torch.ones(1, 128, 128))

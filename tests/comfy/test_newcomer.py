@@ -15,10 +15,10 @@ import torch
 from demo_server import sample
 
 from demo.base import CHECKPOINT
-from demo.pack import ROOT
-from demo.picture import EDGES_PICTURE
-from demo.server import ComfyServer, prepare_workspace
-from demo.workflow import ONE_REGION, find, to_prompt
+from lab.make.picture import EDGES_PICTURE
+from testbed.pack import ROOT
+from testbed.server import ComfyServer, prepare_workspace
+from testbed.workflow import ONE_REGION, find, to_prompt
 
 SHORT = "--max_train_steps 2 --lr_warmup_steps 1 --train_batch_size 4 --num_inference_steps 2"
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "motorcycle_left", "motorcycle_right", "camera")

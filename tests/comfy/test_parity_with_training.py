@@ -7,7 +7,7 @@ from small_models import CONTEXT, FAMILIES, WIDTH, build_model, conditioning
 from test_adapter_control import adapter_file, left, picture
 
 from local_control.checkpoint import parse_adapter
-from training.denoise import control_features, predict
+from training.models.denoise import control_features, predict
 
 BLOCKS = {
     "sd15": {
@@ -72,7 +72,7 @@ def test_noise_predictions_agree(comfy, name, t, size):
     features = control_features(adapter, condition, mask)
     by_diffusers = predict(unet, z_t, torch.tensor([t, t]), context, features, added)
 
-    hooks = comfy.module("nodes.hooks.adapter_control")
+    hooks = comfy.module("nodes.sampler.control.adapter")
     loaded = hooks.LoadedAdapter.from_file(file, "test")
     image = picture(size).movedim(-1, 1)
     region = hooks.AdapterRegion(adapter=loaded, condition=image, mask=mask)

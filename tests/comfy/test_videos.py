@@ -54,7 +54,7 @@ def test_guidance_follows_the_mask_of_each_frame(comfy, setup):
 
 
 def test_a_closed_loop_looks_at_the_mask_of_each_frame(comfy, setup):
-    watch = comfy.module("nodes.hooks.closed_loop")
+    watch = comfy.module("nodes.sampler.z0.closed_loop")
     loops = [
         comfy.module("local_control.closed_loop").StrengthLoop(0.0, 1.0, (0.1, 10.0))
         for _ in range(2)
@@ -75,7 +75,7 @@ def test_a_closed_loop_looks_at_the_mask_of_each_frame(comfy, setup):
 
 @pytest.mark.parametrize("frames", [1, 6])
 def test_masks_of_other_lengths_are_spread_over_the_frames(comfy, frames):
-    overlay = comfy.module("nodes.hooks.overlay")
+    overlay = comfy.module("nodes.sampler.z0.overlay")
     masks = torch.arange(1.0, frames + 1).view(-1, 1, 1, 1).expand(-1, 1, 8, 8) / frames
     placed = overlay.place_mask(masks, torch.zeros(2, 4, FRAMES, 1, 1))
     shares = [1, 1, 1] if frames == 1 else [1.5 / 6, 3.5 / 6, 5.5 / 6]
@@ -83,7 +83,7 @@ def test_masks_of_other_lengths_are_spread_over_the_frames(comfy, frames):
 
 
 def test_frames_become_images_and_frames_again(comfy):
-    overlay = comfy.module("nodes.hooks.overlay")
+    overlay = comfy.module("nodes.sampler.z0.overlay")
     z0 = torch.randn(2, 4, FRAMES, 6, 5)
     images = overlay.to_images(z0)
     assert torch.equal(images[FRAMES + 1], z0[1, :, 1])
@@ -109,7 +109,7 @@ def test_tokens_and_maps_of_a_video_are_gated_by_the_mask_of_their_frame(comfy):
             )
             return {"input": [tokens], "middle": [feature], "output": []}
 
-    gated = comfy.module("nodes.hooks.gated_control")
+    gated = comfy.module("nodes.sampler.control.any")
     region = gated.ControlRegion(
         condition=picture().movedim(-1, 1), mask=moving()[:, None], control=Everywhere()
     )

@@ -138,8 +138,8 @@ def test_the_last_picture_is_always_shown(watch, model):
 
 
 def test_sampling_does_not_wait_for_slow_pictures(comfy, model):
-    z0_trace = comfy.module("nodes.hooks.z0_trace")
-    live_preview = comfy.module("nodes.hooks.live_preview")
+    z0_trace = comfy.module("nodes.sampler.z0.trace")
+    live_preview = comfy.module("nodes.sampler.z0.live")
     gate, made, sent = threading.Event(), [], []
 
     def render(frame):
@@ -164,7 +164,7 @@ def test_sampling_does_not_wait_for_slow_pictures(comfy, model):
 
 
 def test_the_end_waits_for_its_picture_for_a_moment_only(comfy, model, monkeypatch):
-    live_preview = comfy.module("nodes.hooks.live_preview")
+    live_preview = comfy.module("nodes.sampler.z0.live")
     monkeypatch.setattr(live_preview, "_PATIENCE", 0.05)
     gate, sent = threading.Event(), []
     live = live_preview.LivePreview(lambda frame: gate.wait(60), lambda *call: sent.append(call))
@@ -176,8 +176,8 @@ def test_the_end_waits_for_its_picture_for_a_moment_only(comfy, model, monkeypat
 
 
 def test_pictures_left_unfinished_never_run_beside_those_of_the_next_sampling(comfy, model):
-    z0_trace = comfy.module("nodes.hooks.z0_trace")
-    live_preview = comfy.module("nodes.hooks.live_preview")
+    z0_trace = comfy.module("nodes.sampler.z0.trace")
+    live_preview = comfy.module("nodes.sampler.z0.live")
     gate, running, most = threading.Event(), [], []
 
     def render(frame):
@@ -202,7 +202,7 @@ def test_pictures_left_unfinished_never_run_beside_those_of_the_next_sampling(co
 
 
 def test_pictures_that_wait_behind_an_earlier_samplings_are_given_up(comfy, monkeypatch):
-    live_preview = comfy.module("nodes.hooks.live_preview")
+    live_preview = comfy.module("nodes.sampler.z0.live")
     monkeypatch.setattr(live_preview, "_PATIENCE", 0.05)
     gate, made = threading.Event(), []
     live_preview._WORKER.submit(gate.wait, 60)
@@ -289,7 +289,7 @@ def test_the_edge_error_against_a_reference_is_written_into_the_corner(comfy, wa
 
 
 def test_errors_are_those_of_the_curve(comfy, watch, model):
-    z0 = comfy.module("nodes.z0")
+    z0 = comfy.module("nodes.z0_preview")
     watched, trace, _ = watch(model)
     samples = sample(watched)
     reference = {"samples": torch.randn(1, 4, SIZE, SIZE)}
@@ -315,7 +315,7 @@ def test_a_vae_decodes_the_preview(watch, model):
 
 
 def test_the_vae_is_copied_once_a_sampling_and_not_kept(comfy, watch, model, monkeypatch):
-    rendering = comfy.module("nodes.rendering")
+    rendering = comfy.module("nodes.pictures.rendering")
     real, copies = rendering.copy_to_cpu, []
 
     def copy_and_note(network):
@@ -329,7 +329,7 @@ def test_the_vae_is_copied_once_a_sampling_and_not_kept(comfy, watch, model, mon
     for run in (1, 2):
         sample(watched)
         assert len(copies) == run
-        comfy.module("nodes.hooks.live_preview")._WORKER.submit(lambda: None).result(60)
+        comfy.module("nodes.sampler.z0.live")._WORKER.submit(lambda: None).result(60)
         gc.collect()
         assert all(copied() is None for copied in copies)
 
@@ -408,7 +408,7 @@ def formats_with_colours():
 def test_pixels_are_not_enlarged(comfy):
     import comfy.latent_formats as formats
 
-    rendering = comfy.module("nodes.rendering")
+    rendering = comfy.module("nodes.pictures.rendering")
     for kind, size in ((formats.ChromaRadiance, 6), (formats.SD15, 48)):
         made = kind()
         latent = torch.zeros(1, made.latent_channels, 6, 6)
@@ -417,7 +417,7 @@ def test_pixels_are_not_enlarged(comfy):
 
 
 def test_colours_of_every_latent_format_are_estimated(comfy):
-    rendering = comfy.module("nodes.rendering")
+    rendering = comfy.module("nodes.pictures.rendering")
     assert "Flux2" in {type(made).__name__ for made in formats_with_colours()}
     for made in formats_with_colours():
         frames = (2,) if made.latent_dimensions == 3 else ()
@@ -446,12 +446,12 @@ def test_a_second_run_forgets_the_first(comfy, watch, model):
 
 
 def test_a_preview_that_fails_does_not_end_the_sampling(comfy, model, caplog):
-    z0_trace = comfy.module("nodes.hooks.z0_trace")
+    z0_trace = comfy.module("nodes.sampler.z0.trace")
 
     def broken(frame):
         raise RuntimeError("no picture")
 
-    live = comfy.module("nodes.hooks.live_preview").LivePreview(broken, lambda *args: None)
+    live = comfy.module("nodes.sampler.z0.live").LivePreview(broken, lambda *args: None)
     watched = z0_trace.watch_z0(model, z0_trace.Z0Trace(), lambda noise: live)
     assert torch.equal(sample(watched), sample(model))
     assert "sampling goes on" in caplog.text
@@ -467,7 +467,7 @@ def test_a_vae_that_cannot_be_copied_does_not_end_the_sampling(watch, model, cap
 
 
 def test_a_vae_is_copied_to_the_cpu_in_full_precision_and_left_as_it_is(comfy):
-    rendering = comfy.module("nodes.rendering")
+    rendering = comfy.module("nodes.pictures.rendering")
     network = small_vae().first_stage_model.half()
     network.register_buffer("count", torch.tensor(3))
     copied = rendering.copy_to_cpu(network)
@@ -509,7 +509,7 @@ def test_old_samplings_are_forgotten(comfy, watch, model, monkeypatch):
     for _ in range(6):
         sample(watched)
     assert len(trace.samplings) == 4
-    monkeypatch.setattr(comfy.module("nodes.hooks.z0_trace"), "_KEPT_BYTES", 4 * 4 * 4 * SIZE**2)
+    monkeypatch.setattr(comfy.module("nodes.sampler.z0.trace"), "_KEPT_BYTES", 4 * 4 * 4 * SIZE**2)
     sample(watched)  # a step has 4 bytes of 4 channels, a sampling 4 steps
     assert len(trace.samplings) == 2
 

@@ -8,10 +8,10 @@ from safetensors.torch import save_file
 
 from demo.base import CHANNELS, Base, new_autoencoder, new_text_model, new_unet, save_checkpoint
 from demo.drawing import to_tensor
-from demo.server import prepare_workspace
-from demo.workflow import find
 from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import AdapterFile, write_adapter
+from testbed.server import prepare_workspace
+from testbed.workflow import find
 
 
 def random_base(path):

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.state import StopSignal
+from training.loop.state import StopSignal
 
 
 @dataclass(frozen=True)

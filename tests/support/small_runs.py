@@ -3,11 +3,11 @@
 import torch
 from safetensors.torch import load_file
 
-from training.config import TrainSettings
-from training.settings import read_settings
-from training.setup import open_base, open_source
-from training.start import new_adapter
-from training.state import list_states
+from training.config.commands import read_settings
+from training.config.run import TrainSettings
+from training.loop.setup import open_base, open_source
+from training.loop.start import new_adapter
+from training.loop.state import list_states
 from training.train import train
 
 

@@ -12,7 +12,7 @@ from small_runs import train_to_bytes
 
 from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import AdapterFile, write_adapter
-from training.config import TrainSettings
+from training.config.run import TrainSettings
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def fresh_accelerate():
 @pytest.fixture(autouse=True)
 def short_preview(monkeypatch):
     """Enough masks for the sheet; counting more is a third of such a run."""
-    monkeypatch.setattr("training.preview._COUNTED", 32)
+    monkeypatch.setattr("training.loop.preview._COUNTED", 32)
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from training.augment import apply_crop, buckets, crop_sample, nearest_bucket, plan_crop
-from training.dataset import Sample
+from training.data.augment import apply_crop, buckets, crop_sample, nearest_bucket, plan_crop
+from training.data.dataset import Sample
 
 
 def rng(seed=0):

@@ -15,11 +15,11 @@ from diffusers import (
 from safetensors.torch import save_file
 from small_base import CHANNELS, single_file, small_sd, small_sdxl
 
-from local_control.prediction import PredictionType
-from training.attention import Fp32Attention
-from training.bases import BaseModelError, load_base
-from training.denoise import predict
-from training.sample import Sampling, sample
+from local_control.z0 import PredictionType
+from training.models.attention import Fp32Attention
+from training.models.bases import BaseModelError, load_base
+from training.models.denoise import predict
+from training.models.sample import Sampling, sample
 
 
 @pytest.fixture

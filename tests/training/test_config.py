@@ -2,9 +2,9 @@
 
 import pytest
 
-from demo.cases import EDGES
-from training.config import PRESETS, TrainSettings
-from training.settings import read_settings
+from lab.study.cases import EDGES
+from training.config.commands import read_settings
+from training.config.run import PRESETS, TrainSettings
 
 NEEDED = ("--pretrained_model_name_or_path", "base", "--train_data_dir", "pictures")
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.checked import check, check_once, hold_out
-from training.coco import Coco
-from training.dataset import Columns, DatasetError, ImageFolder, to_rgb
-from training.sources import HubDataset, TarShards, is_saved
+from training.data.checked import check, check_once, hold_out
+from training.data.coco import Coco
+from training.data.dataset import Columns, DatasetError, ImageFolder, to_rgb
+from training.data.sources import HubDataset, TarShards, is_saved
 
 
 def picture(seed=0, size=(40, 32)):
@@ -510,7 +510,7 @@ def test_a_check_is_kept_until_something_changes(tmp_path, monkeypatch):
     source, kept = ImageFolder(tmp_path, Columns()), tmp_path / "kept"
     first = check_once(source, 16, None, kept)
     with monkeypatch.context() as patch:
-        patch.setattr("training.checked.check", None)
+        patch.setattr("training.data.checked.check", None)
         assert check_once(source, 16, None, kept).sizes == first.sizes
     (tmp_path / "a.png").write_text("no picture")
     with pytest.raises(DatasetError):

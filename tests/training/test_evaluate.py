@@ -17,14 +17,13 @@ from demo.base import load_tokenizer
 from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import AdapterFile, AdapterFileError, write_adapter
 from training import evaluate
-from training.cases import draw_mask, make_cases, read_evaluation_set, spread_out
-from training.checked import check
-from training.condition import Condition, parse_condition
-from training.dataset import Columns, DatasetError, ImageFolder
+from training.data.checked import check
+from training.data.condition import Condition, parse_condition
+from training.data.dataset import Columns, DatasetError, ImageFolder
 from training.evaluate import Evaluation, Variant, load_variant
-from training.report import Table, interval, markdown, paired, spread
-from training.sample import Sampling
-from training.scores import (
+from training.evaluation.cases import draw_mask, make_cases, read_evaluation_set, spread_out
+from training.evaluation.report import Table, interval, markdown, paired, spread
+from training.evaluation.scores import (
     ClipScore,
     InceptionFeatures,
     blank_lfmse,
@@ -32,7 +31,8 @@ from training.scores import (
     kernel_distance,
     score,
 )
-from training.setup import open_base
+from training.loop.setup import open_base
+from training.models.sample import Sampling
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from small_base import pictures
 from small_runs import assert_same_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from training.state import list_states
+from training.loop.state import list_states
 from training.train import Trainer
 
 ROOT = Path(__file__).parents[2]

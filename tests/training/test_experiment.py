@@ -9,15 +9,15 @@ import pytest
 import torch
 from slow_run import SlowRun
 
-from demo import experiment
-from demo.experiment import Config, Results, Study, runs, studies, wanted
-from demo.methods import CANNY_SEARCH, COLOUR_SEARCH, GATED, MAIN, SOBEL
-from training.report import Table
+from lab.study import experiment
+from lab.study.experiment import Config, Results, Study, runs, studies, wanted
+from lab.study.methods import CANNY_SEARCH, COLOUR_SEARCH, GATED, MAIN, SOBEL
+from training.evaluation.report import Table
 
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
-    monkeypatch.setattr("demo.train_adapters.export_base", lambda config: config.output_dir)
+    monkeypatch.setattr("lab.make.train_adapters.export_base", lambda config: config.output_dir)
     checkpoint = tmp_path / "base.safetensors"
     checkpoint.write_bytes(b"a base")
     return Config(checkpoint=checkpoint, results_dir=tmp_path / "results", output_dir=tmp_path)

@@ -11,11 +11,11 @@ from small_base import CHANNELS
 
 from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import AdapterFile, AdapterFileError, read_adapter, to_diffusers
-from local_control.prediction import PredictionType
+from local_control.z0 import PredictionType
 from training import export
+from training.data.files import WriteError
 from training.export import describe, read_trained, write_diffusers, write_file
-from training.files import WriteError
-from training.state import list_states
+from training.loop.state import list_states
 
 
 @pytest.mark.parametrize("kind", ["full", "light", "xl"])

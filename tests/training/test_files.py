@@ -5,7 +5,7 @@ import os
 import pytest
 from safetensors import SafetensorError
 
-from training.files import WriteError, write_whole
+from training.data.files import WriteError, write_whole
 
 
 def test_nothing_is_seen_before_it_is_whole(tmp_path):

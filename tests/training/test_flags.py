@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import load_file
 from small_runs import assert_same_run, learnt, start, train_to_bytes
 
-from training.setup import open_base, open_source, prepare_data
-from training.state import list_states
+from training.loop.setup import open_base, open_source, prepare_data
+from training.loop.state import list_states
 from training.train import Trainer
 
 STEPS = {"max_train_steps": 2, "lr_warmup_steps": 1}

@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from training import cache, evaluate
+from training.config.machine import MachineError, check_machine
 from training.errors import one_sentence
-from training.machine import MachineError, check_machine
 
 
 @pytest.fixture(autouse=True)
 def a_bare_machine(monkeypatch):
     """No GPU, no bf16, no packages that are optional."""
-    monkeypatch.setattr("training.machine.on_cpu", lambda: True)
-    monkeypatch.setattr("training.machine.fast_bf16", lambda: False)
-    monkeypatch.setattr("training.machine.find_spec", lambda name: None)
+    monkeypatch.setattr("training.config.machine.on_cpu", lambda: True)
+    monkeypatch.setattr("training.config.machine.fast_bf16", lambda: False)
+    monkeypatch.setattr("training.config.machine.find_spec", lambda name: None)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_what_is_not_there_is_named(make_settings, changes, message):
 
 
 def test_what_a_gpu_cannot_repeat_is_refused(make_settings, monkeypatch):
-    monkeypatch.setattr("training.machine.on_cpu", lambda: False)
+    monkeypatch.setattr("training.config.machine.on_cpu", lambda: False)
     check_machine(make_settings(deterministic=True))
     with pytest.raises(MachineError, match="no deterministic kernel"):
         check_machine(make_settings(deterministic=True, edge="laplacian"))

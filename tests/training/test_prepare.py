@@ -10,11 +10,11 @@ from safetensors.torch import load_file
 from small_base import pictures
 from torch.utils.data import DataLoader
 
-from training.dataset import DatasetError
-from training.examples import Examples, Places, collate
-from training.plan import EpochPlan, assign_buckets
-from training.prepare import Cache
-from training.setup import open_base, open_source, prepare_data
+from training.cached.prepare import Cache
+from training.data.dataset import DatasetError
+from training.loop.examples import Examples, Places, collate
+from training.loop.plan import EpochPlan, assign_buckets
+from training.loop.setup import open_base, open_source, prepare_data
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_what_workers_are_sent_can_be_pickled(own, monkeypatch):
         return DataLoader(pickle.loads(pickle.dumps(dataset)), **options)
 
     settings = own()
-    monkeypatch.setattr("training.prepare.DataLoader", send)
+    monkeypatch.setattr("training.cached.prepare.DataLoader", send)
     data, cache = prepare(settings)
     examples = Examples(data.train, cache, settings)
     sent = pickle.loads(pickle.dumps(examples))

@@ -7,9 +7,9 @@ from safetensors.torch import save_file
 from small_base import pictures
 
 from local_control.checkpoint import read_adapter
-from training.config import TrainSettings
-from training.resume import ResumeError
-from training.state import list_states, read_notes
+from training.config.run import TrainSettings
+from training.loop.resume import ResumeError
+from training.loop.state import list_states, read_notes
 from training.train import train
 
 

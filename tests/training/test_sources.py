@@ -11,8 +11,8 @@ from PIL import Image
 
 from local_control.checkpoint import read_adapter
 from training import cache as cache_command
-from training.examples import Examples
-from training.setup import open_base, open_source, prepare_data
+from training.loop.examples import Examples
+from training.loop.setup import open_base, open_source, prepare_data
 
 ONE_STEP = {"max_train_steps": 1, "lr_warmup_steps": 1, "mask_source": "dataset"}
 

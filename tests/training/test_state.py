@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from training.state import StateError, TrainState, list_states
+from training.loop.state import StateError, TrainState, list_states
 
 
 def make(seed=0, kind=torch.optim.AdamW):
@@ -155,7 +155,7 @@ def test_a_full_disk_loses_nothing_and_is_named(tmp_path, monkeypatch):
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("training.state.save_file", no_space)
+    monkeypatch.setattr("training.loop.state.save_file", no_space)
     with pytest.raises(StateError, match="Free some space"):
         state.save(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from demo import study
 from demo.base import ADAPTERS
-from demo.study import Setting, StudyConfig, parts, run, study_digest
-from training.report import Table
+from lab.study import study
+from lab.study.study import Setting, StudyConfig, parts, run, study_digest
+from training.evaluation.report import Table
 
 SETTINGS = (Setting("no control"), Setting("local", "local"))
 

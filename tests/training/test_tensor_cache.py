@@ -6,8 +6,8 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from training.files import WriteError
-from training.tensor_cache import TensorCache, digest, weights_digest
+from training.cached.tensor_cache import TensorCache, digest, weights_digest
+from training.data.files import WriteError
 
 
 def test_what_is_put_is_got(tmp_path):
@@ -38,7 +38,7 @@ def test_an_entry_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path, m
         path.write_bytes(b"half")
         raise SafetensorError("I/O error: No space left on device")
 
-    monkeypatch.setattr("training.tensor_cache.save_file", no_space)
+    monkeypatch.setattr("training.cached.tensor_cache.save_file", no_space)
     with pytest.raises(WriteError, match="Free some space"):
         TensorCache(tmp_path).put("aa01", {"a": torch.zeros(1)})
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

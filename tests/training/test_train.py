@@ -11,11 +11,11 @@ from torch import Tensor
 
 from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import AdapterFile, AdapterFileError, read_adapter, write_adapter
-from training.bases import BaseModelError
-from training.denoise import denoise_at, timesteps
-from training.examples import Batch
-from training.setup import open_base, open_source, prepare_data
-from training.start import new_adapter
+from training.loop.examples import Batch
+from training.loop.setup import open_base, open_source, prepare_data
+from training.loop.start import new_adapter
+from training.models.bases import BaseModelError
+from training.models.denoise import denoise_at, timesteps
 from training.train import Trainer
 
 

@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
-from training.condition import Condition
-from training.masks import DEFAULT_SHARES
-from training.measures import edge_panel
-from training.setup import open_base, open_source, prepare_data
+from training.data.condition import Condition
+from training.data.masks import DEFAULT_SHARES
+from training.evaluation.measures import edge_panel
+from training.loop.setup import open_base, open_source, prepare_data
+from training.loop.validation import shown_shares
 from training.train import Trainer
-from training.validate import shown_shares
 
 
 def test_masks_are_of_the_kinds_that_the_run_draws(make_settings):
@@ -32,7 +32,7 @@ def test_random_masks_do_not_look_at_the_data_sets(make_settings, monkeypatch):
         asked.append(objects)
         return torch.ones(size).numpy()
 
-    monkeypatch.setattr("training.validate.random_mask", draw)
+    monkeypatch.setattr("training.loop.validation.random_mask", draw)
     assert run.validation.examples
     assert asked == [None]
 

@@ -3,14 +3,8 @@ import dataclasses
 import pytest
 import torch
 
-from local_control.losses import (
-    Denoising,
-    LocalControlLoss,
-    NoiseLoss,
-    TimeWeight,
-    Z0Loss,
-)
-from local_control.prediction import PredictionType
+from local_control.losses import Denoising, LocalControlLoss, NoiseLoss, TimeWeight, Z0Loss
+from local_control.z0 import PredictionType
 
 
 def make_batch(generator, size=16, kind=PredictionType.EPSILON):

@@ -12,7 +12,7 @@ import torch
 from local_control.losses import Denoising, NoiseLoss, TimeWeight, Z0Loss
 from local_control.masks import MaskResize
 from local_control.metrics import diffcc, lfmse
-from local_control.prediction import PredictionType, predict_z0
+from local_control.z0 import PredictionType, predict_z0
 
 LAMBDA = 0.1
 

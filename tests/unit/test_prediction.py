@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from local_control.prediction import PredictionType, predict_z0
+from local_control.z0 import PredictionType, predict_z0
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from local_control.regions import Overlap, align_masks, resolve_overlap
+from local_control.overlap import Overlap, align_masks, resolve_overlap
 
 
 def overlapping():

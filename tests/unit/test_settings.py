@@ -1,6 +1,6 @@
 import pytest
 
-from training.settings import CommandSettings, read_settings
+from training.config.commands import CommandSettings, read_settings
 
 
 class Example(CommandSettings):

@@ -1,0 +1,1 @@
+"""The making of the demo base, its probe and its adapters; each command can be stopped."""

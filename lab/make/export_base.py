@@ -1,0 +1,38 @@
+"""The demo base as a diffusers folder, for `training.train` and whatever else opens one.
+
+python -m lab.make.export_base --output_dir build/base-diffusers
+"""
+
+import logging
+from pathlib import Path
+
+from demo.base import CHECKPOINT, load_pipeline
+from testbed.comfyui import BUILD
+from training.config.commands import CommandSettings, read_settings
+
+log = logging.getLogger(__name__)
+
+
+class Config(CommandSettings):
+    """Settings of the export; every one is a command-line flag."""
+
+    checkpoint: Path = CHECKPOINT
+    output_dir: Path = BUILD / "base-diffusers"
+
+
+def export_base(config: Config) -> Path:
+    """Write the folder, unless it is younger than the checkpoint."""
+    index = config.output_dir / "model_index.json"
+    if not index.exists() or index.stat().st_mtime < config.checkpoint.stat().st_mtime:
+        load_pipeline(config.checkpoint).save_pretrained(config.output_dir)
+    return config.output_dir
+
+
+def main() -> None:
+    """Write the folder."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log.info("wrote %s", export_base(read_settings(Config)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The demo's input pictures: two held-out objects, the mask of one of them in the alpha channel.
+
+python -m lab.make.picture
+
+Transparent = white in the mask, as ComfyUI's mask editor saves it.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from testbed.comfyui import ROOT
+from training.data.masks import object_box
+
+from ..world.data import DEFAULT_FOLDER, fetch_pictures
+from ..world.scenes import Scene, SceneSet
+
+_FOLDER = ROOT / "demo" / "pictures"
+EDGES_PICTURE = _FOLDER / "local_control_demo.png"
+COLOURS_PICTURE = _FOLDER / "local_control_demo_colours.png"
+
+
+def find_scene(scenes: SceneSet, left: str, right: str, backdrop: str) -> Scene:
+    """The first scene of these two objects on this backdrop."""
+    subject = next(i for i, item in enumerate(scenes.items) if item.name == left)
+    candidates = (scenes.scene(index, 2, subject) for index in range(10**6))
+    return next(
+        scene
+        for scene in candidates
+        if [item.name for item in scene.items] == [left, right] and scene.backdrop == backdrop
+    )
+
+
+def save(scene: Scene, masked: int, path: Path) -> None:
+    """Write a scene with a box around one of its objects as transparency."""
+    mask = object_box(
+        scene.image.shape[:2], np.random.default_rng(0), scene.masks[masked : masked + 1]
+    )
+    alpha = ((1 - mask) * 255).astype(np.uint8)
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.dstack([scene.image, alpha]), "RGBA").save(path)
+
+
+def main() -> None:
+    """Write both pictures."""
+    fetch_pictures(DEFAULT_FOLDER)
+    scenes = SceneSet(DEFAULT_FOLDER, "test")
+    save(find_scene(scenes, "pear", "police car", "on a gray background"), 0, EDGES_PICTURE)
+    colourful = find_scene(scenes, "volleyball", "bell pepper", "on a purple background")
+    save(colourful, 1, COLOURS_PICTURE)
+
+
+if __name__ == "__main__":
+    main()

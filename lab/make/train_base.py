@@ -1,0 +1,292 @@
+r"""Train the demo UNet and its text model together on cached latents.
+
+python -m lab.make.train_base --output_dir build/base
+
+A stopped run goes on where it was from the state in its folder. Where that is lost, `--start_from`
+goes on from exported weights: the same schedule, but an optimiser that warms up again. To train the
+committed base further, its autoencoder first has to be written as a folder:
+
+python -m lab.make.export_base
+python -m lab.make.latents --count 60000 --autoencoder build/base-diffusers/vae
+python -m lab.make.train_base --start_from demo/weights/local_control_demo.safetensors \
+    --autoencoder build/base-diffusers/vae --max_train_steps 16000
+"""
+
+import copy
+import itertools
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderTiny, DDPMScheduler
+from pydantic import Field
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from demo.base import (
+    SCHEDULE,
+    TOKEN_TABLE_KEY,
+    Base,
+    compact_ids,
+    load_base,
+    new_text_model,
+    new_unet,
+    save_checkpoint,
+)
+from training.config.commands import CommandSettings, read_settings
+from training.config.processes import fast_bf16
+from training.loop.optimisation import update_ema
+from training.loop.state import StopSignal, TrainState
+from training.models.attention import Fp32Attention
+
+from ..world.data import DEFAULT_FOLDER
+from ..world.scenes import SceneSet
+from .latents import encode, load_shards, tokenize
+
+log = logging.getLogger(__name__)
+
+# Scenes from here on are never cached for training: the held-out pictures of the train objects.
+FIRST_HELD_OUT = 10_000_000
+
+
+class Config(CommandSettings):
+    """Settings of the base's training; every one is a command-line flag."""
+
+    latents_dir: Path = Path("build/latents")
+    data_dir: Path = DEFAULT_FOLDER
+    autoencoder: Path = Path("build/autoencoder/diffusers")
+    output_dir: Path = Path("build/base")
+    start_from: Path | None = None
+    train_batch_size: int = 64
+    max_train_steps: int = 9_200
+    learning_rate: float = 5e-4
+    lr_warmup_steps: int = 500
+    lr_decay_steps: int = 3000
+    ema_decay: float = 0.9995
+    snr_gamma: float = 5.0
+    prompt_dropout: float = 0.1
+    word_dropout: float = 0.02
+    mixed_precision: bool = Field(default_factory=fast_bf16)
+    checkpointing_steps: int = 500
+    validation_steps: int = 500
+    seed: int = 0
+
+
+class Denoiser(nn.Module):
+    """UNet and text model as one trainable module: noise prediction from noisy latent and rows."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.unet = new_unet()
+        self.text = new_text_model(vocabulary)
+        self.unet.set_attn_processor(Fp32Attention())
+
+    def forward(self, noisy: Tensor, timestep: Tensor, rows: Tensor) -> Tensor:
+        """noisy [B,8,h,w], timestep [B], rows [B,77] -> noise prediction [B,8,h,w]."""
+        context = self.text(rows).last_hidden_state
+        return self.unet(noisy, timestep, context).sample
+
+
+def draw(seed: int, step: int) -> torch.Generator:
+    """The generator of one step, whatever ran before it."""
+    return torch.Generator().manual_seed(seed * 10_000_019 + step)
+
+
+def epoch_order(seed: int, epoch: int, count: int) -> Tensor:
+    """A permutation of the samples for one epoch."""
+    return torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(count))
+
+
+def sample_indices(step: int, batch: int, count: int, seed: int) -> Tensor:
+    """Which samples step `step` sees: whole batches of a fresh permutation each epoch."""
+    per_epoch = count // batch
+    epoch, within = divmod(step, per_epoch)
+    return epoch_order(seed, epoch, count)[within * batch : (within + 1) * batch]
+
+
+def stratified_timesteps(batch: int, generator: torch.Generator) -> Tensor:
+    """One timestep from each of `batch` equal slices of 0..999, in random order."""
+    u = (
+        torch.randperm(batch, generator=generator) + torch.rand(batch, generator=generator)
+    ) / batch
+    return (u * SCHEDULE["num_train_timesteps"]).long()
+
+
+def drop_words(
+    rows: Tensor, empty: Tensor, unknown: int, config: Config, generator: torch.Generator
+) -> Tensor:
+    """Some prompts become `empty` [77], some single words the `unknown` row; rows [B,77]."""
+    gone = torch.rand(rows.shape, generator=generator) < config.word_dropout
+    special = (rows == empty[0]) | (rows == empty[1])
+    rows = torch.where(gone & ~special, unknown, rows)
+    blank = torch.rand(len(rows), 1, generator=generator) < config.prompt_dropout
+    return torch.where(blank, empty, rows)
+
+
+def learning_rate(step: int, started: int, config: Config) -> float:
+    """Warm-up from step `started`, a plateau, a linear decay over the last `lr_decay_steps`."""
+    warm = min(1.0, (step + 1 - started) / config.lr_warmup_steps)
+    cool = min(1.0, (config.max_train_steps - step) / config.lr_decay_steps)
+    return config.learning_rate * warm * cool
+
+
+class Data:
+    """Cached latents at unit variance and rows of the compact token table."""
+
+    def __init__(self, folder: Path) -> None:
+        latents, tokens = load_shards(folder)
+        self.scale = 1.0 / latents.float().std().item()
+        self.latents = latents
+        self.token_ids = tokens.unique().long()
+        self.rows = compact_ids(tokens.long(), self.token_ids)
+        self.empty = compact_ids(tokenize([""])[0], self.token_ids)
+
+    @property
+    def unknown(self) -> int:
+        """The row of every token that training never sees."""
+        return len(self.token_ids)
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """z0 [B,8,16,16] fp32 and rows [B,77]."""
+        return self.latents[indices].float() * self.scale, self.rows[indices]
+
+
+def load_weights(model: Denoiser, data: Data, checkpoint: Path) -> int:
+    """Start `model` from an exported checkpoint, whose latent scale `data` takes -> its steps."""
+    base = load_base(checkpoint)
+    with safe_open(checkpoint, framework="pt") as file:
+        steps = int(file.metadata()["steps"])
+    known = set(base.token_ids.tolist())
+    unseen = next(i for i in itertools.count() if i not in known)
+    text = base.text.state_dict()
+    rows = torch.cat([data.token_ids, torch.tensor([unseen])])
+    text[TOKEN_TABLE_KEY] = text[TOKEN_TABLE_KEY][rows]
+    model.text.load_state_dict(text)
+    model.unet.load_state_dict(base.unet.state_dict())
+    data.scale = base.latent_scale
+    return steps
+
+
+class Validation:
+    """A fixed noise loss on scenes never trained on: same pictures, noise and timesteps."""
+
+    def __init__(
+        self, config: Config, data: Data, alphas_cumprod: Tensor, count: int = 256
+    ) -> None:
+        autoencoder = AutoencoderTiny.from_pretrained(config.autoencoder).eval()
+        scenes = SceneSet(config.data_dir, "train", config.seed)
+        chosen = [scenes.scene(FIRST_HELD_OUT + i) for i in range(count)]
+        z0 = encode(autoencoder, [scene.image for scene in chosen]) * data.scale
+        self.rows = compact_ids(tokenize([scene.caption for scene in chosen]), data.token_ids)
+        generator = draw(config.seed + 1, 0)
+        self.noise = torch.randn(z0.shape, generator=generator)
+        self.timestep = stratified_timesteps(count, generator)
+        self.noisy = add_noise(z0, self.noise, alphas_cumprod[self.timestep])
+
+    @torch.no_grad()
+    def loss(self, model: nn.Module, fast: bool) -> float:
+        """Mean squared error of the predicted noise over all timesteps."""
+        errors = []
+        for part in torch.arange(len(self.noisy)).split(64):
+            with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+                predicted = model(self.noisy[part], self.timestep[part], self.rows[part])
+            errors.append((predicted.float() - self.noise[part]).square().mean((1, 2, 3)))
+        return torch.cat(errors).mean().item()
+
+
+def add_noise(z0: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
+    """z_t of each sample; alpha_bar [B]."""
+    alpha_bar = alpha_bar.view(-1, 1, 1, 1)
+    return alpha_bar.sqrt() * z0 + (1 - alpha_bar).sqrt() * noise
+
+
+def train_step(
+    model: Denoiser, data: Data, step: int, alphas_cumprod: Tensor, config: Config
+) -> tuple[Tensor, Tensor]:
+    """The weighted loss to minimise and the plain noise loss to watch."""
+    generator = draw(config.seed, step)
+    batch = config.train_batch_size
+    z0, rows = data.batch(sample_indices(step, batch, len(data.latents), config.seed))
+    rows = drop_words(rows, data.empty, data.unknown, config, generator)
+    timestep = stratified_timesteps(batch, generator)
+    noise = torch.randn(z0.shape, generator=generator)
+    alpha_bar = alphas_cumprod[timestep]
+    with torch.autocast("cpu", torch.bfloat16, enabled=config.mixed_precision):
+        predicted = model(add_noise(z0, noise, alpha_bar), timestep, rows)
+    error = (predicted.float() - noise).square().mean((1, 2, 3))
+    snr = alpha_bar / (1 - alpha_bar)
+    return (error * snr.clamp(max=config.snr_gamma) / snr).mean(), error.mean()
+
+
+def export(ema: Denoiser, data: Data, config: Config, step: int, loss: float) -> None:
+    """Write the averaged weights as the demo checkpoint."""
+    autoencoder = AutoencoderTiny.from_pretrained(config.autoencoder)
+    base = Base(ema.unet, ema.text, autoencoder, data.token_ids, data.scale)
+    metadata = {
+        "steps": str(step),
+        "batch": str(config.train_batch_size),
+        "noise_loss": f"{loss:.5f}",
+    }
+    save_checkpoint(base, config.output_dir / "local_control_demo.safetensors", metadata)
+
+
+def main() -> None:
+    """Train, or resume, to `max_train_steps`."""
+    config = read_settings(Config)
+    logging.basicConfig(level=logging.INFO)
+    torch.manual_seed(config.seed)
+    alphas_cumprod = DDPMScheduler(**SCHEDULE).alphas_cumprod
+    data = Data(config.latents_dir)
+    log.info("%d latents, scale %.4f, %d words", len(data.latents), data.scale, data.unknown)
+    model = Denoiser(data.unknown + 1)
+    started = 0
+    if config.start_from is not None:
+        started = load_weights(model, data, config.start_from)
+    ema = copy.deepcopy(model).requires_grad_(False)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=0.0, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+    )
+    state = TrainState({"model": model, "ema": ema}, optimizer, started)
+    if state.load_latest(config.output_dir):
+        log.info("resumed at step %d", state.step)
+    validation = Validation(config, data, alphas_cumprod)
+    writer = SummaryWriter(config.output_dir / "logs")
+    bar = tqdm(
+        range(state.step, config.max_train_steps),
+        initial=state.step,
+        total=config.max_train_steps,
+        mininterval=10,
+    )
+    with StopSignal() as stop:
+        for step in bar:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, started, config)
+            loss, noise_loss = train_step(model, data, step, alphas_cumprod, config)
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            update_ema(ema, model, step, config.ema_decay)
+            state.step = step + 1
+            if state.step % 20 == 0:
+                writer.add_scalar("noise_loss", noise_loss.item(), state.step)
+                writer.add_scalar("gradient_norm", norm.item(), state.step)
+            last = state.step == config.max_train_steps
+            if last or state.step % config.validation_steps == 0:
+                held_out = validation.loss(ema, config.mixed_precision)
+                writer.add_scalar("held_out_noise_loss", held_out, state.step)
+                bar.write(
+                    f"step {state.step}: noise loss {noise_loss:.4f}, held out {held_out:.4f}"
+                )
+                export(ema, data, config, state.step, held_out)
+            if last or stop.wanted or state.step % config.checkpointing_steps == 0:
+                state.save(config.output_dir)
+            if stop.wanted:
+                break
+
+
+if __name__ == "__main__":
+    main()

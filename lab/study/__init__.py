@@ -1,0 +1,1 @@
+"""What the method brings on held-out objects of the demo's world."""

@@ -1,0 +1,397 @@
+"""The method's claim put to the test on the demo base: one command, resumable, hours on two cores.
+
+python -m lab.study.experiment
+
+Equal steps, data and seeds for every method. Settings are compared on the validation objects; the
+main tables are of the test objects, which nothing was chosen on. Scores of every picture are kept
+in `training/results`, and what is there for the same base and settings is not made again: to run
+all anew, delete that folder and `build/experiment`.
+"""
+
+import json
+import logging
+import shutil
+import signal
+import tomllib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import active_children, get_context
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from demo.base import CHECKPOINT
+from testbed.comfyui import BUILD
+from training.cached.tensor_cache import TensorCache, digest
+from training.config.commands import CommandSettings, read_settings
+from training.config.processes import ignore_signals
+from training.config.run import TrainSettings
+from training.data.condition import ConditionKind
+from training.evaluate import Evaluation, Variant, load_variant
+from training.evaluation.cases import Case
+from training.evaluation.report import Table, markdown, spread
+from training.loop.setup import open_base, open_source, prepare_data
+from training.models.sample import Sampling
+from training.train import train
+
+from ..make.probe import PROBE
+from ..make.train_adapters import demo_settings
+from ..world.data import DEFAULT_FOLDER
+from ..world.dataset import Config as SceneConfig
+from ..world.dataset import write_dataset
+from ..world.scenes import SceneSet
+from ..world.vocabulary import Split
+from .cases import EDGES, CategoryJudge, scene_cases
+from .methods import (
+    CANNY_SEARCH,
+    COLOUR_SEARCH,
+    GATED,
+    GATED_SNR,
+    LONG,
+    MAIN,
+    MASKED,
+    SOBEL,
+    Method,
+)
+
+log = logging.getLogger(__name__)
+
+LAB = Path(__file__).parents[1]
+_PRINTED = "<!-- What follows is printed by `python -m lab.study.experiment`. -->"
+# Settings that name places of one machine.
+_PATHS = {"output_dir", "cache_dir", "train_data_dir", "pretrained_model_name_or_path"}
+
+
+class Config(CommandSettings):
+    """Settings of the experiment; every one is a command-line flag."""
+
+    checkpoint: Path = CHECKPOINT
+    data_dir: Path = DEFAULT_FOLDER
+    output_dir: Path = BUILD / "experiment"
+    results_dir: Path = LAB / "results"
+    report: Path = LAB / "RESULTS.md"
+    conditions: tuple[Literal["canny", "colour"], ...] = Field(
+        ("canny", "colour"), description="to train for now"
+    )
+    splits: tuple[Literal["validation", "test"], ...] = Field(
+        ("validation", "test"),
+        description="to train for now; validation: the searches, test: the main comparisons",
+    )
+    seeds: int = Field(3, ge=1, description="of training, in the main comparisons")
+    max_train_steps: int = 600
+    search_steps: int = 400
+    long_steps: int = 1600
+    train_batch_size: int = 16
+    num_inference_steps: int = 20
+    guidance_scale: float = 4.0
+    jobs: int = Field(2, ge=1, description="trainings side by side, one thread each")
+    report_only: bool = Field(False, description="train nothing, write what is known")
+
+    def sampling(self) -> Sampling:
+        """How pictures are sampled."""
+        return Sampling(self.num_inference_steps, self.guidance_scale)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Methods compared on one condition and split, each with the same training seeds.
+
+    references: what the differences are to, the first of them needed. name: of its files, if they
+    are not those of the search or the main comparison.
+    """
+
+    title: str
+    condition: ConditionKind
+    methods: Sequence[Method]
+    split: Split
+    seeds: int
+    steps: int
+    references: tuple[str, ...]
+    name: str = ""
+
+
+def studies(config: Config) -> Iterator[Study]:
+    """The searches, the main comparison of each condition, and a longer one."""
+    title, steps = "Search on the validation objects", config.search_steps
+    canny = f"{title}, canny, learning rate 5e-4"
+    yield Study(canny, "canny", CANNY_SEARCH, "validation", 1, steps, (MASKED,))
+    colour = f"{title}, colour"
+    yield Study(colour, "colour", COLOUR_SEARCH, "validation", 1, steps, (GATED,))
+    for kind in ("canny", "colour"):
+        title, steps = f"Test objects, {kind}", config.max_train_steps
+        yield Study(title, kind, MAIN, "test", config.seeds, steps, (SOBEL, GATED_SNR))
+    title, steps = "Test objects, canny, longer", config.long_steps
+    yield Study(title, "canny", LONG, "test", 1, steps, (GATED_SNR,), "long")
+
+
+def wanted(config: Config) -> Iterator[Study]:
+    """The studies to train for now; the report has them all."""
+    for study in studies(config):
+        if study.condition in config.conditions and study.split in config.splits:
+            yield study
+
+
+def base_digest(checkpoint: Path) -> str:
+    """A name for the base's weights; the file is read once."""
+    return _digest_of(checkpoint, checkpoint.stat().st_mtime_ns)
+
+
+@cache
+def _digest_of(checkpoint: Path, _modified: int) -> str:
+    return digest(checkpoint.read_bytes())
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a study, with the methods that share it."""
+
+    study: Study
+    seed: int
+    methods: Sequence[Method]
+
+    def settings(self, config: Config) -> TrainSettings:
+        """What it is trained with, in a folder of its own for each base."""
+        study, (method, *_) = self.study, self.methods
+        base = base_digest(config.checkpoint)
+        name = f"{method.run}-{study.steps}-seed{self.seed}-{base[:8]}"
+        return demo_settings(
+            config.checkpoint,
+            config.output_dir / study.condition / name,
+            condition=study.condition,
+            seed=self.seed,
+            max_train_steps=study.steps,
+            train_batch_size=config.train_batch_size,
+            validation_steps=study.steps,
+            checkpointing_steps=100,
+            num_validation_images=0,
+            report_to="none",
+            **method.changes,
+        )
+
+    def stamp(self, config: Config) -> dict[str, Any]:
+        """All that its scores depend on, kept beside them."""
+        settings = self.settings(config).resolved()
+        return {
+            "base": base_digest(config.checkpoint),
+            "probe": digest(PROBE.read_bytes()),
+            "scenes": SceneConfig().count,
+            "split": self.study.split,
+            "sampling": [config.num_inference_steps, config.guidance_scale],
+            "edges": str(EDGES),
+            "settings": {key: value for key, value in settings.items() if key not in _PATHS},
+        }
+
+    def fits(self, stamp: object, config: Config) -> bool:
+        """Whether scores with this stamp are those that the run would get."""
+        now = self.stamp(config)
+        if not isinstance(stamp, dict) or stamp | {"settings": now["settings"]} != now:
+            return False
+        return not set(self.settings(config).differences(stamp["settings"])) - _PATHS
+
+    def perform(self, config: Config) -> Table:
+        """Train, unless that is done, and evaluate."""
+        settings = self.settings(config)
+        base = open_base(settings)
+        path = settings.output_dir / "adapter.safetensors"
+        discard_if_other(settings)
+        if not path.exists():
+            train(settings, base, open_source(settings))
+            for state in settings.output_dir.glob("state-*.safetensors"):
+                state.unlink()
+        base.place(torch.device("cpu"), None)
+        scenes = SceneSet(config.data_dir, self.study.split)
+        found = load_variant(f"adapter={path}")
+        variants = [
+            Variant(method.label, found.adapter, found.condition, method.gated)
+            for method in self.methods
+        ]
+        judge = CategoryJudge(scenes)
+        evaluation = Evaluation(base, config.sampling(), batch_size=16, judge=judge, canny=EDGES)
+        cases = scene_cases(scenes, [self.seed])
+        table = evaluation.run(cases, variants, self._uncontrolled(config, evaluation, cases))
+        stamp = self.stamp(config)
+        table.stamps = {method.label: stamp for method in self.methods}
+        return table
+
+    def _uncontrolled(
+        self, config: Config, evaluation: Evaluation, cases: Sequence[Case]
+    ) -> Tensor:
+        """Pictures without control, sampled by the first run of a split and seed for all others."""
+        kept = TensorCache(config.output_dir / "uncontrolled")
+        stamp = self.stamp(config)
+        depends = [stamp[key] for key in ("base", "scenes", "split", "sampling")]
+        name = digest(*depends, self.seed)
+        found = kept.get(name)
+        if found is None:
+            found = {"pictures": evaluation.uncontrolled(cases)}
+            kept.put(name, found)
+        return found["pictures"]
+
+
+def discard_if_other(settings: TrainSettings) -> None:
+    """Remove a folder whose run had other settings, so that its adapter is not taken for ours."""
+    written = settings.output_dir / "config.toml"
+    if written.exists() and settings.differences(tomllib.loads(written.read_text())):
+        shutil.rmtree(settings.output_dir)
+
+
+def runs(study: Study) -> Iterator[Run]:
+    """Every training of a study, seed by seed."""
+    shared: dict[str, list[Method]] = {}
+    for method in study.methods:
+        shared.setdefault(method.run, []).append(method)
+    for seed in range(study.seeds):
+        for methods in shared.values():
+            yield Run(study, seed, methods)
+
+
+class Results:
+    """The tables of all studies on disk, one a study and seed."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def table(self, study: Study, seed: int) -> Table | None:
+        """What is known, perhaps of another base or other settings."""
+        path = self._path(study, seed)
+        return Table.read(path) if path.exists() else None
+
+    def has(self, run: Run) -> bool:
+        """Whether the scores of a run are there and still hold."""
+        table = self.table(run.study, run.seed)
+        if table is None:
+            return False
+        return all(run.fits(table.stamps.get(m.label), self._config) for m in run.methods)
+
+    def add(self, run: Run, found: Table) -> None:
+        """Keep the scores of a run."""
+        table = self.table(run.study, run.seed)
+        if table is None:
+            table = found
+        else:
+            table.merge(found)
+        table.write(self._path(run.study, run.seed))
+
+    def section(self, study: Study) -> str:
+        """One part of the report: the joined table, differences, and the spread over seeds.
+
+        Of an unfinished study only the seeds are shown that have the most methods.
+        """
+        found = [self._valid(study, seed) for seed in range(study.seeds)]
+        tables = [table for table in found if table is not None]
+        size = max((len(table.scores) for table in tables), default=0)
+        tables = [table for table in tables if len(table.scores) == size]
+        text = f"## {study.title}\n\n{study.steps} steps. "
+        if not tables or study.references[0] not in tables[0].scores:
+            return text + "Not run yet.\n"
+        if size <= len(study.methods) or len(tables) < study.seeds:
+            text += f"Not finished: {len(tables)} of {study.seeds} seeds, "
+            text += f"{size - 1} of {len(study.methods)} methods. "
+        known = [label for label in study.references if label in tables[0].scores]
+        text += markdown(Table.joined(tables), *known)
+        if len(tables) > 1:
+            text += (
+                "\nSpread over seeds of training and sampling (standard deviation of means):\n\n"
+            )
+            text += spread(tables)
+        return text
+
+    def _valid(self, study: Study, seed: int) -> Table | None:
+        """The scores of a seed that still hold."""
+        table = self.table(study, seed)
+        if table is None:
+            return None
+        done = [run for run in runs(study) if run.seed == seed and self.has(run)]
+        labels = {method.label for run in done for method in run.methods}
+        names = [method.label for method in study.methods if method.label in labels]
+        return table.only(["no control", *names]) if names else None
+
+    def _path(self, study: Study, seed: int) -> Path:
+        name = "-".join(filter(None, [study.condition, study.split, study.name, f"seed{seed}"]))
+        return self._config.results_dir / f"{name}.json"
+
+
+def prepare(config: Config, missing: Sequence[Run]) -> None:
+    """Write the scenes and the caches once, before the trainings share them."""
+    write_dataset(SceneConfig())
+    for run in {run.study.condition: run for run in missing}.values():
+        settings = run.settings(config)
+        prepare_data(settings, open_base(settings), open_source(settings))
+
+
+def main() -> None:
+    """Train and evaluate what is missing, keep every score, and write the report."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # As Ctrl+C: the trainings are told to save and waited for.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    config = read_settings(Config)
+    results = Results(config)
+    missing = [run for study in wanted(config) for run in runs(study) if not results.has(run)]
+    log.info("%d trainings are missing", len(missing))
+    if config.report_only:
+        missing = []
+    if missing:
+        prepare(config, missing)
+    try:
+        perform(config, missing, results)
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; the same command goes on where it was") from None
+    finally:
+        about = {"batch": config.train_batch_size, "training seeds": config.seeds}
+        about |= {"guidance": config.guidance_scale}
+        sections = [results.section(study) for study in studies(config)]
+        write_report(config.report, "\n".join([f"Settings: {json.dumps(about)}.\n", *sections]))
+
+
+def perform(config: Config, missing: Sequence[Run], results: Results) -> None:
+    """Train and evaluate, some runs side by side, and keep each one's scores when it is done.
+
+    A run is handed out only when a process is free, so that nothing starts after a stop.
+    """
+    queue = deque(missing)
+    pending: dict[Future[Table], Run] = {}
+    with ProcessPoolExecutor(config.jobs, get_context("spawn"), _start_worker) as pool:
+        try:
+            while queue or pending:
+                while queue and len(pending) < config.jobs:
+                    run = queue.popleft()
+                    pending[pool.submit(_perform, run, config)] = run
+                done, _ = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    results.add(pending.pop(future), future.result())
+        except BaseException:
+            for process in active_children():
+                process.terminate()
+            raise
+
+
+def _start_worker() -> None:
+    """Signals end a run, never a process of the pool: the pool waits for ever for lost ones."""
+    torch.set_num_threads(1)
+    ignore_signals(0)
+
+
+def _perform(run: Run, config: Config) -> Table:
+    """In a process of the pool: a training that is told to stop saves, an evaluation is dropped."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        return run.perform(config)
+    finally:
+        ignore_signals(0)
+
+
+def write_report(path: Path, tables: str) -> None:
+    """Replace the tables of the report; what people have written above them stays."""
+    written = path.read_text().split(_PRINTED)[0] if path.exists() else "# Results\n\n"
+    path.write_text(f"{written}{_PRINTED}\n\n{tables}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""The graph of the example workflow in this process, node by node."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from demo.base import ADAPTERS, CHECKPOINT, LATENT_SHAPE, WEIGHTS
+from testbed.comfyui import BUILD
+from testbed.inprocess import load_comfy
+from testbed.server import prepare_workspace
+from training.config.commands import CommandSettings
+
+from ..world.data import DEFAULT_FOLDER
+from ..world.vocabulary import Split
+from .cases import EDGES
+
+
+class GraphConfig(CommandSettings):
+    """What is loaded, on which objects it is tried, and how it is sampled."""
+
+    data_dir: Path = DEFAULT_FOLDER
+    checkpoint: Path = CHECKPOINT
+    adapters: Path = WEIGHTS
+    split: Split = "test"
+    seeds: int = 3
+    steps: int = 20
+    cfg: float = 4.0
+
+
+class Sampler:
+    """The nodes of the graph, each a call. `name`: of its workspace, one for each process."""
+
+    def __init__(self, config: GraphConfig, name: str) -> None:
+        self.comfy = load_comfy(new_workspace(config, name))
+        self.config = config
+        self.model, self.clip, self.vae = self.comfy.call(
+            "CheckpointLoaderSimple", ckpt_name=config.checkpoint.name
+        )
+
+    def reconstruct(self, image: Tensor) -> Tensor:
+        """A picture [1,H,W,3] through the autoencoder."""
+        return self.comfy.call("VAEDecode", samples=self.encode(image), vae=self.vae)[0]
+
+    def encode(self, image: Tensor) -> dict:
+        """The LATENT of a picture [1,H,W,3]."""
+        return self.comfy.call("VAEEncode", pixels=image, vae=self.vae)[0]
+
+    def adapter(self, name: str) -> Any:
+        """A CONTROL_NET."""
+        return self.comfy.call("LocalControl_LoadAdapter", adapter_name=ADAPTERS[name].name)[0]
+
+    def text(self, prompt: str) -> list:
+        """A CONDITIONING."""
+        return self.comfy.call("CLIPTextEncode", clip=self.clip, text=prompt)[0]
+
+    def region(self, control_net: Any, scene: Tensor, mask: Tensor, strength: float = 1.0) -> Any:
+        """Regions of one: the edges of `scene` [1,H,W,3] inside `mask` [1,H,W]."""
+        (condition,) = self.comfy.call(
+            "LocalControl_Condition",
+            image=scene,
+            kind="canny",
+            low_threshold=int(EDGES.low),
+            high_threshold=int(EDGES.high),
+            blur=EDGES.blur,
+            blocks=EDGES.blocks,
+        )
+        return self.comfy.call(
+            "LocalControl_Region",
+            control_net=control_net,
+            image=condition,
+            mask=mask,
+            strength=strength,
+        )[0]
+
+    def apply(self, regions: Any, positive: list, negative: list) -> tuple[list, list]:
+        """Regions into both conditionings."""
+        return self.comfy.call(
+            "LocalControl_Apply",
+            positive=positive,
+            negative=negative,
+            regions=regions,
+            overlap="add",
+        )
+
+    def guided(self, scene: Tensor, mask: Tensor, scale: float, edge: str) -> Any:
+        """The model with edge guidance towards `scene` [1,H,W,3] inside `mask` [1,H,W]."""
+        return self.comfy.call(
+            "LocalControl_EdgeGuidance",
+            model=self.model,
+            reference=self.encode(scene),
+            mask=mask,
+            scale=scale,
+            start_percent=0.0,
+            end_percent=0.8,
+            edge=edge,
+        )[0]
+
+    def looped(self, regions: Any, scene: Tensor, target: float) -> tuple[Any, Any]:
+        """Model and regions whose strengths follow how well z0' is aligned with `scene`."""
+        return self.comfy.call(
+            "LocalControl_ClosedLoop",
+            model=self.model,
+            regions=regions,
+            reference=self.encode(scene),
+            target=target,
+            gain=1.0,
+            lowest=0.25,
+            highest=2.0,
+        )
+
+    def sample(self, positive: list, negative: list, seed: int, model: Any = None) -> Tensor:
+        """One picture [1,H,W,3] in 0..1, by the loaded model or one made of it."""
+        latent = {"samples": torch.zeros(1, *LATENT_SHAPE)}
+        (samples,) = self.comfy.call(
+            "KSampler",
+            model=model or self.model,
+            seed=seed,
+            steps=self.config.steps,
+            cfg=self.config.cfg,
+            sampler_name="euler",
+            scheduler="normal",
+            positive=positive,
+            negative=negative,
+            latent_image=latent,
+            denoise=1.0,
+        )
+        return self.comfy.call("VAEDecode", samples=samples, vae=self.vae)[0]
+
+
+def new_workspace(config: GraphConfig, name: str) -> Path:
+    """A ComfyUI with the base and the canny adapters."""
+    files = [config.adapters / ADAPTERS[kind].name for kind in ("plain", "local")]
+    return prepare_workspace(
+        BUILD / "graph" / name, {"checkpoints": [config.checkpoint], "controlnet": files}
+    )

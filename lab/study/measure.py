@@ -1,0 +1,52 @@
+"""Adherence and freedom of local control on held-out objects, through the nodes of ComfyUI.
+
+python -m lab.study.measure
+"""
+
+import logging
+from itertools import chain
+from pathlib import Path
+
+from testbed.comfyui import BUILD
+from training.config.commands import read_settings
+from training.evaluation.report import Table
+
+from .study import ADHERENCE, Setting, StudyConfig, bounds, differences, report, run
+
+log = logging.getLogger(__name__)
+
+
+class Config(StudyConfig):
+    """Settings of the measurement; every one is a command-line flag."""
+
+    output: Path = BUILD / "measure.json"
+    strengths: tuple[float, ...] = (1.0, 2.0)
+
+
+def settings(strength: float) -> tuple[Setting, ...]:
+    """Both adapters at one strength."""
+    at = "" if strength == 1 else f", strength {strength:g}"
+    return (
+        Setting(f"plain adapter, everywhere{at}", "plain", False, strength),
+        Setting(f"plain adapter, gated{at}", "plain", True, strength),
+        Setting(f"local adapter, gated{at}", "local", True, strength),
+    )
+
+
+def main() -> None:
+    """Measure, print a table, and write all single values."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    config = read_settings(Config)
+    groups = [settings(strength) for strength in config.strengths]
+    tables = run(config, [Setting("no control"), *chain(*groups)])
+    log.info("Objects of the %s split, %d seeds.\n", config.split, config.seeds)
+    log.info("%s", report(tables))
+    pairs = [(local.label, other.label) for *others, local in groups for other in others]
+    log.info("%s", differences(tables, pairs))
+    for name, value in bounds(config).items():
+        log.info("%s of %s: %.3f", ADHERENCE, name, value)
+    Table.joined(tables).write(config.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""Ways to control compared on held-out objects, through the nodes of ComfyUI.
+
+Each scene holds two objects that neither base nor adapters have seen. The condition has the edges
+of the whole scene, the mask is a box around the left object, the prompt names the objects'
+categories. All settings share their noise. Objects are shared out to processes of one thread each,
+which use cores better than threads do here. Scores are kept part by part, named by weights and
+settings: a stopped study goes on. To measure changed code, delete `build/study`.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import astuple, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from tqdm import tqdm
+
+from demo.base import ADAPTERS
+from local_control.metrics import divergence, edge_match, leak
+from testbed.comfyui import BUILD
+from training.cached.tensor_cache import digest
+from training.evaluation.cases import Case
+from training.evaluation.report import Table, markdown, paired, spread
+
+from ..make.probe import PROBE
+from ..world.scenes import SceneSet
+from ..world.vocabulary import load_items
+from .cases import EDGES, CategoryJudge, scene_cases
+from .graph import GraphConfig, Sampler
+
+ADHERENCE = "edge F1 inside"
+RECOGNISED = "controlled object recognised"
+_PART = 11  # objects
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to sample. adapter None: no control; scale 0: no guidance; target None: no loop."""
+
+    label: str
+    adapter: str | None = None
+    gated: bool = True
+    strength: float = 1.0
+    scale: float = 0.0
+    edge: str = "sobel"
+    target: float | None = None
+
+
+class StudyConfig(GraphConfig):
+    """What every study can be told by flags."""
+
+    parts_dir: Path = BUILD / "study"
+    jobs: int = Field(2, ge=1, description="processes side by side, one thread each")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some objects of the split with one seed: what is scored and kept as a whole."""
+
+    seed: int
+    objects: range
+
+    def file(self, folder: Path, study: str) -> Path:
+        """Where its scores are kept."""
+        return folder / f"{study}-seed{self.seed}-object{self.objects.start}.json"
+
+
+def parts(config: GraphConfig) -> list[Part]:
+    """Every object of the split with every seed, in order."""
+    objects = range(len(load_items(config.split)))
+    starts = objects[::_PART]
+    return [
+        Part(seed, objects[start : start + _PART])
+        for seed in range(config.seeds)
+        for start in starts
+    ]
+
+
+def run(config: StudyConfig, settings: Sequence[Setting]) -> list[Table]:
+    """Every object in every setting, the first of which must be free: a table a seed."""
+    study = study_digest(config, settings)
+    files = {part: part.file(config.parts_dir, study) for part in parts(config)}
+    missing = [part for part, file in files.items() if not file.exists()]
+    config.parts_dir.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(config.jobs, get_context("spawn")) as pool:
+        jobs = [
+            pool.submit(_work, config, settings, missing[job :: config.jobs], study, job)
+            for job in range(min(config.jobs, len(missing)))
+        ]
+        for job in jobs:
+            job.result()
+    return [
+        Table.joined([Table.read(file) for part, file in files.items() if part.seed == seed])
+        for seed in range(config.seeds)
+    ]
+
+
+def study_digest(config: StudyConfig, settings: Sequence[Setting]) -> str:
+    """A name for what the scores depend on: weights, sampling and settings."""
+    names = sorted({setting.adapter for setting in settings if setting.adapter is not None})
+    files = [config.checkpoint, PROBE, *(config.adapters / ADAPTERS[name].name for name in names)]
+    sampling = [config.split, config.steps, config.cfg, str(EDGES)]
+    weights = [digest(file.read_bytes()) for file in files]
+    return digest(weights, sampling, [astuple(setting) for setting in settings])[:8]
+
+
+def _work(
+    config: StudyConfig, settings: Sequence[Setting], parts: Sequence[Part], study: str, job: int
+) -> None:
+    torch.set_num_threads(1)
+    with torch.inference_mode():
+        sampler = Study(config, settings, f"job{job}")
+        for part in tqdm(parts, desc=f"job {job}", position=job):
+            sampler.table(part).write(part.file(config.parts_dir, study))
+
+
+@torch.inference_mode()
+def bounds(config: GraphConfig) -> dict[str, float]:
+    """Adherence that needs no sampling: of chance, and of the autoencoder at its best."""
+    found: dict[str, list[Tensor]] = {"another scene": [], "the scene's reconstruction": []}
+    cases = scene_cases(SceneSet(config.data_dir, config.split), [0])
+    sampler = Sampler(config, "bounds")
+    for case, other in zip(cases, [*cases[1:], cases[0]], strict=True):
+        rebuilt = sampler.reconstruct(_to_comfy(case.image)).movedim(-1, 1)
+        for values, image in zip(found.values(), (other.image[None], rebuilt), strict=True):
+            values.append(_adherence(image, case))
+    return {name: torch.cat(values).mean().item() for name, values in found.items()}
+
+
+class Study:
+    """Samples and scores cases in every setting, in this process. `name`: of its workspace."""
+
+    def __init__(self, config: GraphConfig, settings: Sequence[Setting], name: str) -> None:
+        self._settings = settings
+        self._sampler = Sampler(config, name)
+        names = {setting.adapter for setting in settings if setting.adapter is not None}
+        self._adapters = {name: self._sampler.adapter(name) for name in names}
+        self._scenes = SceneSet(config.data_dir, config.split)
+        self._judges = {
+            RECOGNISED: CategoryJudge(self._scenes, 0),
+            "free object recognised": CategoryJudge(self._scenes, 1),
+        }
+
+    def table(self, part: Part) -> Table:
+        """The scores of one part."""
+        every = scene_cases(self._scenes, [part.seed])
+        cases = [every[index] for index in part.objects]
+        table = Table([case.picture for case in cases])
+        for case in cases:
+            images = [self._picture(case, setting) for setting in self._settings]
+            for setting, image in zip(self._settings, images, strict=True):
+                table.add(setting.label, self._scores(image, images[0], case))
+        return table
+
+    def _picture(self, case: Case, setting: Setting) -> Tensor:
+        sampler, source = self._sampler, _to_comfy(case.image)
+        conds, model = (sampler.text(case.prompt), sampler.text("")), sampler.model
+        if setting.adapter is not None:
+            mask = case.mask if setting.gated else torch.ones_like(case.mask)
+            adapter = self._adapters[setting.adapter]
+            regions = sampler.region(adapter, source, mask, setting.strength)
+            if setting.target is not None:
+                model, regions = sampler.looped(regions, source, setting.target)
+            conds = sampler.apply(regions, *conds)
+        if setting.scale:
+            model = sampler.guided(source, case.mask, setting.scale, setting.edge)
+        seed = 1000 * case.seed + int(case.picture)
+        return sampler.sample(*conds, seed=seed, model=model).movedim(-1, 1)
+
+    def _scores(self, image: Tensor, free: Tensor, case: Case) -> dict[str, Tensor]:
+        mask = case.mask[None]
+        same = torch.equal(image, free)
+        out = {
+            ADHERENCE: _adherence(image, case),
+            "leak": torch.tensor([torch.nan]) if same else leak(image, free, mask),
+            "change outside": divergence(image, free, 1 - mask),
+        }
+        return out | {name: judge(image, [case]) for name, judge in self._judges.items()}
+
+
+def _to_comfy(image: Tensor) -> Tensor:
+    """[C,H,W] -> an IMAGE [1,H,W,C]."""
+    return image.movedim(0, -1)[None]
+
+
+def _adherence(image: Tensor, case: Case) -> Tensor:
+    return edge_match(EDGES(image), EDGES(case.image[None]), case.mask[None]).f1
+
+
+def report(tables: Sequence[Table]) -> str:
+    """All seeds together, and the spread over seeds."""
+    text = markdown(Table.joined(tables))
+    if len(tables) > 1:
+        text += "\nSpread over seeds (standard deviation of means):\n\n" + spread(tables)
+    return text
+
+
+def differences(tables: Sequence[Table], pairs: Sequence[tuple[str, str]]) -> str:
+    """Paired differences of each first setting to the second, a line a pair."""
+    joined = Table.joined(tables)
+    lines = []
+    for setting, reference in pairs:
+        names = (ADHERENCE, "leak", RECOGNISED)
+        found = [f"{name} {paired(joined, setting, reference, name)}" for name in names]
+        lines.append(f"{setting}, less {reference}: {', '.join(found)}")
+    return "\n".join(lines)

@@ -1,0 +1,75 @@
+"""The demo's scenes as a folder that `training.train` reads: pictures, captions, object masks.
+
+python -m lab.world.dataset --count 8000
+"""
+
+import json
+import logging
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm.contrib.concurrent import process_map
+
+from testbed.comfyui import BUILD
+from training.config.commands import CommandSettings, read_settings
+
+from .data import DEFAULT_FOLDER
+from .scenes import SceneSet
+from .vocabulary import Split
+
+log = logging.getLogger(__name__)
+
+# Apart from the scenes that the base was trained on.
+FIRST_SCENE = 20_000_000
+_CHUNK = 200
+
+
+class Config(CommandSettings):
+    """Settings of the data set; every one is a command-line flag."""
+
+    data_dir: Path = DEFAULT_FOLDER
+    output_dir: Path = BUILD / "scenes"
+    split: Split = "train"
+    count: int = 8_000
+    seed: int = 0
+
+
+def write_chunk(config: Config, start: int) -> list[dict[str, object]]:
+    """Write scenes `start`.. and return their rows of metadata.jsonl."""
+    scenes = SceneSet(config.data_dir, config.split, config.seed)
+    rows = []
+    for index in range(start, min(start + _CHUNK, config.count)):
+        scene = scenes.scene(FIRST_SCENE + index)
+        folder, name = config.output_dir / f"{start:06d}", f"{index:06d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        masks = [f"{folder.name}/{name}.mask{i}.png" for i in range(len(scene.masks))]
+        for file, mask in zip(masks, scene.masks, strict=True):
+            cv2.imwrite(str(config.output_dir / file), np.round(mask * 255).astype(np.uint8))
+        image = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
+        cv2.imwrite(str(folder / f"{name}.png"), image)
+        row = {"file_name": f"{folder.name}/{name}.png", "text": scene.caption, "masks": masks}
+        rows.append(row)
+    return rows
+
+
+def write_dataset(config: Config) -> None:
+    """Write all scenes; metadata.jsonl comes last, and a folder that has it is complete."""
+    table = config.output_dir / "metadata.jsonl"
+    if table.exists() and len(table.read_text().splitlines()) == config.count:
+        log.info("%s is complete", config.output_dir)
+        return
+    starts = range(0, config.count, _CHUNK)
+    chunks = process_map(partial(write_chunk, config), starts, desc="scenes", max_workers=2)
+    table.write_text("".join(json.dumps(row) + "\n" for chunk in chunks for row in chunk))
+
+
+def main() -> None:
+    """Write the data set."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    write_dataset(read_settings(Config))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Making conditions from pictures."""
+
+from comfy_api.v0_0_2 import io, ui
+from torch import Tensor
+
+from ..local_control.conditions import CONDITIONS
+from ..local_control.masks import from_comfy_image, to_comfy_image
+from .load_adapter import CATEGORY
+
+_SHOWN = 16
+
+
+class Condition(io.ComfyNode):
+    """IMAGE -> IMAGE as the adapter reads it, shown on the node."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Thresholds are for canny, blocks for colour."""
+        return io.Schema(
+            node_id="LocalControl_Condition",
+            display_name="Local Control Condition",
+            category=CATEGORY,
+            description="Turns a picture into what an adapter was trained on.",
+            inputs=[
+                io.Image.Input("image"),
+                io.Combo.Input("kind", options=list(CONDITIONS), default="canny"),
+                io.Int.Input(
+                    "low_threshold",
+                    default=100,
+                    min=0,
+                    max=1000,
+                    tooltip="canny: weaker gradients are no edge.",
+                ),
+                io.Int.Input(
+                    "high_threshold",
+                    default=200,
+                    min=0,
+                    max=1000,
+                    tooltip="canny: stronger gradients start an edge.",
+                ),
+                io.Float.Input(
+                    "blur",
+                    default=0.0,
+                    min=0.0,
+                    max=64.0,
+                    step=0.1,
+                    tooltip="canny: smooth the picture first, by a Gaussian of so many pixels; "
+                    "texture goes, outlines stay.",
+                ),
+                io.Int.Input(
+                    "blocks",
+                    default=8,
+                    min=1,
+                    max=256,
+                    tooltip="colour: blocks along the shorter side.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="condition")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: Tensor,
+        kind: str,
+        low_threshold: int,
+        high_threshold: int,
+        blur: float,
+        blocks: int,
+    ) -> io.NodeOutput:
+        """Only the options of the chosen kind are used."""
+        options = {
+            "canny": {"low": low_threshold, "high": high_threshold, "blur": blur},
+            "colour": {"blocks": blocks},
+        }
+        made = CONDITIONS[kind](from_comfy_image(image), **options.get(kind, {}))
+        condition = to_comfy_image(made).cpu()
+        return io.NodeOutput(condition, ui=ui.PreviewImage(condition[:_SHOWN], cls=cls))

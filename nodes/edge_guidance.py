@@ -1,0 +1,74 @@
+"""Steering z0' without an adapter."""
+
+from comfy.model_patcher import ModelPatcher
+from comfy_api.v0_0_2 import io
+from torch import Tensor
+
+from ..local_control.edges import EDGE_FILTERS
+from ..local_control.masks import from_comfy_mask
+from .load_adapter import CATEGORY
+from .region_inputs import check_range
+from .sampler.z0.guidance import Guidance, guide_edges
+
+
+class EdgeGuidance(io.ComfyNode):
+    """MODEL -> a MODEL whose z0' is moved towards the edges of a reference inside a mask."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """No adapter, no training, no backpropagation through the model: for every family."""
+        return io.Schema(
+            node_id="LocalControl_EdgeGuidance",
+            display_name="Edge Guidance",
+            category=CATEGORY,
+            description="At each step moves the predicted clean latent towards the edges of a "
+            "reference latent, inside the mask. Works with every model, with or without controls.",
+            inputs=[
+                io.Model.Input("model"),
+                io.Latent.Input(
+                    "reference", tooltip="A picture through VAE Encode, as large as the result."
+                ),
+                io.Mask.Input("mask", tooltip="White = guided; over the whole frame."),
+                io.Float.Input(
+                    "scale",
+                    default=1.0,
+                    min=0.0,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="1 moves by a full step of the gradient descent, whatever size and "
+                    "family.",
+                ),
+                io.Float.Input("start_percent", default=0.0, min=0.0, max=1.0, step=0.001),
+                io.Float.Input("end_percent", default=0.8, min=0.0, max=1.0, step=0.001),
+                io.Combo.Input(
+                    "edge",
+                    options=list(EDGE_FILTERS),
+                    default="sobel",
+                    tooltip="sobel: edges whatever their direction; sobel_gradients: from dark to "
+                    "light as in the reference; laplacian: lines.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        reference: dict,
+        mask: Tensor,
+        scale: float,
+        start_percent: float,
+        end_percent: float,
+        edge: str,
+    ) -> io.NodeOutput:
+        """The model given is left as it is."""
+        white = from_comfy_mask(mask)
+        if white.max() <= 0:
+            raise ValueError(
+                "The mask of Edge Guidance is all black, so it would guide nothing; paint white "
+                "where the image should follow the reference."
+            )
+        span = check_range(start_percent, end_percent, "Edge Guidance")
+        guidance = Guidance(reference["samples"], white, scale, span, edge)
+        return io.NodeOutput(guide_edges(model, guidance))

@@ -1,0 +1,40 @@
+"""Gating controls that are model patches."""
+
+from comfy.model_patcher import ModelPatcher
+from comfy_api.v0_0_2 import io
+from torch import Tensor
+
+from ..local_control.masks import from_comfy_mask
+from .load_adapter import CATEGORY
+from .sampler.control.patch import gate_patches
+
+
+class GatePatches(io.ComfyNode):
+    """MODEL with patches that act as controls -> the same, acting inside the mask alone."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """For DiffSynth and the like, which are patches of the model and no CONTROL_NET."""
+        return io.Schema(
+            node_id="LocalControl_GatePatches",
+            display_name="Gate Model Patches",
+            category=CATEGORY,
+            description="Lets controls that are model patches (Qwen's DiffSynth) act inside the "
+            "mask alone.",
+            inputs=[
+                io.Model.Input("model", tooltip="After the node that applied the patch."),
+                io.Mask.Input("mask", tooltip="White = controlled; over the whole frame."),
+            ],
+            outputs=[io.Model.Output(display_name="model")],
+        )
+
+    @classmethod
+    def execute(cls, model: ModelPatcher, mask: Tensor) -> io.NodeOutput:
+        """Patches that the model has by now and that have no mask yet are gated."""
+        white = from_comfy_mask(mask)
+        if white.max() <= 0:
+            raise ValueError(
+                "The mask of Gate Model Patches is all black, so nothing would be controlled; "
+                "paint white where the control should act."
+            )
+        return io.NodeOutput(gate_patches(model, white))

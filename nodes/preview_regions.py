@@ -1,0 +1,130 @@
+"""Regions in view before sampling: where they are, and what each injection grid sees of them."""
+
+import logging
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from comfy_api.v0_0_2 import io, ui
+from torch import Tensor
+
+from ..local_control.masks import mask_on_grid, to_comfy_image
+from .load_adapter import CATEGORY
+from .pictures.drawing import colour_of, draw_outline, draw_words
+from .region import AnyRegion, Regions
+from .sampler.control.grids import cells_of
+from .sampler.control.view import LATENT_FACTOR, Frame
+
+log = logging.getLogger(__name__)
+
+_THIN = 0.25
+_YELLOW = (250, 220, 60)
+_LETTER = 7  # pixels of a letter's width
+
+
+class PreviewRegions(io.ComfyNode):
+    """LOCAL_REGIONS -> pictures, shown on the node: outlines, then the masks at every grid."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """No sampling is needed."""
+        return io.Schema(
+            node_id="LocalControl_PreviewRegions",
+            display_name="Preview Regions",
+            category=CATEGORY,
+            description="The regions' outlines, and their masks as each level of the model sees "
+            "them. Warns of masks too thin to act.",
+            inputs=[
+                Regions.Input("regions"),
+                io.Int.Input("width", default=512, min=64, max=16384, step=8),
+                io.Int.Input("height", default=512, min=64, max=16384, step=8),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="pictures", tooltip="Outlines, then one picture for each grid."
+                ),
+                io.String.Output(display_name="warnings", tooltip="Empty if all is well."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, regions: tuple[AnyRegion, ...], width: int, height: int) -> io.NodeOutput:
+        """Sizes that are no multiples of 8 are rounded down, as latents are."""
+        size = (height // LATENT_FACTOR, width // LATENT_FACTOR)
+        frame = Frame(size, size)
+        masks = [mask_of(region, frame) for region in regions]
+        conditions = [frame.show(region.condition[:1], "area") for region in regions]
+        warnings = [
+            warning
+            for number, (region, mask) in enumerate(zip(regions, masks, strict=True), 1)
+            for warning in thin_grids(number, mask, cells_of(region))
+        ]
+        for warning in warnings:
+            log.warning("%s", warning)
+        pictures = [outlines(masks, conditions, warnings)]
+        cells = sorted({cell for region in regions for cell in cells_of(region)})
+        for cell in cells:
+            seen = [
+                at_grid(mask, cell) if cell in cells_of(region) else torch.zeros_like(mask)
+                for region, mask in zip(regions, masks, strict=True)
+            ]
+            pictures.append(coloured(seen))
+        shown = to_comfy_image(torch.cat(pictures))
+        return io.NodeOutput(shown, "\n".join(warnings), ui=ui.PreviewImage(shown, cls=cls))
+
+
+def mask_of(region: AnyRegion, frame: Frame) -> Tensor:
+    """A region's mask [1,1,H,W] over the frame; of a batch the union."""
+    if region.mask is None:
+        return torch.ones(1, 1, frame.whole[0] * LATENT_FACTOR, frame.whole[1] * LATENT_FACTOR)
+    return frame.show(region.mask, "area").amax(0, keepdim=True).cpu()
+
+
+def at_grid(mask: Tensor, cell: int) -> Tensor:
+    """A mask as a grid of cells sees it, at full size again."""
+    height, width = mask.shape[-2:]
+    cells = mask_on_grid(mask, (-(-height // cell), -(-width // cell)))
+    full = cells.repeat_interleave(cell, -2).repeat_interleave(cell, -1)
+    return full[..., :height, :width]
+
+
+def thin_grids(number: int, mask: Tensor, cells: Sequence[int]) -> list[str]:
+    """A sentence for each grid at which a mask fills no cell well."""
+    found = []
+    for cell in cells:
+        most = at_grid(mask, cell).max().item()
+        if most < _THIN:
+            grid = (-(-mask.shape[-1] // cell), -(-mask.shape[-2] // cell))
+            found.append(
+                f"Region {number} fills no cell of the {grid[0]} x {grid[1]} grid by more than "
+                f"{most:.0%}, so it hardly acts there; widen its mask or lower its feather."
+            )
+    return found
+
+
+def coloured(masks: Sequence[Tensor]) -> Tensor:
+    """Masks [1,1,H,W] in the regions' colours, added up -> [1,3,H,W]."""
+    layers = [mask * colour_of(i).view(1, 3, 1, 1) for i, mask in enumerate(masks)]
+    return torch.stack(layers).sum(0).clamp(0, 1)
+
+
+def outlines(
+    masks: Sequence[Tensor], conditions: Sequence[Tensor], warnings: Sequence[str] = ()
+) -> Tensor:
+    """Each region's condition where it acts, its border and its number, and what is wrong.
+
+    -> [1,3,H,W]
+    """
+    ground = torch.zeros(1, 3, *masks[0].shape[-2:])
+    for mask, condition in zip(masks, conditions, strict=True):
+        ground = torch.maximum(ground, condition[:, :3].cpu().expand_as(ground) * mask * 0.6)
+    canvas = np.ascontiguousarray((ground[0].movedim(0, -1) * 255).byte().numpy())
+    thick = max(1, min(canvas.shape[:2]) // 200)
+    for i, mask in enumerate(masks):
+        draw_outline(canvas, mask[0, 0].numpy(), i, thick)
+    letters = max(24, canvas.shape[1] // _LETTER)
+    lines = [line for warning in warnings for line in textwrap.wrap(warning, letters)]
+    draw_words(canvas, [(line, _YELLOW) for line in lines])
+    return torch.from_numpy(canvas).movedim(-1, 0).float().div(255)[None]

@@ -1,0 +1,1 @@
+"""Controls with regions: what enters the model while it samples."""

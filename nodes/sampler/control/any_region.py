@@ -1,0 +1,86 @@
+"""A region of any ComfyUI control: its copy for what is seen, and whether it fits the model."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.utils
+from comfy.controlnet import ControlBase
+from comfy.model_management import OOM_EXCEPTION
+from torch import Tensor
+
+from .region import Region
+from .slots import Slots
+from .view import LATENT_FACTOR, Frame
+
+# What networks raise when they are given another model's latents, text or pooled text.
+_MISFITS = (RuntimeError, TypeError, AttributeError, AssertionError, ValueError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlRegion(Region):
+    """A region whose control is any of ComfyUI's. `vae` is for controls that read latents.
+
+    level_weights: from the finest tensor to the coarsest, each for an equal share of them.
+    """
+
+    control: ControlBase
+    vae: object = None
+
+    def inner(self, frame: Frame) -> ControlBase:
+        """A copy of the control for what is seen of the picture, without a predecessor."""
+        condition = self.condition
+        if not frame.is_whole:
+            # Controls that read latents have a factor of 1, and the VAE's own on top.
+            factor = max(self.control.compression_ratio, LATENT_FACTOR)
+            condition = frame.show(condition, self.control.upscale_algorithm, factor)
+        control = self.control.copy()
+        extra = []
+        if self.control.concat_mask and self.mask is not None:  # an inpaint control
+            mask = self.mask if frame.is_whole else frame.show(self.mask, "area")
+            condition, extra = as_inpainted(condition, mask)
+        control.set_cond_hint(
+            condition, self.strength, self.percent_range, vae=self.vae, extra_concat=extra
+        )
+        return control.set_previous_controlnet(None)
+
+
+def first_answer(
+    control: ControlBase, run: tuple[Any, Callable], call: Sequence[Any], number: int
+) -> Slots | None:
+    """What a control, prepared for a `run`, returns when it is first asked; `number`: its region's.
+
+    Raises:
+        ValueError: it is not made for this model.
+    """
+    try:
+        control.pre_run(*run)
+        return control.get_control(*call)
+    except _MISFITS as error:
+        if not is_misfit(error):
+            raise
+        name = type(getattr(run[0], "model_config", run[0])).__name__
+        reason = str(error).split("\n")[0]
+        raise ValueError(
+            f"The {type(control).__name__} of region {number} does not fit the model {name} "
+            f"({reason}); load a control made for {name}, or a checkpoint of the control's family."
+        ) from error
+
+
+def is_misfit(error: Exception) -> bool:
+    """Whether a network's error is about what it was given, not about memory or the device."""
+    if isinstance(error, OOM_EXCEPTION):
+        return False
+    words = ("shape", "size", "channels", "dimension")
+    return not isinstance(error, RuntimeError) or any(word in str(error) for word in words)
+
+
+def as_inpainted(condition: Tensor, mask: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """The picture without what the mask covers, and what to keep (white), for inpaint controls.
+
+    As ComfyUI's own node for them has it (ControlNetInpaintingAliMamaApply).
+    """
+    keep = 1 - mask
+    height, width = condition.shape[-2:]
+    shown = comfy.utils.common_upscale(keep, width, height, "bilinear", "center").round()
+    return condition * shown.to(condition), [keep]

@@ -1,0 +1,134 @@
+"""Model patches that act as controls (Qwen's DiffSynth, Z-Image's), gated: what they add to tokens.
+
+Such a patch runs after blocks and adds to their image tokens. It is run on a copy, and what it has
+added is multiplied by the mask on the grid of tokens.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from ....local_control.gating import token_gate
+from ....local_control.masks import match_batch
+from .view import Frame, frames_of, note_areas
+
+log = logging.getLogger(__name__)
+
+_KEY = "local_control_patches"
+_KINDS = ("double_block", "noise_refiner")
+_PATCH = 2  # latent cells along a token's side, in every model that has such patches
+
+
+class GatedPatch:
+    """One patch and the mask [1 or B,1,H,W] (of a video [T,1,H,W]) inside which it acts."""
+
+    def __init__(self, patch: Any, mask: Tensor) -> None:
+        self._patch = patch
+        self._mask = mask
+        self._gates: dict[tuple[object, ...], Tensor] = {}
+
+    def __call__(self, args: dict[str, Any]) -> dict[str, Any]:
+        """args: ComfyUI's of such a patch; `img` [B,T,C] are image tokens, `x` a latent."""
+        before, x = args["img"], args["x"]
+        work = before.clone()
+        out = self._patch({**args, "img": work})
+        changed = out.get("img", work)  # some work in place and return all but that
+        frames = self._frames(x, args.get("transformer_options", {}))
+        key = (tuple(x.shape), tuple(frames), before.device, before.dtype)
+        if key not in self._gates:  # the same for every block and step
+            self._gates = {key: self._gate(x, frames).to(before)}
+        gate = self._gates[key]
+        count = gate.shape[1]  # tokens of reference pictures follow those of the latent
+        added = changed[:, :count] - before[:, :count]
+        after = before.clone()
+        after[:, :count] += added * gate
+        return {**out, "img": after}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "GatedPatch":
+        """The same patch, gated: clones of models copy their options, and networks are in there."""
+        return GatedPatch(self._patch, self._mask)
+
+    @staticmethod
+    def _frames(x: Tensor, options: dict[str, Any]) -> list[Frame]:
+        """What each of the conditions batched together sees."""
+        count = len(options.get("cond_or_uncond", ())) or 1
+        return frames_of(x, count, options)
+
+    def _gate(self, x: Tensor, frames: list[Frame]) -> Tensor:
+        """[1 or B,T,1] for the image tokens of the latent, which come first."""
+        batch, steps = len(x) // len(frames), x.shape[2] if x.ndim == 5 else 1
+        gates = []
+        for frame in frames:
+            mask = frame.show(self._mask, "area").to(x.device)
+            if steps == 1:
+                match_batch(mask, batch)
+            tokens = steps * -(-frame.size[0] // _PATCH) * -(-frame.size[1] // _PATCH)
+            gates.append(token_gate(mask, tokens, frame.size, steps))
+        if len(set(frames)) == len(gates[0]) == 1:
+            return gates[0]
+        return torch.cat([gate.expand(batch, -1, -1) for gate in gates])
+
+    def to(self, device_or_dtype: object) -> "GatedPatch":
+        """Called by ComfyUI when the model moves."""
+        if hasattr(self._patch, "to"):
+            self._patch = self._patch.to(device_or_dtype)
+        return self
+
+    def models(self) -> list[ModelPatcher]:
+        """What the patch needs loaded."""
+        return self._patch.models() if hasattr(self._patch, "models") else []
+
+
+def gate_patches(model: ModelPatcher, mask: Tensor) -> ModelPatcher:
+    """A clone of `model` whose patches after blocks act inside the mask alone.
+
+    Those that are gated keep the mask that they have. Patches of other kinds have no place in the
+    picture that a mask could choose; they are logged.
+
+    Raises:
+        ValueError: it has none, or all are gated.
+    """
+    with _put_aside(model.model_options["transformer_options"]) as patches:
+        model = model.clone()
+    others = ", ".join(kind for kind in patches if kind not in _KINDS)
+    if not any(patches.get(kind) for kind in _KINDS):
+        found = f"only of the kinds {others}, which a mask cannot gate" if others else "none at all"
+        raise ValueError(
+            f"This model has no patch that acts as a control after its blocks ({found}); connect "
+            f"the model that a node such as QwenImageDiffsynthControlnet returns."
+        )
+    known = [patch for kind in _KINDS for patch in patches.get(kind, ())]
+    if all(isinstance(patch, GatedPatch) for patch in known):
+        raise ValueError(
+            "All patches of this model have a mask already; connect the model that the node of the "
+            "next patch returns, after the first Gate Model Patches."
+        )
+    if others:
+        log.warning("A mask cannot gate this model's patches of the kinds %s; they stay.", others)
+    model.model_options["transformer_options"]["patches"] = {
+        kind: [_gated(patch, mask) for patch in row] if kind in _KINDS else list(row)
+        for kind, row in patches.items()
+    }
+    model.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, _KEY, note_areas)
+    return model
+
+
+def _gated(patch: Any, mask: Tensor) -> GatedPatch:
+    return patch if isinstance(patch, GatedPatch) else GatedPatch(patch, mask)
+
+
+@contextmanager
+def _put_aside(options: dict[str, Any]) -> Iterator[dict[str, list]]:
+    """The patches of a model, which a clone made meanwhile does not copy: networks are in there."""
+    patches = options.pop("patches", {})
+    try:
+        yield patches
+    finally:
+        if patches:
+            options["patches"] = patches

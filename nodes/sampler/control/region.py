@@ -1,0 +1,71 @@
+"""What every region has, whatever its control: where, on what, how strongly, when and on whom."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from ....local_control.closed_loop import StrengthLoop
+
+_CURVE_POINTS = 65
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """Where, on what, how strongly and when a control acts.
+
+    condition [1 or B,C,H,W] in 0..1; mask [1 or B,1,H,W] in 0..1 or None for everywhere;
+    percent_range: share of the sampling, start to end; curve: factors of the strength, evenly from
+    start to end; level_weights: factors of the control's tensors, or None; acts_on: prompts; loop:
+    a factor of the strength that follows z0', or None; number: its place in the list, for messages.
+    """
+
+    condition: Tensor
+    mask: Tensor | None = None
+    strength: float = 1.0
+    percent_range: tuple[float, float] = (0.0, 1.0)
+    curve: tuple[float, ...] = (1.0,)
+    level_weights: tuple[float, ...] | None = None
+    acts_on: frozenset[str] = frozenset(("positive", "negative"))
+    loop: StrengthLoop | None = None
+    number: int = 1
+
+
+def sigma_at(percent: float, percent_to_sigma: Callable[[float], float]) -> float:
+    """The noise level at a share of the sampling, in fp32 as samplers have it: a step that is right
+    there must be found.
+    """
+    return float(np.float32(percent_to_sigma(percent)))
+
+
+class Timing:
+    """When a region acts in one sampling, and by which factor."""
+
+    def __init__(self, region: Region, percent_to_sigma: Callable[[float], float]) -> None:
+        start, end = region.percent_range
+        self._start, self._end = (sigma_at(share, percent_to_sigma) for share in (start, end))
+        self._loop = region.loop
+        if self._loop is not None:
+            self._loop.reset()
+        self._curve = region.curve
+        self.is_constant = self._loop is None and len(region.curve) == 1
+        if len(region.curve) > 1:
+            shares = np.linspace(0, 1, _CURVE_POINTS)
+            at = np.linspace(0, 1, len(region.curve))
+            sigmas = [percent_to_sigma(start + share * (end - start)) for share in shares]
+            # Sigmas fall, and interpolation wants them to rise.
+            self._sigmas = np.asarray(sigmas, float)[::-1]
+            self._factors = np.interp(shares, at, region.curve)[::-1]
+
+    def factor(self, sigma: float) -> float | None:
+        """The factor at a noise level, or None when the region does not act."""
+        if not self._end <= sigma <= self._start:
+            return None
+        factor = self._curve[0]
+        if len(self._curve) > 1:
+            factor = float(np.interp(sigma, self._sigmas, self._factors))
+        if self._loop is not None:
+            self._loop.acting = True
+            factor *= self._loop.factor
+        return factor

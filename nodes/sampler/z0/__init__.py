@@ -1,0 +1,1 @@
+"""The predicted clean latent while sampling: watched, moved, shown."""

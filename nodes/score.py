@@ -1,0 +1,173 @@
+"""Adherence and freedom of a finished image, in numbers and in a picture."""
+
+import math
+from typing import Any
+
+import torch
+from comfy.utils import common_upscale
+from comfy_api.v0_0_2 import io, ui
+from torch import Tensor
+
+from ..local_control.conditions import canny, colour
+from ..local_control.masks import (
+    dilate,
+    from_comfy_image,
+    from_comfy_mask,
+    match_batch,
+    to_comfy_image,
+)
+from ..local_control.metrics import diffcc, divergence, edge_match, leak, match_map
+from .load_adapter import CATEGORY
+
+
+class Score(io.ComfyNode):
+    """IMAGE, condition and MASK -> numbers, words, and a picture that is shown on the node."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """With `uncontrolled`, the same seed without control, it also says how free the rest is."""
+        return io.Schema(
+            node_id="LocalControl_Score",
+            display_name="Local Control Score",
+            category=CATEGORY,
+            description="How well the inside of the mask follows its condition, and how little the "
+            "outside is changed by it.",
+            inputs=[
+                io.Image.Input("image", tooltip="The finished image."),
+                io.Image.Input(
+                    "condition",
+                    tooltip="Edges (white on black), or colour blocks. As for sampling, it is "
+                    "scaled to cover the image, and so is the mask.",
+                ),
+                io.Mask.Input("mask"),
+                io.Combo.Input("kind", options=["edges", "colour"], default="edges"),
+                io.Int.Input(
+                    "tolerance",
+                    default=2,
+                    min=0,
+                    max=64,
+                    tooltip="edges: pixels by which an edge may be off.",
+                ),
+                io.Int.Input("low_threshold", default=100, min=0, max=1000),
+                io.Int.Input("high_threshold", default=200, min=0, max=1000),
+                io.Float.Input("blur", default=0.0, min=0.0, max=64.0, step=0.1),
+                io.Int.Input("blocks", default=8, min=1, max=256),
+                io.Image.Input(
+                    "uncontrolled", optional=True, tooltip="The same seed without control."
+                ),
+            ],
+            outputs=[
+                io.Float.Output(display_name="adherence"),
+                io.Float.Output(display_name="precision"),
+                io.Float.Output(display_name="recall"),
+                io.Float.Output(display_name="leak"),
+                io.Float.Output(display_name="change_outside"),
+                io.Image.Output(display_name="report"),
+                io.String.Output(display_name="text"),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: Tensor,
+        condition: Tensor,
+        mask: Tensor,
+        kind: str,
+        tolerance: int,
+        low_threshold: int,
+        high_threshold: int,
+        blur: float,
+        blocks: int,
+        uncontrolled: Tensor | None = None,
+    ) -> io.NodeOutput:
+        """Means over the batch; what cannot be told is NaN."""
+        picture, wanted = from_comfy_image(image), from_comfy_image(condition)
+        white = cover(picture, from_comfy_mask(mask), "area")
+        check_inside(white, kind)
+        white = for_each(picture, white, "mask")
+        wanted = for_each(picture, wanted, "condition")
+        if kind == "colour":
+            found = colour_scores(picture, cover(picture, wanted, "area"), white, blocks)
+        else:
+            edges = canny(picture, low_threshold, high_threshold, blur)
+            found = edge_scores(edges, cover_lines(picture, wanted), white, tolerance)
+        report = to_comfy_image(found.pop("report"))
+        free = {"leak": float("nan"), "change outside": float("nan")}
+        if uncontrolled is not None:
+            other = from_comfy_image(uncontrolled)
+            check_size(picture, other)
+            other = for_each(picture, other, "uncontrolled image")
+            free["leak"] = leak(picture, other, white).mean().item()
+            free["change outside"] = divergence(picture, other, 1 - white).nanmean().item()
+        text = "\n".join(f"{name}: {value:.3f}" for name, value in (found | free).items())
+        numbers = [found[key] for key in ("adherence", "precision", "recall")]
+        outputs = (*numbers, *free.values(), report, text)
+        return io.NodeOutput(*outputs, ui=ui.PreviewImage(report, cls=cls))
+
+
+def for_each(image: Tensor, other: Tensor, what: str) -> Tensor:
+    """One of `other` for each image; ValueError if they are neither one nor as many."""
+    batch = len(image)
+    return match_batch(other, batch, what, "image").expand(batch, *other.shape[1:])
+
+
+def check_inside(mask: Tensor, kind: str) -> None:
+    """Raise ValueError if there is nothing to measure; edges count where the mask is half white."""
+    least = 0.5 if kind == "edges" else torch.finfo(mask.dtype).tiny
+    if mask.amax((1, 2, 3)).min() < least:
+        raise ValueError(
+            "The mask of Local Control Score is all black or nearly so, which leaves no inside to "
+            "measure; give it the region's mask, white where the image is controlled."
+        )
+
+
+def check_size(image: Tensor, uncontrolled: Tensor) -> None:
+    """Raise ValueError if they cannot be of the same seed."""
+    if uncontrolled.shape[-2:] != image.shape[-2:]:
+        raise ValueError(
+            f"The uncontrolled image is {uncontrolled.shape[-1]} x {uncontrolled.shape[-2]}, but "
+            f"the image is {image.shape[-1]} x {image.shape[-2]}; sample both from latents of one "
+            f"size and with one seed."
+        )
+
+
+def cover(image: Tensor, other: Tensor, method: str) -> Tensor:
+    """A condition or mask where it acted: scaled to cover the image, centred, as for sampling."""
+    return common_upscale(other, image.shape[-1], image.shape[-2], method, "center")
+
+
+def cover_lines(image: Tensor, edges: Tensor) -> Tensor:
+    """The same for edges [B,3,h,w], white on black -> 0 or 1, [B,1,H,W]; no line is lost."""
+    lines = (edges.amax(1, keepdim=True) >= 0.5).float()
+    pixels = min(side / own for side, own in zip(edges.shape[-2:], image.shape[-2:], strict=True))
+    widened = dilate(lines, math.ceil((pixels - 1) / 2))
+    return cover(image, widened, "nearest-exact")
+
+
+def edge_scores(edges: Tensor, wanted: Tensor, mask: Tensor, tolerance: int) -> dict[str, Any]:
+    """adherence is the F1 of edges inside the mask; report: what matches, is missing, invented."""
+    match = edge_match(edges, wanted, mask, tolerance)
+    cells = diffcc(edges, wanted, mask)
+    return {
+        "adherence": match.f1.mean().item(),
+        "precision": match.precision.mean().item(),
+        "recall": match.recall.mean().item(),
+        "DiffCC coincidence": cells["coincidence"].nanmean().item(),
+        "report": match_map(edges, wanted, mask, tolerance),
+    }
+
+
+def colour_scores(image: Tensor, wanted: Tensor, mask: Tensor, blocks: int) -> dict[str, Any]:
+    """adherence is 1 - the mean error of colour blocks inside the mask; report: where it is."""
+    found, target = colour(image, blocks), colour(wanted, blocks)
+    adherence = 1 - divergence(found, target, mask).mean().item()
+    error = (found - target).abs().mean(1, keepdim=True) * mask
+    shown = torch.cat([error, torch.zeros_like(error), torch.zeros_like(error)], 1) + 0.3 * image
+    return {
+        "adherence": adherence,
+        "precision": float("nan"),
+        "recall": float("nan"),
+        "report": shown.clamp(0, 1),
+    }

@@ -1,0 +1,1 @@
+"""A real ComfyUI for demo, tests and benchmarks: unpacked, as a server, in process."""

@@ -1,0 +1,59 @@
+"""ComfyUI inside the running Python, on the CPU, with the pack and the demo family loaded."""
+
+import asyncio
+import atexit
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from .comfyui import comfyui_path
+from .server import FAMILY_PACK
+
+
+@dataclass(frozen=True)
+class LoadedComfy:
+    """ComfyUI's node classes by id; `pack` is the prefix of our modules' names."""
+
+    nodes: Mapping[str, type]
+    pack: str
+
+    def call(self, node_id: str, **inputs: Any) -> tuple:
+        """Run one node, ours or stock, and return its outputs."""
+        node = self.nodes[node_id]
+        if hasattr(node, "GET_SCHEMA"):
+            return node.PREPARE_CLASS_CLONE({"UNIQUE_ID": "1"}).execute(**inputs).result
+        return getattr(node(), node.FUNCTION)(**inputs)
+
+    def module(self, name: str) -> ModuleType:
+        """A module of the pack as ComfyUI has loaded it, such as `nodes.region`."""
+        return sys.modules[f"{self.pack}.{name}"]
+
+
+def load_comfy(workspace: Path) -> LoadedComfy:
+    """Import ComfyUI on a workspace made by `prepare_workspace`; once per process."""
+    # Before everything else: other folders named `nodes` would hide ComfyUI's module.
+    sys.path.insert(0, str(comfyui_path()))
+    import comfy.cli_args
+
+    comfy.cli_args.args.cpu = True
+    comfy.cli_args.args.base_directory = str(workspace)
+    import comfy.model_management
+    import comfy.utils
+
+    import nodes
+
+    comfy.utils.set_progress_bar_enabled(False)
+    # Models that are still loaded when Python ends complain of it.
+    atexit.register(comfy.model_management.unload_all_models)
+
+    packs = [workspace / "custom_nodes" / name for name in ("local_control", FAMILY_PACK)]
+
+    async def load() -> list[bool]:
+        return [await nodes.load_custom_node(str(path)) for path in packs]
+
+    if not all(asyncio.run(load())):
+        raise RuntimeError("ComfyUI could not load the pack; its log above says why.")
+    return LoadedComfy(nodes.NODE_CLASS_MAPPINGS, str(packs[0]).replace(".", "_x_"))

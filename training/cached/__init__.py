@@ -1,0 +1,1 @@
+"""What is encoded once and kept."""

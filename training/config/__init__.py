@@ -1,0 +1,1 @@
+"""What a run is: its settings, its identity, the machine that it asks for."""

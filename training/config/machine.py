@@ -1,0 +1,44 @@
+"""What a run asks of this machine, said before anything is made."""
+
+import logging
+from importlib.util import find_spec
+
+from .processes import fast_bf16, on_cpu
+from .run import TrainSettings
+
+log = logging.getLogger(__name__)
+
+
+class MachineError(ValueError):
+    """A setting that this machine cannot serve; the message says what to do."""
+
+
+def check_machine(settings: TrainSettings) -> None:
+    """Refuse what cannot work here, and warn of what is slow.
+
+    Raises:
+        MachineError: it lacks a package or a GPU.
+    """
+    if settings.report_to != "none" and find_spec(settings.report_to) is None:
+        raise MachineError(
+            f"--report_to {settings.report_to} needs a package that is not installed: pip install "
+            f"{settings.report_to}, or use none."
+        )
+    if settings.optimizer == "adamw_8bit" and find_spec("bitsandbytes") is None:
+        raise MachineError(
+            "--optimizer adamw_8bit needs bitsandbytes: pip install bitsandbytes, or use adamw."
+        )
+    if not on_cpu():
+        if settings.deterministic and settings.z0_loss_weight and settings.edge == "laplacian":
+            raise MachineError(
+                "--edge laplacian has no deterministic kernel on a GPU; use another --edge, or go "
+                "without --deterministic."
+            )
+        return
+    if settings.mixed_precision == "fp16":
+        raise MachineError("--mixed_precision fp16 needs a GPU, and there is none; use bf16 or no.")
+    if settings.mixed_precision == "bf16" and not fast_bf16():
+        log.warning(
+            "This CPU has no bf16 of its own and emulates it, many times slower than fp32; stop, "
+            "and go without --mixed_precision."
+        )

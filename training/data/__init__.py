@@ -1,0 +1,1 @@
+"""Where pictures, captions, conditions and masks come from, checked and cropped."""

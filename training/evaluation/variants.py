@@ -1,0 +1,180 @@
+"""Variants of control on the same cases: sampled, judged, scored."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from local_control.adapter import Adapter
+
+from ..cached.tensor_cache import digest
+from ..data.condition import Condition
+from ..loop.plan import VALIDATION, generator
+from ..models.bases import Base
+from ..models.denoise import control_features
+from ..models.sample import Sampling, sample
+from .cases import Case, first_of_each, spread_out
+from .report import Table
+from .scores import (
+    InceptionFeatures,
+    blank_lfmse,
+    frechet_distance,
+    kernel_distance,
+    latent_features,
+    score,
+)
+
+FREE = "no control"
+_SHOWN = 12
+Judge = Callable[[Tensor, Sequence[Case]], Tensor]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to control: an adapter (None: none), gated by the mask or everywhere.
+
+    condition: what the adapter reads, as its metadata tells it; None: the cases' own conditions.
+    """
+
+    name: str
+    adapter: Adapter | None = None
+    condition: Condition | None = field(default_factory=Condition)
+    gated: bool = True
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How the cases are sampled and judged.
+
+    judge: pictures and their cases -> following [B]. canny: finds the edges that are compared.
+    """
+
+    base: Base
+    sampling: Sampling
+    batch_size: int = 8
+    judge: Judge | None = None
+    inception: InceptionFeatures | None = None
+    canny: Condition = field(default_factory=Condition)
+
+    def run(
+        self, cases: Sequence[Case], variants: Sequence[Variant], free: Tensor | None = None
+    ) -> Table:
+        """Scores of every variant on every case, and distances of whole sets.
+
+        free: what `uncontrolled` returned for the same cases, where it is known already.
+        """
+        table = Table([case.picture for case in cases])
+        everything = [Variant(FREE), *variants]
+        pictures: dict[str, list[Tensor]] = {variant.name: [] for variant in everything}
+        features: dict[str, list[Tensor]] = {name: [] for name in pictures}
+        table.blank = torch.cat([self._blank(part) for part in self._batches(cases)])
+        shown = set(spread_out(cases, _SHOWN))
+        for start in tqdm(range(0, len(cases), self.batch_size), desc="evaluating"):
+            part = cases[start : start + self.batch_size]
+            sources, masks = _stack(part)
+            if free is None:
+                without = self._sample(part, everything[0])
+            else:
+                without = free[start : start + self.batch_size]
+            for variant in everything:
+                images = without if variant is everything[0] else self._sample(part, variant)
+                found = score(images, without, sources, masks, self.canny)
+                if self.judge is not None:
+                    found["prompt following"] = self.judge(images, part)
+                table.add(variant.name, found)
+                features[variant.name].append(self._features(images))
+                pictures[variant.name] += [
+                    image for index, image in enumerate(images, start) if index in shown
+                ]
+        self._distances(table, cases, features)
+        seen = [_shown(cases[index]) for index in sorted(shown)]
+        table.pictures = {"condition": seen, **pictures}
+        return table
+
+    def uncontrolled(self, cases: Sequence[Case]) -> Tensor:
+        """The pictures [N,3,H,W] in 0..1 that the cases, all of one size, get without control."""
+        variant = Variant(FREE)
+        return torch.cat([self._sample(part, variant) for part in self._batches(cases)])
+
+    def _batches(self, cases: Sequence[Case]) -> Iterator[Sequence[Case]]:
+        for start in range(0, len(cases), self.batch_size):
+            yield cases[start : start + self.batch_size]
+
+    def _blank(self, part: Sequence[Case]) -> Tensor:
+        return blank_lfmse(*_stack(part), self.canny)
+
+    def _noise(self, part: Sequence[Case]) -> Tensor:
+        """The same for all variants and masks of one picture and seed."""
+        factor = self.base.pipeline.vae_scale_factor
+        channels = int(self.base.unet.config["in_channels"])
+        drawn = []
+        for case in part:
+            size = (channels, case.image.shape[1] // factor, case.image.shape[2] // factor)
+            rng = generator(VALIDATION, case.seed, int(digest(case.picture)[:8], 16))
+            drawn.append(torch.from_numpy(rng.standard_normal(size, "float32")))
+        return torch.stack(drawn).to(self.base.device)
+
+    def _sample(self, part: Sequence[Case], variant: Variant) -> Tensor:
+        device = self.base.device
+        sources, masks = _stack(part)
+        features = None
+        if variant.adapter is not None:
+            condition = _condition(variant, part, sources).to(device)
+            gate = masks.to(device) if variant.gated else None
+            with torch.no_grad():
+                features = control_features(variant.adapter.to(device), condition, gate)
+        with self.base.text_encoders_on(device):
+            text = self.base.encode_text([case.prompt for case in part])
+            negative = self.base.encode_text([""])
+        size = (*sources.shape[-2:], 0, 0, *sources.shape[-2:])
+        ids = torch.tensor([size] * len(part), dtype=torch.float32, device=device)
+        noise = self._noise(part)
+        latents = sample(self.base, noise, text, negative, self.sampling, features, ids)
+        with self.base.autoencoder_on(device):
+            return self.base.decode(latents).cpu()
+
+    def _features(self, images: Tensor) -> Tensor:
+        if self.inception is not None:
+            return self.inception(images)
+        with self.base.autoencoder_on(self.base.device):
+            return latent_features(self.base.encode_images(images)).cpu()
+
+    def _source_features(self, cases: Sequence[Case]) -> Tensor:
+        """Of every true picture once, however many cases it has."""
+        true = [cases[index] for index in first_of_each(cases)]
+        return torch.cat([self._features(_stack(part)[0]) for part in self._batches(true)])
+
+    def _distances(
+        self, table: Table, cases: Sequence[Case], features: Mapping[str, Sequence[Tensor]]
+    ) -> None:
+        """Distance to the true pictures: Frechet's on Inception, else the kernel's on latents."""
+        sources = self._source_features(cases)
+        order = {cases[index].picture: i for i, index in enumerate(first_of_each(cases))}
+        made_for = torch.tensor([order[case.picture] for case in cases])
+        for name, parts in features.items():
+            values = torch.cat(list(parts))
+            if self.inception is not None:
+                found = frechet_distance(values, sources)
+                table.add_set(name, "Frechet distance, Inception", found)
+            else:
+                found = kernel_distance(values, sources, made_for)
+                table.add_set(name, "kernel distance, latents", found)
+
+
+def _stack(part: Sequence[Case]) -> tuple[Tensor, Tensor]:
+    return torch.stack([c.image for c in part]), torch.stack([c.mask for c in part])
+
+
+def _condition(variant: Variant, part: Sequence[Case], sources: Tensor) -> Tensor:
+    """What the variant's adapter is given [B,1 or 3,H,W]."""
+    if variant.condition is not None:
+        return variant.condition(sources)
+    own = torch.stack([case.condition for case in part if case.condition is not None])
+    assert variant.adapter is not None
+    return own if variant.adapter.config.in_channels == 3 else own.mean(1, keepdim=True)
+
+
+def _shown(case: Case) -> Tensor:
+    return case.image * (0.35 + 0.65 * case.mask)

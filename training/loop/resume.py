@@ -1,0 +1,108 @@
+"""Going on with an earlier run: from which of its states, and only if it is the same run."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from ..config.identity import defaults, global_batch
+from ..config.run import TrainSettings
+from .state import UNREADABLE, TrainState, list_states, read_notes
+
+log = logging.getLogger(__name__)
+
+
+class ResumeError(ValueError):
+    """A run that cannot go on as asked; the message says what to do."""
+
+
+def run_notes(settings: TrainSettings, processes: int, pictures: int) -> dict[str, Any]:
+    """What a state keeps of its run, so that no other run goes on from it."""
+    return {"settings": settings.resolved(), "processes": processes, "pictures": pictures}
+
+
+def check_resumable(settings: TrainSettings, processes: int) -> None:
+    """Say what `resume` would refuse, as far as that is known before the data is prepared.
+
+    Raises:
+        ResumeError: there is an earlier run that would be overwritten, no such state, or the state
+            is of a run with other settings.
+    """
+    wanted, found = settings.resume_from_checkpoint, list_states(settings.output_dir)
+    if wanted is None:
+        if found:
+            raise ResumeError(
+                f"{settings.output_dir} holds a run that is at {found[-1].stem}; add "
+                f"--resume_from_checkpoint latest to go on with it, or name another --output_dir."
+            )
+        return
+    if wanted != "latest" and not Path(wanted).is_file():
+        raise ResumeError(f"There is no checkpoint {wanted}; 'latest' finds the newest one.")
+    for path in reversed(found) if wanted == "latest" else [Path(wanted)]:
+        try:
+            _, notes = read_notes(path)
+        except UNREADABLE:
+            continue  # `resume` names it
+        _check_settings(notes, settings, processes)
+        return
+
+
+def resume(state: TrainState, settings: TrainSettings, processes: int, pictures: int) -> None:
+    """Load the state that the settings ask for, if they ask for one.
+
+    Raises:
+        ResumeError: it cannot be read, or is of a run with other settings or pictures.
+    """
+    wanted, found = settings.resume_from_checkpoint, list_states(settings.output_dir)
+    if wanted is None:
+        return
+    if wanted == "latest":
+        if not state.load_latest(settings.output_dir):
+            if found:
+                raise ResumeError(
+                    f"None of the {len(found)} checkpoints in {settings.output_dir} fits this run "
+                    f"or can be read; the reasons are above."
+                )
+            return
+    else:
+        _load(state, Path(wanted))
+    _check_settings(state.notes, settings, processes)
+    before = state.notes.get("pictures", pictures)
+    if before != pictures:
+        raise ResumeError(
+            f"The checkpoint was trained on {before} pictures, and now there are {pictures}, so "
+            f"the run would not be the same; restore them, or start from its adapter with "
+            f"--adapter_model_name_or_path in another --output_dir."
+        )
+    log.info("resumed at step %d", state.step)
+
+
+def _load(state: TrainState, path: Path) -> None:
+    try:
+        state.load(path)
+    except UNREADABLE as error:
+        reason = str(error).splitlines()[0]
+        raise ResumeError(
+            f"The checkpoint {path} is damaged or not of this run ({reason}); 'latest' finds the "
+            f"newest one that can be read."
+        ) from error
+
+
+def _check_settings(notes: dict[str, Any], settings: TrainSettings, processes: int) -> None:
+    """ResumeError names what differs; a state from before settings were kept passes."""
+    if "settings" not in notes:
+        return
+    before = defaults(TrainSettings) | notes["settings"]
+    names = settings.differences(before, processes, notes["processes"])
+    if not names:
+        return
+    now, told = settings.resolved(), []
+    for name in names:
+        if name == "train_batch_size":
+            sizes = global_batch(before, notes["processes"]), global_batch(now, processes)
+            told.append("the global batch was {} and is {}".format(*sizes))
+        else:
+            told.append(f"{name} was {before.get(name)} and is {now.get(name)}")
+    raise ResumeError(
+        f"The checkpoint is of a run with other settings ({'; '.join(told)}), so it cannot go on "
+        f"as the same run; give the old values, or name another --output_dir."
+    )

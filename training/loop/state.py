@@ -1,0 +1,195 @@
+"""Training state on disk: safetensors only, written atomically, resumed exactly."""
+
+import json
+import logging
+import os
+import re
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..data.files import WriteError, write_whole
+
+log = logging.getLogger(__name__)
+
+STATE_NAME = re.compile(r"state-(\d{8})\.safetensors")
+# What a file is said to be by that is damaged, or of other modules.
+UNREADABLE = (SafetensorError, OSError, KeyError, RuntimeError, ValueError)
+
+
+class StateError(OSError):
+    """A checkpoint that cannot be written; the message says what to do."""
+
+
+@dataclass
+class TrainState:
+    """What a run needs to go on as if it had never stopped.
+
+    Random draws are derived from the step, so no generator state is kept. notes: whatever else JSON
+    can hold.
+    """
+
+    modules: Mapping[str, nn.Module]
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the state by a stable name (views on the live ones)."""
+        out = {
+            f"module.{name}.{key}": value
+            for name, module in self.modules.items()
+            for key, value in module.state_dict().items()
+        }
+        for key, value in self._moments().items():
+            if isinstance(value, Tensor):
+                out[key] = value
+        return out
+
+    def _moments(self) -> dict[str, Any]:
+        """What the optimizer keeps, tensors and numbers, by a stable name.
+
+        8-bit optimisers keep a dictionary within a parameter's state; its parts follow a slash.
+        """
+        out: dict[str, Any] = {}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            for key, value in values.items():
+                inner = value if isinstance(value, dict) else {}
+                parts = {f"{key}/{part}": entry for part, entry in inner.items()} or {key: value}
+                out |= {f"optimizer.{index}.{name}": entry for name, entry in parts.items()}
+        return out
+
+    def save(self, folder: Path, keep: int = 2) -> Path:
+        """Write `state-STEP.safetensors` into `folder` and drop all but the newest `keep`.
+
+        States of this and later steps are of a run that was left at an earlier one; they are set
+        aside.
+
+        Raises:
+            StateError: it could not be written, or a weight is not finite; the states before it are
+                untouched.
+        """
+        path = folder / f"state-{self.step:08d}.safetensors"
+        tensors = {key: value.detach().cpu().contiguous() for key, value in self.tensors().items()}
+        for key, value in tensors.items():
+            if key.startswith("module.") and not value.isfinite().all():
+                raise StateError(
+                    f"At step {self.step} the run has diverged: {key} is not finite. The "
+                    f"checkpoints before it are kept; start again with a lower --learning_rate or "
+                    f"another --mixed_precision."
+                )
+        numbers = {k: v for k, v in self._moments().items() if not isinstance(v, Tensor)}
+        about = {"step": self.step, "notes": self.notes, "numbers": numbers}
+        metadata = {key: json.dumps(value) for key, value in about.items()}
+
+        def write(partial: Path) -> None:
+            save_file(tensors, partial, metadata=metadata)
+            with partial.open("r+b") as written:  # Windows flushes only what can be written
+                os.fsync(written.fileno())
+            for left in [state for state in list_states(folder) if state.name >= path.name]:
+                log.info("%s is set aside: the run went on from an earlier state", left)
+                left.replace(left.with_suffix(".aside"))
+
+        try:
+            write_whole(path, write)
+        except WriteError as error:
+            raise StateError(
+                f"{path} could not be written ({error.__cause__}); the checkpoints before it are "
+                f"safe. Free some space and resume."
+            ) from error
+        for old in list_states(folder)[:-keep]:
+            old.unlink()
+        return path
+
+    def load(self, path: Path) -> None:
+        """Restore modules, optimizer and step from one file.
+
+        Raises:
+            UNREADABLE: it is damaged or of other modules.
+        """
+        step, notes = read_notes(path)
+        with safe_open(path, framework="pt") as file:
+            saved: dict[str, Any] = {key: file.get_tensor(key) for key in file.keys()}
+            saved |= json.loads((file.metadata() or {}).get("numbers", "{}"))
+        for name, module in self.modules.items():
+            prefix = f"module.{name}."
+            module.load_state_dict(
+                {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
+            )
+        states: dict[int, dict[str, Any]] = {}
+        for key, value in saved.items():
+            if match := re.fullmatch(r"optimizer\.(\d+)\.([^/]+)(?:/(.+))?", key):
+                values = states.setdefault(int(match[1]), {})
+                if match[3] is None:
+                    values[match[2]] = value
+                else:
+                    values.setdefault(match[2], {})[match[3]] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": states, "param_groups": groups})
+        self.step, self.notes = step, notes
+
+    def load_latest(self, folder: Path) -> bool:
+        """Resume from the newest readable state; a damaged one is named and passed over."""
+        for path in reversed(list_states(folder)):
+            try:
+                self.load(path)
+            except UNREADABLE as error:
+                log.warning("%s is damaged (%s); trying the state before it", path, error)
+            else:
+                return True
+        return False
+
+
+def read_notes(path: Path) -> tuple[int, dict[str, Any]]:
+    """The step and the notes of a state file, without its tensors.
+
+    Raises:
+        UNREADABLE: it is damaged or no state.
+    """
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata() or {}
+    return int(json.loads(about["step"])), json.loads(about.get("notes", "{}"))
+
+
+def list_states(folder: Path) -> list[Path]:
+    """The state files in a folder, oldest first."""
+    found = folder.glob("state-*.safetensors")
+    return sorted(path for path in found if STATE_NAME.fullmatch(path.name))
+
+
+class StopSignal:
+    """Context manager that turns SIGTERM and Ctrl+C into a wish to stop after the current step.
+
+    Example:
+        with StopSignal() as stop:
+            for step in steps:
+                ...
+                if stop.wanted:
+                    state.save(folder)
+                    break
+    """
+
+    _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self._before: list[Any] = []
+
+    def __enter__(self) -> "StopSignal":
+        self._before = [signal.signal(number, self._note) for number in self._SIGNALS]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in zip(self._SIGNALS, self._before, strict=True):
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: object) -> None:
+        log.warning("%s: saving after this step.", signal.Signals(number).name)
+        self.wanted = True

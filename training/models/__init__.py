@@ -1,0 +1,1 @@
+"""The frozen base through diffusers: opened, denoising, sampling."""

@@ -1,0 +1,262 @@
+"""Base models through diffusers: SD1.5, SD2 and SDXL, from a folder, the hub or a single file."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DDPMScheduler,
+    DiffusionPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from diffusers.loaders.single_file_utils import SingleFileComponentError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from local_control.adapter import AdapterConfig, Kind
+from local_control.checkpoint import AdapterFileError
+from local_control.z0 import PredictionType
+
+from ..cached.tensor_cache import digest, weights_digest
+from .attention import Fp32Attention
+from .checkpoint_marks import is_sdxl, read_schedule
+
+_KINDS = {"epsilon": PredictionType.EPSILON, "v_prediction": PredictionType.V}
+_UNREADABLE = (OSError, ValueError, KeyError, SafetensorError, SingleFileComponentError)
+_VAE_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class BaseModelError(ValueError):
+    """A base that cannot be trained on; the message says why and what to do."""
+
+
+@dataclass
+class Base:
+    """A frozen base: `pipeline` owns all modules, `kind` and `alphas_cumprod` [T] its schedule."""
+
+    pipeline: Any  # StableDiffusionPipeline or StableDiffusionXLPipeline
+    alphas_cumprod: Tensor
+    kind: PredictionType
+
+    @property
+    def unet(self) -> UNet2DConditionModel:
+        """The denoiser."""
+        return self.pipeline.unet
+
+    @property
+    def is_xl(self) -> bool:
+        """Whether the UNet wants pooled text and time ids."""
+        return getattr(self.unet.config, "addition_embed_type", None) == "text_time"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the UNet is."""
+        return self.unet.device
+
+    @property
+    def resolution(self) -> int:
+        """Side of the squares that the base was made for, in pixels."""
+        return self.pipeline.vae_scale_factor * self.unet.config["sample_size"]
+
+    def adapter_config(self, kind: Kind | None, in_channels: int) -> AdapterConfig:
+        """The shape of an adapter for this base; `kind` None: xl for SDXL, else full."""
+        channels = tuple(self.unet.config["block_out_channels"])
+        kind = kind or ("xl" if self.is_xl else "full")
+        if (kind == "xl") != self.is_xl:
+            raise BaseModelError(
+                f"This base is {'SDXL' if self.is_xl else 'not SDXL'}, so --adapter_type {kind} "
+                f"does not fit it; use auto."
+            )
+        if kind == "xl":
+            channels = (*channels, channels[-1])
+        blocks = 4 if kind == "light" else 2
+        return AdapterConfig(kind=kind, in_channels=in_channels, channels=channels, blocks=blocks)
+
+    def check_fit(self, config: AdapterConfig, name: str) -> None:
+        """AdapterFileError if the adapter `name` is not of this base's channels."""
+        kind = config.kind if (config.kind == "xl") == self.is_xl else None
+        needed = self.adapter_config(kind, config.in_channels)
+        if (config.kind, config.channels) != (needed.kind, needed.channels):
+            raise AdapterFileError(
+                f"{name} is a {config.kind} adapter with channels {config.channels}; this base "
+                f"needs {needed.kind} and {needed.channels}."
+            )
+
+    def place(self, device: torch.device, dtype: torch.dtype | None) -> None:
+        """Freeze all, and bring the UNet to `device` for mixed precision in `dtype`.
+
+        On a CPU it stays in fp32, since norms there take no mixture; autocast casts its layers.
+        """
+        for frozen in self._modules():
+            frozen.eval().requires_grad_(False)
+        unet: Any = self.unet
+        if device.type != "cpu":
+            unet.to(device, dtype or torch.float32)
+        elif dtype is not None:
+            unet.set_attn_processor(Fp32Attention())
+
+    def autoencoder_on(self, device: torch.device) -> AbstractContextManager[None]:
+        """Bring the autoencoder to `device` for a while, then back to the CPU."""
+        return _lent([self.pipeline.vae], device)
+
+    def text_encoders_on(self, device: torch.device) -> AbstractContextManager[None]:
+        """Bring the text encoders to `device` for a while, then back to the CPU."""
+        return _lent(self._text_encoders(), device)
+
+    @cached_property
+    def autoencoder_name(self) -> str:
+        """What latents depend on."""
+        vae = self.pipeline.vae
+        return digest(weights_digest(vae), vae.config["scaling_factor"], str(vae.dtype))
+
+    @cached_property
+    def text_name(self) -> str:
+        """What text embeddings depend on."""
+        names = ("tokenizer", "tokenizer_2")
+        tokenizers = [getattr(self.pipeline, name, None) for name in names]
+        said = [(t.get_vocab(), t.pad_token, t.model_max_length) for t in tokenizers if t]
+        return digest(said, *map(weights_digest, self._text_encoders()))
+
+    @torch.no_grad()
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Images [B,3,H,W] in 0..1 -> latents [B,C,H/8,W/8] at the scale of the UNet, fp32."""
+        vae = self.pipeline.vae
+        encoded = vae.encode((2 * images - 1).to(vae.device, vae.dtype))
+        mode = encoded.latents if isinstance(vae, AutoencoderTiny) else encoded.latent_dist.mode()
+        return mode.float() * vae.config["scaling_factor"]
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents at the scale of the UNet -> images [B,3,H,W] in 0..1, fp32."""
+        vae = self.pipeline.vae
+        unscaled = latents / vae.config["scaling_factor"]
+        images = vae.decode(unscaled.to(vae.device, vae.dtype)).sample
+        return images.float().add(1).div(2).clamp(0, 1)
+
+    @torch.no_grad()
+    def encode_text(self, captions: Sequence[str]) -> dict[str, Tensor]:
+        """context [B,T,D], and for SDXL pooled [B,P]."""
+        found = self.pipeline.encode_prompt(
+            prompt=list(captions),
+            device=self.pipeline.text_encoder.device,
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=False,
+        )
+        text = {"context": found[0]}
+        return text | {"pooled": found[2]} if self.is_xl else text
+
+    def _text_encoders(self) -> list[Any]:
+        names = ("text_encoder", "text_encoder_2")
+        found = [getattr(self.pipeline, name, None) for name in names]
+        return [encoder for encoder in found if encoder is not None]
+
+    def _modules(self) -> list[Any]:
+        return [self.unet, self.pipeline.vae, *self._text_encoders()]
+
+
+@contextmanager
+def _lent(modules: Sequence[Any], device: torch.device) -> Iterator[None]:
+    for module in modules:
+        module.to(device)
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.to("cpu")
+
+
+def load_base(
+    name: str,
+    config: str | None = None,
+    vae: str | None = None,
+    vae_dtype: str = "fp32",
+    prediction: str | None = None,
+) -> Base:
+    """A base from a diffusers folder, the hub, or one .safetensors file.
+
+    config: folder or hub name of the configs of a single file; without it diffusers knows one.
+    vae: another autoencoder, as a diffusers folder or hub name.
+    prediction: what it predicts, in diffusers' words; without it the file or its configs say so.
+
+    Raises:
+        BaseModelError: it cannot be read, or is no UNet of these families.
+    """
+    parts = {} if vae is None else {"vae": _load_autoencoder(vae)}
+    schedule: dict[str, Any] = {}
+    try:
+        if Path(name).suffix == ".safetensors":
+            pipeline = _load_single_file(Path(name), config, parts)
+            schedule |= read_schedule(Path(name))
+        else:
+            pipeline = DiffusionPipeline.from_pretrained(name, use_safetensors=True, **parts)
+    except _UNREADABLE as error:
+        raise BaseModelError(
+            f"The base {name} cannot be loaded ({str(error).splitlines()[0]}); name a diffusers "
+            f"folder, a hub model or a .safetensors checkpoint of SD1.5, SD2 or SDXL."
+        ) from error
+    if prediction is not None:
+        schedule["prediction_type"] = prediction
+    pipeline.scheduler = _trained_schedule(pipeline, name, schedule)
+    pipeline.vae.to(_VAE_DTYPES[vae_dtype])
+    pipeline.set_progress_bar_config(disable=True)
+    kind = _KINDS[pipeline.scheduler.config["prediction_type"]]
+    return Base(pipeline, pipeline.scheduler.alphas_cumprod, kind)
+
+
+def _trained_schedule(pipeline: Any, name: str, changes: dict[str, Any]) -> Any:
+    """The DDPMScheduler of a pipeline that adapters can be trained on."""
+    unet = getattr(pipeline, "unet", None)
+    if not isinstance(unet, UNet2DConditionModel):
+        raise BaseModelError(
+            f"The base {name} is a {type(pipeline).__name__} without a UNet; adapters are for "
+            f"SD1.5, SD2 and SDXL."
+        )
+    if unet.config["in_channels"] != unet.config["out_channels"]:
+        raise BaseModelError(
+            f"The base {name} reads {unet.config['in_channels']} channels, as inpainting models "
+            f"do; name the model that it was made from."
+        )
+    if "sigma_data" in pipeline.scheduler.config:
+        raise BaseModelError(
+            f"The base {name} has an EDM schedule; adapters are not trained on it."
+        )
+    scheduler: Any = DDPMScheduler.from_config(pipeline.scheduler.config, **changes)
+    if scheduler.config["prediction_type"] not in _KINDS:
+        raise BaseModelError(
+            f"The base {name} predicts {scheduler.config['prediction_type']!r}; adapters are "
+            f"trained on epsilon and v_prediction."
+        )
+    return scheduler
+
+
+def _load_single_file(path: Path, config: str | None, parts: dict[str, Any]) -> Any:
+    if not path.is_file():
+        raise OSError(f"there is no file {path}")
+    with safe_open(path, framework="pt") as file:
+        xl = is_sdxl(set(file.keys()))
+    kind = StableDiffusionXLPipeline if xl else StableDiffusionPipeline
+    options: dict[str, Any] = {}
+    if config is not None:
+        options = {"config": config, "local_files_only": Path(config).is_dir()}
+    return kind.from_single_file(str(path), **options, **parts)
+
+
+def _load_autoencoder(name: str) -> AutoencoderKL | AutoencoderTiny:
+    try:
+        config = AutoencoderKL.load_config(name)
+        tiny = isinstance(config, dict) and config.get("_class_name") == "AutoencoderTiny"
+        kind = AutoencoderTiny if tiny else AutoencoderKL
+        return kind.from_pretrained(name, use_safetensors=True)
+    except _UNREADABLE as error:
+        raise BaseModelError(
+            f"The autoencoder {name} cannot be loaded ({str(error).splitlines()[0]}); name a "
+            f"diffusers folder or a hub model that holds safetensors."
+        ) from error

@@ -1,0 +1,85 @@
+"""Controlled noise predictions through diffusers, as the nodes make them through ComfyUI."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from local_control.adapter import Adapter
+from local_control.gating import gate_features
+from local_control.losses import Denoising
+from local_control.z0 import PredictionType
+
+from ..config.run import TrainSettings
+from ..loop.examples import Batch
+from .bases import Base
+
+
+def control_features(
+    adapter: Adapter,
+    condition: Tensor,
+    mask: Tensor | None = None,
+    weights: Sequence[float] | None = None,
+) -> list[Tensor]:
+    """Features of a condition [B,C,H,W], gated by a mask [B,1,H,W] if there is one."""
+    features = adapter(condition)
+    if mask is None:
+        return features
+    return [f for f in gate_features(features, mask, weights) if f is not None]
+
+
+def predict(
+    unet: Any,  # UNet2DConditionModel, compiled or not
+    z_t: Tensor,
+    timestep: Tensor,
+    context: Tensor,
+    features: Sequence[Tensor] | None = None,
+    added: dict[str, Tensor] | None = None,
+) -> Tensor:
+    """The UNet's prediction [B,C,h,w] for noisy latents under a text context [B,T,D].
+
+    added: SDXL's pooled text and time ids. diffusers empties the list of features that it is
+    given, so it gets a fresh one, and skips SDXL's last feature without a word unless it has the
+    whole batch, so one condition for all is repeated.
+    """
+    residuals = None
+    if features is not None:
+        residuals = [feature.expand(len(z_t), -1, -1, -1) for feature in features]
+    return unet(
+        z_t,
+        timestep,
+        encoder_hidden_states=context,
+        added_cond_kwargs=added,
+        down_intrablock_additional_residuals=residuals,
+    ).sample
+
+
+def timesteps(u: Tensor, total: int, sampling: str) -> Tensor:
+    """Draws u [B] in 0..1 -> timesteps [B]; cubic prefers noisy ones, as T2I-Adapter does
+    (t = (1 - u^3) T).
+    """
+    if sampling == "cubic":
+        u = 1 - u**3
+    return (u * total).long().clamp(max=total - 1)
+
+
+def denoise_at(
+    base: Base,
+    adapter: Adapter,
+    batch: Batch,
+    timestep: Tensor,
+    settings: TrainSettings,
+    dtype: torch.dtype | None = None,
+) -> Denoising:
+    """Noise a batch to `timestep` [B] and predict; `dtype` is that of mixed precision."""
+    alpha_bar = base.alphas_cumprod.to(timestep.device)[timestep]
+    a = alpha_bar.view(-1, 1, 1, 1)
+    z_t = a.sqrt() * batch.z0 + (1 - a).sqrt() * batch.noise
+    mask = batch.mask if settings.mask_features else None
+    with torch.autocast(timestep.device.type, dtype, enabled=dtype is not None):
+        features = control_features(adapter, batch.condition, mask)
+        output = predict(base.unet, z_t, timestep, batch.context, features, batch.added())
+    velocity = a.sqrt() * batch.noise - (1 - a).sqrt() * batch.z0
+    target = velocity if base.kind is PredictionType.V else batch.noise
+    return Denoising(output, target, z_t, batch.z0, alpha_bar, timestep, batch.mask, base.kind)
