@@ -14,9 +14,7 @@ from ..local_control.curves import EdgeCurve, draw_curve, edge_curve, to_json
 from ..local_control.masks import to_comfy_image
 from .load_adapter import CATEGORY
 from .pictures.rendering import Renderer, decoder, estimate, estimate_images, write_errors
-from .preview_regions import mask_of
 from .region import AnyRegion, Regions
-from .sampler.control.view import Frame
 from .sampler.z0.live import LivePreview
 from .sampler.z0.overlay import Overlay, to_images
 from .sampler.z0.trace import Sampling, Z0Trace, picture_of, watch_parts, watch_z0
@@ -225,4 +223,4 @@ def union(regions: tuple[AnyRegion, ...], latents: Tensor) -> Tensor:
     size = (latents.shape[-2], latents.shape[-1])
     if not regions:
         return torch.ones(1, 1, *size)
-    return torch.stack([mask_of(region, Frame(size, size)) for region in regions]).amax(0)
+    return torch.stack([region.mask.union(size).cpu() for region in regions]).amax(0)
