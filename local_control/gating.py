@@ -1,7 +1,8 @@
-"""Gating: control features times the mask at their own resolution."""
+"""Gating: control held inside the mask, by its features or by the predictions it leads to."""
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from .masks import mask_on_grid
@@ -43,6 +44,17 @@ def gate_features(
             done[key] = feature * (gates[size] * weight).to(feature)
         out.append(done[key])
     return out
+
+
+def blend_predictions(with_control: Tensor, without: Tensor, mask: Tensor) -> Tensor:
+    """Return the prediction with control inside the mask and the one without it outside.
+
+    with_control, without [B,C,h,w] of the same z_t, mask [1 or B,1,H,W] in 0..1 at any size ->
+    [B,C,h,w]. Bit-equal to `without` where the mask is 0 and to `with_control` where it is 1, so
+    that features that were never gated act on nothing outside in this step.
+    """
+    grid = mask_on_grid(mask, (without.shape[-2], without.shape[-1]))
+    return torch.lerp(without, with_control, grid.to(without))
 
 
 def spread_weights(weights: Sequence[float] | None, count: int) -> list[float]:

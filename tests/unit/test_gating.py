@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from local_control.gating import gate_features, spread_weights
+from local_control.gating import blend_predictions, gate_features, spread_weights
 from local_control.masks import resize_mask
 
 
@@ -96,3 +96,29 @@ def test_a_grid_of_no_cells_divides_the_frame_evenly():
 def test_weights_are_spread_evenly_in_order():
     assert spread_weights((1.0, 0.5), 5) == [1, 1, 1, 0.5, 0.5]
     assert spread_weights(None, 2) == [1, 1]
+
+
+def predictions(generator):
+    return (torch.randn(2, 4, 6, 5, generator=generator) for _ in range(2))
+
+
+def test_predictions_are_blended_bit_for_bit_at_masks_of_one_and_zero(generator):
+    controlled, free = predictions(generator)
+    mask = torch.zeros(1, 1, 48, 40)
+    assert torch.equal(blend_predictions(controlled, free, mask), free)
+    assert torch.equal(blend_predictions(controlled, free, mask + 1), controlled)
+    mask[..., :16, :] = 1
+    blended = blend_predictions(controlled, free, mask)
+    assert torch.equal(blended[..., :2, :], controlled[..., :2, :])
+    assert torch.equal(blended[..., 2:, :], free[..., 2:, :])
+
+
+def test_a_soft_mask_blends_predictions_by_its_share(generator):
+    controlled, free = predictions(generator)
+    blended = blend_predictions(controlled, free, torch.full((2, 1, 6, 5), 0.25))
+    torch.testing.assert_close(blended, 0.25 * controlled + 0.75 * free)
+
+
+def test_blended_predictions_keep_their_dtype(generator):
+    controlled, free = (x.half() for x in predictions(generator))
+    assert blend_predictions(controlled, free, torch.rand(1, 1, 48, 40)).dtype == torch.float16
