@@ -25,8 +25,14 @@ class LoadedComfy:
         """Run one node, ours or stock, and return its outputs."""
         node = self.nodes[node_id]
         if hasattr(node, "GET_SCHEMA"):
-            return node.PREPARE_CLASS_CLONE({"UNIQUE_ID": "1"}).execute(**inputs).result
+            return self.prepared(node_id).execute(**inputs).result
         return getattr(node(), node.FUNCTION)(**inputs)
+
+    def prepared(self, node_id: str, unique_id: str = "1") -> type:
+        """The class of a V3 node as ComfyUI has it ready for a run, with its id in the graph."""
+        hidden = {"UNIQUE_ID": unique_id}
+        # Newer versions look for it under a key of its own.
+        return self.nodes[node_id].PREPARE_CLASS_CLONE({**hidden, "hidden_inputs": hidden})
 
     def module(self, name: str) -> ModuleType:
         """A module of the pack as ComfyUI has loaded it, such as `nodes.region`."""

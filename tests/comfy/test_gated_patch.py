@@ -218,7 +218,9 @@ def execute(graph):
     import execution
 
     server = SimpleNamespace(client_id=None, last_node_id=None, send_sync=lambda *args: None)
-    runner = execution.PromptExecutor(server, cache_args={"lru": 0, "ram": 0.0})
+    runner = execution.PromptExecutor(
+        server, cache_args={"lru": 0, "ram": 0.0, "ram_inactive": 0.0}
+    )
     asyncio.run(runner.execute_async(graph, "test", {}, ["end"]))
     errors = [data for event, data in runner.status_messages if event == "execution_error"]
     assert not errors, errors
