@@ -40,10 +40,8 @@ from testbed.comfyui import BUILD
 from training.config.commands import CommandSettings, read_settings
 from training.config.processes import fast_bf16
 from training.config.run import TrainSettings
-from training.loop.examples import Examples, Places, loader
-from training.loop.plan import EpochPlan
-from training.loop.setup import open_base, open_source, prepare_data
-from training.train import Trainer
+from training.loop.prepare import open_base, open_source, prepare_data
+from training.loop.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -87,12 +85,9 @@ def ours(config: Config, local: bool) -> list[float]:
     changes = {} if local else {"mask_features": False, "z0_loss_weight": 0.0}
     settings = settings_of(config, **changes)
     base = open_base(settings)
-    data, cache = prepare_data(settings, base, open_source(settings))
-    run = Trainer(settings, base, data, cache)
-    plan = EpochPlan(data.train.buckets, settings.train_batch_size, settings.seed)
-    examples = Examples(data.train, cache, settings)
-    batches = iter(loader(examples, Places(plan, settings, 0, 1), 0))
-    return timed(lambda step: run._step(batches, step), config.steps)
+    run = Trainer(settings, base, prepare_data(settings, base, open_source(settings)))
+    batches = run.batches()
+    return timed(lambda step: run.step(batches, step), config.steps)
 
 
 def plain(config: Config, tuned: bool) -> list[float]:

@@ -17,13 +17,15 @@ from .config.processes import process_state
 from .config.run import PredictionName
 from .data.checked import check
 from .data.condition import PICTURES, Condition
-from .data.dataset import Columns, DatasetError, ImageFolder
+from .data.folder import ImageFolder
+from .data.records import Columns, DatasetError
 from .errors import one_sentence
 from .evaluation.cases import EVALUATION_SET, make_cases, read_evaluation_set
-from .evaluation.report import Table, write_report
+from .evaluation.report import write_report
 from .evaluation.scores import ClipScore, InceptionFeatures
+from .evaluation.table import Table
 from .evaluation.variants import FREE, Evaluation, Variant
-from .export import read_condition, read_trained
+from .loop.trained import read_condition, read_trained
 from .models.bases import load_base
 from .models.sample import Sampling
 

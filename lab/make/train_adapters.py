@@ -18,7 +18,7 @@ from demo.base import ADAPTERS, CHECKPOINT
 from testbed.comfyui import BUILD
 from training.config.commands import CommandSettings, read_settings
 from training.config.run import TrainSettings
-from training.loop.setup import open_base, open_source
+from training.loop.prepare import open_base, open_source
 from training.train import train
 
 from ..world.dataset import Config as SceneConfig

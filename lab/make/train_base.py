@@ -39,7 +39,8 @@ from demo.base import (
 from training.config.commands import CommandSettings, read_settings
 from training.config.processes import fast_bf16
 from training.loop.optimisation import update_ema
-from training.loop.state import StopSignal, TrainState
+from training.loop.state import TrainState
+from training.loop.stop_signal import StopSignal
 from training.models.attention import Fp32Attention
 
 from ..world.data import DEFAULT_FOLDER

@@ -29,15 +29,18 @@ from torch import Tensor
 from demo.base import CHECKPOINT
 from demo.edges import EDGES
 from testbed.comfyui import BUILD
-from training.cached.tensor_cache import TensorCache, digest
+from training.cached.store import TensorStore
 from training.config.commands import CommandSettings, read_settings
 from training.config.processes import ignore_signals
 from training.config.run import TrainSettings
 from training.data.condition import ConditionKind
-from training.evaluate import Evaluation, Variant, load_variant
+from training.data.digests import digest
+from training.evaluate import load_variant
 from training.evaluation.cases import Case
-from training.evaluation.report import Table, markdown, spread
-from training.loop.setup import open_base, open_source, prepare_data
+from training.evaluation.report import markdown, spread
+from training.evaluation.table import Table
+from training.evaluation.variants import Evaluation, Variant
+from training.loop.prepare import open_base, open_source, prepare_data
 from training.models.sample import Sampling
 from training.train import train
 
@@ -224,7 +227,7 @@ class Run:
         self, config: Config, evaluation: Evaluation, cases: Sequence[Case]
     ) -> Tensor:
         """Pictures without control, sampled by the first run of a split and seed for all others."""
-        kept = TensorCache(config.output_dir / "uncontrolled")
+        kept = TensorStore(config.output_dir / "uncontrolled")
         stamp = self.stamp(config)
         depends = [stamp[key] for key in ("base", "scenes", "split", "sampling")]
         name = digest(*depends, self.seed)

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from testbed.comfyui import BUILD
 from training.config.commands import read_settings
-from training.evaluation.report import Table
+from training.evaluation.table import Table
 
 from ..world.vocabulary import Split
 from .study import Setting, StudyConfig, differences, report, run

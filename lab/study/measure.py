@@ -9,7 +9,7 @@ from pathlib import Path
 
 from testbed.comfyui import BUILD
 from training.config.commands import read_settings
-from training.evaluation.report import Table
+from training.evaluation.table import Table
 
 from .study import ADHERENCE, Setting, StudyConfig, bounds, differences, report, run
 

@@ -22,9 +22,11 @@ from demo.base import ADAPTERS
 from demo.edges import EDGES
 from local_control.metrics import divergence, edge_match, leak
 from testbed.comfyui import BUILD
-from training.cached.tensor_cache import digest
+from training.data.digests import digest
 from training.evaluation.cases import Case
-from training.evaluation.report import Table, markdown, paired, spread
+from training.evaluation.intervals import paired
+from training.evaluation.report import markdown, spread
+from training.evaluation.table import Table
 
 from ..make.probe import PROBE
 from ..world.scenes import SceneSet

@@ -12,7 +12,7 @@ from slow_run import SlowRun
 from lab.study import experiment
 from lab.study.experiment import Config, Results, Study, runs, studies, wanted
 from lab.study.methods import CANNY_SEARCH, COLOUR_SEARCH, GATED, MAIN, SOBEL
-from training.evaluation.report import Table
+from training.evaluation.table import Table
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch
 from demo.base import ADAPTERS
 from lab.study import study
 from lab.study.study import Setting, StudyConfig, parts, run, study_digest
-from training.evaluation.report import Table
+from training.evaluation.table import Table
 
 SETTINGS = (Setting("no control"), Setting("local", "local"))
 

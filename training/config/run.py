@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from local_control.losses import LocalControlLoss, Mean, NoiseLoss, Schedule, TimeWeight, Z0Loss
 
 from ..data.condition import Condition, ConditionKind
-from ..data.masks import OWN_SHAPES, SHAPES
+from ..data.random_masks import OWN_SHAPES, SHAPES, RandomMasks
 from .commands import CommandSettings
 from .identity import defaults, differing
 
@@ -220,16 +220,20 @@ class TrainSettings(CommandSettings):
         return self.cache_dir or self.output_dir / "cache"
 
     def made_condition(self) -> Condition:
-        """What is computed from pictures, where no column has it."""
+        """Return what is computed from pictures, where no column has it."""
         canny = (self.canny_low, self.canny_high, self.canny_blur)
         return Condition(self.condition, *canny, self.colour_blocks)
 
     def condition_channels(self) -> int:
-        """How many channels the adapter reads; pictures from a column have three."""
+        """Return how many channels the adapter reads; pictures from a column have three."""
         return 3 if self.conditioning_image_column else self.made_condition().channels
 
+    def masks(self) -> RandomMasks:
+        """Return the masks that are drawn in training."""
+        return RandomMasks.of(self.mask_source, self.mask_shares)
+
     def loss(self) -> LocalControlLoss:
-        """The objective that these settings name."""
+        """Return the objective that these settings name."""
         mean: Mean = "area" if self.masked_noise_loss else "pixels"
         noise = NoiseLoss(self.masked_noise_loss, mean, snr_gamma=self.snr_gamma)
         z0 = Z0Loss(
@@ -241,7 +245,7 @@ class TrainSettings(CommandSettings):
         return LocalControlLoss(noise, z0, z0_weight=self.z0_loss_weight)
 
     def resolved(self) -> dict[str, Any]:
-        """Every setting as TOML and JSON can hold it; what is not set is left out."""
+        """Return every setting as TOML and JSON can hold it; what is not set is left out."""
         found = self.model_dump(mode="json", exclude_none=True, exclude={"config"})
         if self.optimizer != "adamw":
             found["fused"] = False  # it is AdamW's alone, and would be refused when read again
@@ -250,7 +254,7 @@ class TrainSettings(CommandSettings):
     def differences(
         self, other: Mapping[str, Any], processes: int = 1, other_processes: int = 1
     ) -> list[str]:
-        """Names of the settings by which the weights differ from those of a run with `other`.
+        """Return the names of the settings that make the weights others than those of `other`.
 
         other: what `resolved` gave for that run, now or before some settings existed: what it does
         not have counts as its default. Left out is what no weight depends on, where the same files
