@@ -6,6 +6,8 @@ python -m training.export --adapter my-adapter/best.safetensors --to exported
 import logging
 from pathlib import Path
 
+from pydantic import Field
+
 from local_control.checkpoint import AdapterFileError
 
 from .config.commands import CommandSettings, read_settings
@@ -18,9 +20,9 @@ log = logging.getLogger(__name__)
 class ExportSettings(CommandSettings):
     """Settings of `python -m training.export`; every one is a flag."""
 
-    adapter: Path
-    to: Path
-    name: str | None = None
+    adapter: Path = Field(description="an adapter's .safetensors, or a checkpoint of a run")
+    to: Path = Field(description="folder to write into")
+    name: str | None = Field(None, description="of the flat file (default: that of --adapter)")
 
 
 def main() -> None:
