@@ -15,12 +15,12 @@ from local_control.checkpoint import (
     METADATA_PREFIX,
     AdapterFile,
     AdapterFileError,
-    family_name,
     parse_adapter,
     read_adapter,
     to_diffusers,
     write_adapter,
 )
+from local_control.family import family_name
 from local_control.z0 import PredictionType
 
 from .config.commands import CommandSettings, read_settings

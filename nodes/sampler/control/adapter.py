@@ -18,19 +18,17 @@ from comfy.controlnet import ControlBase, T2IAdapter
 from torch import Tensor, nn
 
 from ....local_control.adapter import AdapterConfig
-from ....local_control.checkpoint import AdapterFile, family_name, parse_adapter
+from ....local_control.checkpoint import AdapterFile, parse_adapter
+from ....local_control.family import told_family
 from ....local_control.gating import gate_features
 from ....local_control.masks import match_batch
+from .family import INPUT_BLOCKS, check_family
 from .region import Region, Timing
 from .slots import Slots, hooks_of_previous, merge, of_previous
 from .view import LATENT_FACTOR, Frame, frames_of
 
-# Where the features of the four levels enter ComfyUI's UNet: input blocks counted from the first,
-# and the middle block.
-_INPUT_BLOCKS = {"full": (2, 5, 8, 11), "light": (2, 5, 8, 11), "xl": (3, 5, 8)}
 # As long as stock lists are, since stock controls align two lists at their starts.
 _SLOTS = {"full": 12, "light": 12, "xl": 10}
-_CHANNEL_MULTIPLES = {"full": [1, 2, 4, 4], "light": [1, 2, 4, 4], "xl": [1, 2, 4]}
 
 
 class LoadedAdapter:
@@ -43,16 +41,23 @@ class LoadedAdapter:
     # Of networks that ComfyUI's own loader has built, for as long as they live.
     _copies: ClassVar[WeakKeyDictionary[nn.Module, "LoadedAdapter"]] = WeakKeyDictionary()
 
-    def __init__(self, network: nn.Module, config: AdapterConfig, name: str) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        config: AdapterConfig,
+        name: str,
+        told_family: str | None = None,
+    ) -> None:
         self.name = name
         self.config = config
+        self.told_family = told_family
         # fp32 whatever the file holds: it runs once per sampling, so precision is free.
         self.network = network.float()
 
     @classmethod
     def from_file(cls, file: AdapterFile, name: str) -> "LoadedAdapter":
         """Our own network with the weights of a file."""
-        return cls(file.build(), file.config, name)
+        return cls(file.build(), file.config, name, told_family(file.config, file.metadata))
 
     @classmethod
     def from_core(cls, control: T2IAdapter) -> "LoadedAdapter":
@@ -155,7 +160,7 @@ class AdapterControl(ControlBase):
         super().pre_run(model, percent_to_timestep_function)
         self._forget()  # ComfyUI skips cleanup when a sampling fails or is interrupted
         for region in self.regions:
-            check_family(region.adapter, model)
+            check_family(region, model)
         self._timings = [Timing(r, percent_to_timestep_function) for r in self.regions]
 
     def cleanup(self) -> None:
@@ -240,23 +245,8 @@ class _Call:
 
 def to_slots(kind: str, features: Sequence[Tensor]) -> Slots:
     """Features a level -> ComfyUI's lists, which the UNet empties from their ends."""
-    blocks = _INPUT_BLOCKS[kind]
+    blocks = INPUT_BLOCKS[kind]
     row: list[Tensor | None] = [None] * _SLOTS[kind]
     for block, feature in zip(blocks, features, strict=False):
         row[block] = feature
     return {"input": row[::-1], "middle": list(features[len(blocks) :]), "output": []}
-
-
-def check_family(adapter: LoadedAdapter, model: object) -> None:
-    """Raise ValueError if the model's UNet has no place for this adapter's features."""
-    config = adapter.config
-    unet = getattr(getattr(model, "model_config", None), "unet_config", {})
-    width, multiples = unet.get("model_channels"), list(unet.get("channel_mult", []))
-    expected = _CHANNEL_MULTIPLES[config.kind]
-    if width == config.channels[0] and multiples == expected:
-        return
-    found = type(getattr(model, "model_config", model)).__name__
-    raise ValueError(
-        f"The adapter {adapter.name} is for {family_name(config)}, but the model is {found}; load "
-        f"an adapter for {found}, or a checkpoint of the adapter's family."
-    )
