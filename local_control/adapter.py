@@ -38,6 +38,15 @@ class AdapterConfig:
         return _UNSHUFFLE[self.kind]
 
     @property
+    def factors(self) -> tuple[int, ...]:
+        """The image's sides over the features', one a level."""
+        halved = _DOWN[self.kind]
+        levels = range(len(self.channels))
+        return tuple(
+            self.unshuffle * 2 ** sum(down <= level for down in halved) for level in levels
+        )
+
+    @property
     def input_channels(self) -> int:
         """Channels after the pixel unshuffle."""
         return self.in_channels * self.unshuffle**2

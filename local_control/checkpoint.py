@@ -12,17 +12,21 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .adapter import Adapter, AdapterConfig
+from .family import family_name
+from .layout import AdapterFileError, read_layout
 
 # Our keys in a file's metadata; the rest is the field's own (modelspec.*, ss_*).
 METADATA_PREFIX = "local_control."
 
-_LEVELS = 4
 _DIFFUSERS_KINDS = {"full": "full_adapter", "light": "light_adapter", "xl": "full_adapter_xl"}
-_WRAPPERS = ("module.", "adapter.", "t2i_adapter.")
-
-
-class AdapterFileError(ValueError):
-    """An adapter file that cannot be used; the message says why and what to do."""
+_FLOATS = (
+    torch.float64,
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.float8_e4m3fn,
+    torch.float8_e5m2,
+)
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ class AdapterFile:
 
     @property
     def family(self) -> str:
-        """The models whose channels the adapter has: SDXL, SD1.5, or a width that says so."""
-        return family_name(self.config)
+        """The models it is for: as the metadata tells, or as its channels let assume."""
+        return family_name(self.config, self.metadata)
 
     def build(self) -> Adapter:
         """The network with the file's weights, in the file's precision."""
@@ -46,15 +50,10 @@ class AdapterFile:
         return adapter.train(False).requires_grad_(False)
 
 
-def family_name(config: AdapterConfig) -> str:
-    """'SD1.5', 'SDXL', or the width for a family that is neither."""
-    if config.kind == "xl":
-        return "SDXL"
-    return "SD1.5" if config.channels[0] == 320 else f"width {config.channels[0]}"
-
-
 def read_adapter(path: Path) -> AdapterFile:
-    """Read an adapter: flat or diffusers layout, full, light or XL, with or without prefixes.
+    """Return what an adapter file holds: flat or diffusers layout, full, light or XL.
+
+    Names may have prefixes. What is returned has no tie to the file, which may change or vanish.
 
     Raises:
         AdapterFileError: not safetensors, damaged, no adapter, or not all of one.
@@ -66,7 +65,11 @@ def read_adapter(path: Path) -> AdapterFile:
         )
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
+            config, names = read_layout(shapes, path.name)
+            # Clones, since what is returned otherwise stays mapped to the file: overwriting the
+            # file would change live weights, and cutting it short would end the process.
+            tensors = {key: file.get_tensor(name).clone() for key, name in names.items()}
             metadata = dict(file.metadata() or {})
     except FileNotFoundError:
         raise AdapterFileError(f"There is no file {path.name}.") from None
@@ -75,42 +78,37 @@ def read_adapter(path: Path) -> AdapterFile:
             f"{path.name} cannot be read as safetensors ({error}); it is damaged, cut short or "
             f"another kind of file: download or export it again."
         ) from error
-    return parse_adapter(tensors, path.name, metadata)
+    _check_numbers(tensors, path.name)
+    return AdapterFile(config, tensors, metadata)
 
 
 def parse_adapter(
     tensors: Mapping[str, Tensor], name: str, metadata: Mapping[str, str] | None = None
 ) -> AdapterFile:
-    """The adapter in a state dict of any layout; `name` is for messages."""
-    flat = _to_flat(_unwrap(tensors))
-    try:
-        config = _infer_config(flat)
-    except KeyError as missing:
-        raise AdapterFileError(
-            f"{name} is no T2I-Adapter: it has no tensor {missing}. Load a T2I-Adapter (full, "
-            f"light or XL); ControlNets and style adapters have loaders of their own."
-        ) from None
-    with torch.device("meta"):
-        expected = Adapter(config).state_dict()
-    missing = sorted(expected.keys() - flat.keys())
-    if missing:
-        raise AdapterFileError(
-            f"{name} lacks {len(missing)} of the {len(expected)} tensors of a {config.kind} "
-            f"adapter, first {missing[0]}; the file is incomplete: export or download it again."
-        )
-    for key, value in expected.items():
-        if flat[key].shape != value.shape:
+    """Return the adapter in a state dict of any layout; `name` is for messages.
+
+    Raises:
+        AdapterFileError: it is no adapter, or not all of one.
+    """
+    config, names = read_layout({key: tuple(v.shape) for key, v in tensors.items()}, name)
+    flat = {key: tensors[original] for key, original in names.items()}
+    _check_numbers(flat, name)
+    return AdapterFile(config, flat, dict(metadata or {}))
+
+
+def _check_numbers(tensors: Mapping[str, Tensor], name: str) -> None:
+    """Raise AdapterFileError unless all weights are floats and finite."""
+    for key, value in tensors.items():
+        if value.dtype not in _FLOATS:
             raise AdapterFileError(
-                f"{name} has {key} of shape {tuple(flat[key].shape)}, but a {config.kind} adapter "
-                f"with channels {config.channels} needs {tuple(value.shape)}."
+                f"{name} has {key} in {str(value.dtype).removeprefix('torch.')}, but an adapter's "
+                f"weights are floats; load a file that was not quantised to integers."
             )
-    unexpected = sorted(flat.keys() - expected.keys())
-    if unexpected:
-        raise AdapterFileError(
-            f"{name} has {len(unexpected)} tensors that a {config.kind} adapter does not know, "
-            f"first {unexpected[0]}; it is another kind of model."
-        )
-    return AdapterFile(config, {key: flat[key] for key in expected}, dict(metadata or {}))
+        if not value.float().isfinite().all():
+            raise AdapterFileError(
+                f"{name} has numbers in {key} that are NaN or infinite; the file is damaged or its "
+                f"training diverged: download it again, or export an earlier checkpoint."
+            )
 
 
 def write_adapter(adapter: AdapterFile, path: Path) -> None:
@@ -157,68 +155,3 @@ def to_diffusers(adapter: AdapterFile) -> tuple[dict[str, Any], dict[str, Tensor
         "num_res_blocks": config.blocks,
     }
     return about, tensors
-
-
-def _unwrap(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Drop wrappers (DDP's module., diffusers' adapter.) that stand before every key."""
-    out = dict(tensors)
-    while prefix := next((w for w in _WRAPPERS if out and all(k.startswith(w) for k in out)), None):
-        out = {key.removeprefix(prefix): value for key, value in out.items()}
-    return out
-
-
-def _to_flat(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """diffusers layout -> flat layout; what is flat already passes through.
-
-    diffusers nests residual blocks in levels (body.LEVEL.resnets.BLOCK); the flat layout numbers
-    those of a full or XL adapter through, and calls those of a light one body.LEVEL.body.BLOCK.
-    """
-    if _is_light(tensors):
-        return {key.replace(".resnets.", ".body."): value for key, value in tensors.items()}
-    nested = [
-        match for key in tensors if (match := re.match(r"body\.(\d+)\.resnets\.(\d+)\.", key))
-    ]
-    if not nested:
-        return dict(tensors)
-    blocks = 1 + max(int(match[2]) for match in nested)
-    out = {}
-    for key, value in tensors.items():
-        if match := re.match(r"body\.(\d+)\.(?:resnets\.(\d+)\.)?(.+)", key):
-            key = f"body.{int(match[1]) * blocks + int(match[2] or 0)}.{match[3]}"
-        out[key] = value
-    return out
-
-
-def _is_light(tensors: Mapping[str, Tensor]) -> bool:
-    return any(key.endswith(".out_conv.weight") for key in tensors)
-
-
-def _infer_config(tensors: Mapping[str, Tensor]) -> AdapterConfig:
-    """The shape of the network behind a flat state dict; KeyError names what is missing."""
-    if _is_light(tensors):
-        levels = sum(bool(re.fullmatch(r"body\.\d+\.out_conv\.weight", key)) for key in tensors)
-        return AdapterConfig(
-            kind="light",
-            in_channels=tensors["body.0.in_conv.weight"].shape[1] // 64,
-            channels=tuple(tensors[f"body.{i}.out_conv.weight"].shape[0] for i in range(levels)),
-            blocks=sum(
-                bool(re.fullmatch(r"body\.0\.body\.\d+\.block1\.weight", k)) for k in tensors
-            ),
-            kernel=3,
-        )
-    c_in = tensors["conv_in.weight"].shape[1]
-    kernel = tensors["body.0.block2.weight"].shape[-1]
-    count = sum(bool(re.fullmatch(r"body\.\d+\.block1\.weight", key)) for key in tensors)
-    blocks = -(-count // _LEVELS)
-    # As stock ComfyUI tells them apart: an XL adapter unshuffles by 16.
-    xl = c_in in (256, 768)
-    return AdapterConfig(
-        kind="xl" if xl else "full",
-        in_channels=c_in // (256 if xl else 64),
-        channels=tuple(
-            tensors[f"body.{i * blocks}.block1.weight"].shape[0] for i in range(_LEVELS)
-        ),
-        blocks=blocks,
-        kernel=kernel,
-        strided=any(key.endswith(".down_opt.op.weight") for key in tensors),
-    )

@@ -6,7 +6,8 @@ import folder_paths
 from comfy_api.v0_0_2 import io
 
 from ..local_control.checkpoint import METADATA_PREFIX, AdapterFile, read_adapter
-from .sampler.control.adapter import AdapterControl, LoadedAdapter
+from .sampler.control.adapter import AdapterControl
+from .sampler.control.loaded import LoadedAdapter
 
 CATEGORY = "local control"
 _FOLDER = "controlnet"

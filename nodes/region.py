@@ -16,9 +16,10 @@ from ..local_control.placement import Fit
 from ..local_control.region_mask import RegionMask
 from .load_adapter import CATEGORY
 from .region_inputs import check_range, parse_curve, parse_level_weights, place_condition, soften
-from .sampler.control.adapter import AdapterControl, AdapterRegion, LoadedAdapter
+from .sampler.control.adapter import AdapterControl, AdapterRegion
 from .sampler.control.any import GatedControl
 from .sampler.control.any_region import ControlRegion
+from .sampler.control.loaded import LoadedAdapter
 from .sampler.control.prompts import keep_sides
 from .sampler.control.view import view_hooks
 

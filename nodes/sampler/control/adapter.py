@@ -5,92 +5,28 @@ changes from step to step costs one of its own). Stock ControlNetApply nodes tak
 take ComfyUI's own.
 """
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from threading import Lock
-from typing import ClassVar
-from weakref import WeakKeyDictionary
 
 import comfy.model_management
 import torch
-from comfy.controlnet import T2IAdapter
-from torch import Tensor, nn
+from torch import Tensor
 
-from ....local_control.adapter import AdapterConfig
-from ....local_control.checkpoint import AdapterFile, family_name, parse_adapter
 from ....local_control.gating import gate_features
 from ....local_control.region_mask import in_window, match_batch
-from ....local_control.view import Size, View, cover
+from ....local_control.view import View
 from .base import Acting, Call, Recent, RegionControl
+from .family import INPUT_BLOCKS, check_family
 from .hint import Hint
+from .loaded import LoadedAdapter
 from .region import Region
 from .slots import Slots, merge
 from .view import LATENT_FACTOR
 
 # Features and sums of so many views are kept: prompts and areas, or tiles.
 _KEPT = 16
-# Where the features of the four levels enter ComfyUI's UNet: input blocks counted from the first,
-# and the middle block.
-_INPUT_BLOCKS = {"full": (2, 5, 8, 11), "light": (2, 5, 8, 11), "xl": (3, 5, 8)}
 # As long as stock lists are, since stock controls align two lists at their starts.
 _SLOTS = {"full": 12, "light": 12, "xl": 10}
-_CHANNEL_MULTIPLES = {"full": [1, 2, 4, 4], "light": [1, 2, 4, 4], "xl": [1, 2, 4]}
-
-
-class LoadedAdapter:
-    """An adapter's network, which is on the GPU only while it computes.
-
-    As ComfyUI's own T2IAdapter has it: it runs once per sampling, and its plain layers are nothing
-    that the memory manager could load in part.
-    """
-
-    # Of networks that ComfyUI's own loader has built, for as long as they live.
-    _copies: ClassVar[WeakKeyDictionary[nn.Module, "LoadedAdapter"]] = WeakKeyDictionary()
-
-    def __init__(self, network: nn.Module, config: AdapterConfig, name: str) -> None:
-        self.name = name
-        self.config = config
-        # fp32 whatever the file holds: it runs once per sampling, so precision is free.
-        self.network = network.float()
-        self._lock = Lock()
-
-    @classmethod
-    def from_file(cls, file: AdapterFile, name: str) -> "LoadedAdapter":
-        """Our own network with the weights of a file."""
-        return cls(file.build(), file.config, name)
-
-    @classmethod
-    def from_core(cls, control: T2IAdapter) -> "LoadedAdapter":
-        """A copy of the network that ComfyUI's own loader has built, one for each such network.
-
-        ComfyUI moves and casts the original whenever it samples with it, so it is not shared.
-        """
-        source = control.t2i_model
-        if source not in cls._copies:
-            config = parse_adapter(source.state_dict(), "This T2I-Adapter").config
-            cls._copies[source] = cls(copy.deepcopy(source), config, "of Load ControlNet Model")
-        return cls._copies[source]
-
-    def features(self, condition: Tensor, size: Size, device: torch.device) -> list[Tensor]:
-        """Features on `device` of an image [B,C,H,W] for a latent of `size` (h, w), one a level."""
-        config = self.config
-        to = config.unshuffle
-        padded = (-(-size[0] * LATENT_FACTOR // to) * to, -(-size[1] * LATENT_FACTOR // to) * to)
-        scaled = cover(condition, padded, "nearest-exact").to(device=device, dtype=torch.float32)
-        if config.in_channels == 1:
-            scaled = scaled.mean(1, keepdim=True)
-        elif scaled.shape[1] == 1:
-            scaled = scaled.expand(-1, 3, -1, -1)
-        with self._lock:  # several GPUs ask for it at once
-            try:
-                features = self.network.to(device)(scaled[:, : config.in_channels])
-            finally:
-                self.network.to(comfy.model_management.unet_offload_device())
-        if isinstance(features, dict):  # ComfyUI's network: slots, deepest first
-            slots = [*features.get("middle", []), *features["input"]]
-            features = [feature for feature in reversed(slots) if feature is not None]
-        return features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +81,7 @@ class AdapterControl(RegionControl[AdapterRegion]):
             condition=hint,
             strength=self.strength,
             percent_range=self.timestep_percent_range,
+            number=0,
         )
         return (region,)
 
@@ -162,7 +99,7 @@ class AdapterControl(RegionControl[AdapterRegion]):
         """Called once before the first step."""
         super().pre_run(model, percent_to_timestep_function)
         for region in self.regions:
-            check_family(region.adapter, model)
+            check_family(region.adapter, region.number, model)
 
     def _add(self, regions: Sequence[AdapterRegion], acting: Acting, call: Call) -> Slots | None:
         constant = tuple(pair for pair in acting if self._timings[pair[0]].is_constant)
@@ -224,23 +161,8 @@ def _rows(feature: Tensor | None, like: Tensor, call: Call) -> Tensor:
 
 def to_slots(kind: str, features: Sequence[Tensor]) -> Slots:
     """Features a level -> ComfyUI's lists, which the UNet empties from their ends."""
-    blocks = _INPUT_BLOCKS[kind]
+    blocks = INPUT_BLOCKS[kind]
     row: list[Tensor | None] = [None] * _SLOTS[kind]
     for block, feature in zip(blocks, features, strict=False):
         row[block] = feature
     return {"input": row[::-1], "middle": list(features[len(blocks) :]), "output": []}
-
-
-def check_family(adapter: LoadedAdapter, model: object) -> None:
-    """Raise ValueError if the model's UNet has no place for this adapter's features."""
-    config = adapter.config
-    unet = getattr(getattr(model, "model_config", None), "unet_config", {})
-    width, multiples = unet.get("model_channels"), list(unet.get("channel_mult", []))
-    expected = _CHANNEL_MULTIPLES[config.kind]
-    if width == config.channels[0] and multiples == expected:
-        return
-    found = type(getattr(model, "model_config", model)).__name__
-    raise ValueError(
-        f"The adapter {adapter.name} is for {family_name(config)}, but the model is {found}; load "
-        f"an adapter for {found}, or a checkpoint of the adapter's family."
-    )

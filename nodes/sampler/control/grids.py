@@ -10,7 +10,6 @@ from .any_region import ControlRegion
 from .view import LATENT_FACTOR
 
 # Pixels of the image behind a cell of each grid.
-_OF_ADAPTERS = {"full": (8, 16, 32, 64), "light": (8, 16, 32, 64), "xl": (16, 32)}
 _OF_TOKENS = (16,)
 _OF_CASCADE = (8,)  # its controls cover the latent whole
 _USUAL = (8, 16, 32, 64)
@@ -21,7 +20,7 @@ _LORA_BLOCKS = 3
 def cells_of(region: AdapterRegion | ControlRegion) -> tuple[int, ...]:
     """Sides of the cells, in pixels of the image, at which a region is injected."""
     if isinstance(region, AdapterRegion):
-        return _OF_ADAPTERS[region.adapter.config.kind]
+        return tuple(dict.fromkeys(region.adapter.config.factors))
     return _cells_of_control(region.control)
 
 

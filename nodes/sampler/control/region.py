@@ -20,7 +20,7 @@ class Region:
     does, if predictions with and without them are blended by that, or None; percent_range: share of
     the sampling, start to end; curve: factors of the strength, evenly from start to end;
     level_weights: factors of the control's tensors, or None; acts_on: prompts; loop: a factor of
-    the strength that follows z0', or None; number: its place in the list, for messages.
+    the strength that follows z0', or None; number: its place in the list, or 0 in none.
     """
 
     condition: Tensor
