@@ -7,7 +7,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.v0_0_2 import io
 
-from ..local_control.closed_loop import StrengthLoop
+from ..local_control.steering import StrengthLoop
 from .load_adapter import CATEGORY
 from .region import AnyRegion, Regions
 from .sampler.z0.closed_loop import watch_regions

@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ...local_control.curves import GREEN, RED, EdgeCurve
+from ...local_control.steering import EdgeCurve
 from ..region import AnyRegion
 from ..sampler.control.view import LATENT_FACTOR
 from ..sampler.z0.overlay import place_mask
+from .charts import GREEN, RED
 from .drawing import draw_outline, draw_words
 
 # Latents to a picture for each.

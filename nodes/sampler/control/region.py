@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from ....local_control.closed_loop import StrengthLoop
+from ....local_control.steering import StrengthLoop
 
 _CURVE_POINTS = 65
 

@@ -6,7 +6,7 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ....local_control.closed_loop import StrengthLoop, edge_alignment
+from ....local_control.steering import StrengthLoop, edge_alignment
 from .overlay import Overlay, to_images
 from .prediction import after_prediction
 

@@ -6,7 +6,7 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ....local_control.guidance import step_towards_edges
+from ....local_control.steering import step_towards_edges
 from ..control.region import sigma_at
 from .overlay import Overlay, from_images, to_images
 from .prediction import after_prediction

@@ -1,44 +1,18 @@
-"""How the edges of z0' come to those of a reference, step by step, inside the mask and outside."""
+"""The edge curve of a sampling as a chart, and as numbers."""
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from .guidance import edge_loss
+from ...local_control.steering import EdgeCurve
 
 _SIZE = (320, 512)
 _MARGIN = 40
 GREEN, RED, _GRAY = (60, 180, 75), (225, 60, 60), (150, 150, 150)  # inside, outside, axes
-
-
-@dataclass(frozen=True)
-class EdgeCurve:
-    """Edge loss a step, inside the mask and outside; NaN where there is no such side."""
-
-    inside: list[float]
-    outside: list[float]
-
-
-def edge_curve(
-    frames: Sequence[Tensor], reference: Tensor, mask: Tensor, edge: str = "sobel"
-) -> EdgeCurve:
-    """frames: one z0' [B,C,h,w] a step; reference [1 or B,C,h,w]; mask [1 or B,1,H,W] in 0..1."""
-
-    def losses(side: Tensor) -> list[float]:
-        if side.max() <= 0:
-            return [float("nan")] * len(frames)
-        return [
-            edge_loss(frame, reference.expand_as(frame), side, edge).mean().item()
-            for frame in frames
-        ]
-
-    return EdgeCurve(losses(mask), losses(1 - mask))
 
 
 def to_json(curve: EdgeCurve) -> str:
