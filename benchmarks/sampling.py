@@ -27,9 +27,9 @@ from pydantic import Field
 from torch import Tensor
 
 from demo.base import ADAPTERS, CHECKPOINT, LATENT_SHAPE
+from demo.workspace import prepare_demo_workspace
 from testbed.comfyui import BUILD
 from testbed.inprocess import LoadedComfy, load_comfy
-from testbed.server import prepare_workspace
 from training.config.commands import CommandSettings, read_settings
 
 log = logging.getLogger(__name__)
@@ -237,7 +237,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = read_settings(Config)
     files = {"checkpoints": [config.checkpoint], "controlnet": [config.adapter]}
-    workspace = prepare_workspace(BUILD / "benchmark" / "sampling", files)
+    workspace = prepare_demo_workspace(BUILD / "benchmark" / "sampling", files)
     with torch.inference_mode():
         comfy = load_comfy(workspace)
         subject = demo_subject(comfy, config) if config.shape == "demo" else sd15_subject(comfy)

@@ -16,14 +16,15 @@ from PIL import Image
 from pydantic import Field
 from tqdm import tqdm
 
-from lab.make.picture import COLOURS_PICTURE, EDGES_PICTURE
 from testbed.comfyui import BUILD
-from testbed.server import ComfyServer, default_workspace, prepare_workspace
-from testbed.workflow import ONE_REGION, SEVERAL_REGIONS, find, to_prompt
+from testbed.server import ComfyServer
+from testbed.workflow import find, to_prompt
 from training.config.commands import CommandSettings, read_settings
 
 from .base import ADAPTERS, CHECKPOINT
 from .drawing import draw, draw_regions, sheet, write_thumbnails
+from .examples import COLOURS_PICTURE, EDGES_PICTURE, ONE_REGION, SEVERAL_REGIONS
+from .workspace import default_workspace, prepare_demo_workspace
 
 log = logging.getLogger("demo")
 
@@ -83,7 +84,7 @@ def main() -> None:
     """Set up, run, measure, draw."""
     config = read_settings(Config)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    workspace = prepare_workspace(
+    workspace = prepare_demo_workspace(
         default_workspace(),
         {"checkpoints": [CHECKPOINT], "controlnet": list(ADAPTERS.values())},
     )

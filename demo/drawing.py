@@ -9,10 +9,11 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from lab.make.picture import EDGES_PICTURE
-from lab.study.cases import EDGES
 from local_control.metrics import edge_match, leak
-from testbed.workflow import DEMO_EXAMPLES, EXAMPLES, find
+from testbed.workflow import EXAMPLES, find
+
+from .edges import EDGES
+from .examples import DEMO_EXAMPLES, EDGES_PICTURE
 
 log = logging.getLogger(__name__)
 

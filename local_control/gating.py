@@ -1,13 +1,11 @@
-"""Gating: control features times the mask at their own resolution."""
+"""Gating: control held inside the mask, by its features or by the predictions it leads to."""
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
-from .masks import mask_on_grid, resize_frames, to_tokens
-
-# Sides of a token in latent cells, in the order in which they are tried.
-_PATCHES = (2, 1, 4)
+from .masks import mask_on_grid
 
 
 def gate_features(
@@ -48,32 +46,19 @@ def gate_features(
     return out
 
 
+def blend_predictions(with_control: Tensor, without: Tensor, mask: Tensor) -> Tensor:
+    """Return the prediction with control inside the mask and the one without it outside.
+
+    with_control, without [B,C,h,w] of the same z_t, mask [1 or B,1,H,W] in 0..1 at any size ->
+    [B,C,h,w]. Bit-equal to `without` where the mask is 0 and to `with_control` where it is 1, so
+    that features that were never gated act on nothing outside in this step.
+    """
+    grid = mask_on_grid(mask, (without.shape[-2], without.shape[-1]))
+    return torch.lerp(without, with_control, grid.to(without))
+
+
 def spread_weights(weights: Sequence[float] | None, count: int) -> list[float]:
     """One factor for each of `count` tensors: each weight for an equal share, in order."""
     if not weights:
         return [1.0] * count
     return [weights[i * len(weights) // count] for i in range(count)]
-
-
-def token_gate(mask: Tensor, tokens: int, size: tuple[int, int], steps: int = 1) -> Tensor:
-    """The mask on the grid of a model's image tokens, to be multiplied with them.
-
-    mask [B or T,1,H,W] in 0..1 for a latent of `size` (h, w) and T `steps` -> [B,tokens,1], or
-    [1,tokens,1] of a video. Tokens are patches of the latent, rows first, frame by frame.
-
-    Raises:
-        ValueError: no patch size gives that many tokens.
-    """
-    for patch in _PATCHES:
-        grid = (-(-size[0] // patch), -(-size[1] // patch))
-        if steps * grid[0] * grid[1] == tokens:
-            break
-    else:
-        raise ValueError(
-            f"This control returns {tokens} tokens for a latent of {size[1]} x {size[0]}, which is "
-            f"no grid of patches; it cannot be gated by a mask."
-        )
-    if steps > 1:
-        mask = resize_frames(mask, steps)
-    gates = to_tokens(mask_on_grid(mask, grid))
-    return gates if steps == 1 else gates.reshape(1, tokens, 1)

@@ -70,17 +70,6 @@ def mask_on_grid(mask: Tensor, grid: tuple[int, int]) -> Tensor:
     return resize_mask(mask, grid)
 
 
-def resize_frames(masks: Tensor, frames: int) -> Tensor:
-    """Masks of a video [T,1,H,W] -> one for each of `frames`: the mean of those that it stands for.
-
-    One mask serves all frames.
-    """
-    if len(masks) == 1:
-        return masks.expand(frames, -1, -1, -1)
-    size = (frames, masks.shape[-2], masks.shape[-1])
-    return F.interpolate(masks.movedim(0, 1)[None], size, mode="area")[0].movedim(1, 0)
-
-
 def erode(mask: Tensor, radius: int) -> Tensor:
     """Shrink white by `radius` pixels; the frame counts as white, so a full mask stays full."""
     if radius <= 0:
@@ -108,24 +97,3 @@ def feather(mask: Tensor, radius: float) -> Tensor:
     sigma = radius / 2
     blurred = gaussian_blur2d(mask, (kernel, kernel), (sigma, sigma), border_type="replicate")
     return torch.minimum(mask, (2 * blurred - 1).clamp(0, 1))
-
-
-def match_batch(mask: Tensor, batch: int, what: str = "mask", of: str = "latent") -> Tensor:
-    """One mask serves the whole batch, or there is one for each latent: -> [batch,1,H,W] or [1,..].
-
-    what, of: the nouns of the message.
-
-    Raises:
-        ValueError: any other number.
-    """
-    if len(mask) not in (1, batch):
-        raise ValueError(
-            f"There are {len(mask)} {what}s for {batch} {of}{'s' if batch > 1 else ''}; give one "
-            f"{what} for all, or one for each {of}."
-        )
-    return mask
-
-
-def to_tokens(mask: Tensor) -> Tensor:
-    """mask [B,1,h,w] -> [B,h*w,1], rows first as image tokens are."""
-    return mask.flatten(2).transpose(1, 2)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.v0_0_2 import io
 
@@ -74,7 +73,6 @@ class ClosedLoop(io.ComfyNode):
             for region in regions
         )
         fresh = [new for new, old in zip(tied, regions, strict=True) if new is not old]
-        everywhere = torch.ones(1, 1, 8, 8)
-        masks = [everywhere if region.mask is None else region.mask for region in fresh]
+        masks = [region.mask.white for region in fresh]
         loops = [region.loop for region in fresh if region.loop is not None]
         return io.NodeOutput(watch_regions(model, reference["samples"], masks, loops), tied)

@@ -5,6 +5,7 @@ from comfy_api.v0_0_2 import io
 from torch import Tensor
 
 from ..local_control.masks import from_comfy_mask
+from ..local_control.region_mask import RegionMask
 from .load_adapter import CATEGORY
 from .sampler.control.patch import gate_patches
 
@@ -37,4 +38,4 @@ class GatePatches(io.ComfyNode):
                 "The mask of Gate Model Patches is all black, so nothing would be controlled; "
                 "paint white where the control should act."
             )
-        return io.NodeOutput(gate_patches(model, white))
+        return io.NodeOutput(gate_patches(model, RegionMask(white)))

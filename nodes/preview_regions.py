@@ -10,11 +10,12 @@ from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
 from ..local_control.masks import mask_on_grid, to_comfy_image
+from ..local_control.view import cover
 from .load_adapter import CATEGORY
 from .pictures.drawing import colour_of, draw_outline, draw_words
 from .region import AnyRegion, Regions
 from .sampler.control.grids import cells_of
-from .sampler.control.view import LATENT_FACTOR, Frame
+from .sampler.control.view import LATENT_FACTOR
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +53,9 @@ class PreviewRegions(io.ComfyNode):
     @classmethod
     def execute(cls, regions: tuple[AnyRegion, ...], width: int, height: int) -> io.NodeOutput:
         """Sizes that are no multiples of 8 are rounded down, as latents are."""
-        size = (height // LATENT_FACTOR, width // LATENT_FACTOR)
-        frame = Frame(size, size)
-        masks = [mask_of(region, frame) for region in regions]
-        conditions = [frame.show(region.condition[:1], "area") for region in regions]
+        height, width = (side // LATENT_FACTOR * LATENT_FACTOR for side in (height, width))
+        masks = [region.mask.union((height, width)).cpu() for region in regions]
+        conditions = [cover(region.condition[:1], (height, width), "area") for region in regions]
         warnings = [
             warning
             for number, (region, mask) in enumerate(zip(regions, masks, strict=True), 1)
@@ -73,13 +73,6 @@ class PreviewRegions(io.ComfyNode):
             pictures.append(coloured(seen))
         shown = to_comfy_image(torch.cat(pictures))
         return io.NodeOutput(shown, "\n".join(warnings), ui=ui.PreviewImage(shown, cls=cls))
-
-
-def mask_of(region: AnyRegion, frame: Frame) -> Tensor:
-    """A region's mask [1,1,H,W] over the frame; of a batch the union."""
-    if region.mask is None:
-        return torch.ones(1, 1, frame.whole[0] * LATENT_FACTOR, frame.whole[1] * LATENT_FACTOR)
-    return frame.show(region.mask, "area").amax(0, keepdim=True).cpu()
 
 
 def at_grid(mask: Tensor, cell: int) -> Tensor:

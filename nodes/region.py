@@ -13,6 +13,7 @@ from torch import Tensor
 from ..local_control.masks import from_comfy_image, from_comfy_mask
 from ..local_control.overlap import Overlap, align_masks, resolve_overlap
 from ..local_control.placement import Fit
+from ..local_control.region_mask import RegionMask
 from .load_adapter import CATEGORY
 from .region_inputs import check_range, parse_curve, parse_level_weights, place_condition, soften
 from .sampler.control.adapter import AdapterControl, AdapterRegion, LoadedAdapter
@@ -124,7 +125,7 @@ class Region(io.ComfyNode):
         number = len(regions) + 1
         common: dict[str, Any] = {
             "condition": place_condition(from_comfy_image(image), white, Fit(fit), number),
-            "mask": soft,
+            "mask": RegionMask(soft),
             "strength": strength,
             "percent_range": check_range(start_percent, end_percent, f"region {number}"),
             "curve": parse_curve(strength_curve),
@@ -241,5 +242,7 @@ def resolve_masks(regions: Sequence[AnyRegion], rule: Overlap) -> list[AnyRegion
     """The regions with the masks that act under an overlap rule."""
     if rule is Overlap.ADD or len(regions) == 1:
         return list(regions)
-    masks = resolve_overlap(align_masks([region.mask for region in regions]), rule)
-    return [replace(region, mask=mask) for region, mask in zip(regions, masks, strict=True)]
+    masks = resolve_overlap(align_masks([region.mask.white for region in regions]), rule)
+    return [
+        replace(region, mask=RegionMask(mask)) for region, mask in zip(regions, masks, strict=True)
+    ]

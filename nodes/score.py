@@ -13,10 +13,10 @@ from ..local_control.masks import (
     dilate,
     from_comfy_image,
     from_comfy_mask,
-    match_batch,
     to_comfy_image,
 )
 from ..local_control.metrics import diffcc, divergence, edge_match, leak, match_map
+from ..local_control.region_mask import match_batch
 from .load_adapter import CATEGORY
 
 

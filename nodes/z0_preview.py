@@ -13,9 +13,7 @@ from torch import Tensor
 from ..local_control.steering import EdgeCurve, edge_curve
 from .load_adapter import CATEGORY
 from .pictures.rendering import Renderer, decoder, estimate, write_errors
-from .preview_regions import mask_of
 from .region import AnyRegion, Regions
-from .sampler.control.view import Frame
 from .sampler.z0.live import LivePreview
 from .sampler.z0.overlay import Overlay, to_images
 from .sampler.z0.trace import Z0Trace, picture_of, watch_parts, watch_z0
@@ -128,4 +126,4 @@ def union(regions: tuple[AnyRegion, ...], latents: Tensor) -> Tensor:
     size = (latents.shape[-2], latents.shape[-1])
     if not regions:
         return torch.ones(1, 1, *size)
-    return torch.stack([mask_of(region, Frame(size, size)) for region in regions]).amax(0)
+    return torch.stack([region.mask.union(size).cpu() for region in regions]).amax(0)

@@ -1,7 +1,8 @@
-"""ComfyUI inside the running Python, on the CPU, with the pack and the demo family loaded."""
+"""ComfyUI inside the running Python, on the CPU, with the packs of a workspace loaded."""
 
 import asyncio
 import atexit
+import importlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from .comfyui import comfyui_path
-from .server import FAMILY_PACK
+from .pack import FOLDER
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,14 @@ class LoadedComfy:
         """Run one node, ours or stock, and return its outputs."""
         node = self.nodes[node_id]
         if hasattr(node, "GET_SCHEMA"):
-            return node.PREPARE_CLASS_CLONE({"UNIQUE_ID": "1"}).execute(**inputs).result
+            return self.prepared(node_id).execute(**inputs).result
         return getattr(node(), node.FUNCTION)(**inputs)
+
+    def prepared(self, node_id: str, unique_id: str = "1") -> type:
+        """The class of a V3 node as ComfyUI has it ready for a run, with its id in the graph."""
+        hidden = {"UNIQUE_ID": unique_id}
+        # Newer versions look for it under a key of its own.
+        return self.nodes[node_id].PREPARE_CLASS_CLONE({**hidden, "hidden_inputs": hidden})
 
     def module(self, name: str) -> ModuleType:
         """A module of the pack as ComfyUI has loaded it, such as `nodes.region`."""
@@ -43,17 +50,17 @@ def load_comfy(workspace: Path) -> LoadedComfy:
     import comfy.model_management
     import comfy.utils
 
-    import nodes
-
+    nodes = importlib.import_module("nodes")  # ComfyUI's
     comfy.utils.set_progress_bar_enabled(False)
     # Models that are still loaded when Python ends complain of it.
     atexit.register(comfy.model_management.unload_all_models)
 
-    packs = [workspace / "custom_nodes" / name for name in ("local_control", FAMILY_PACK)]
+    ours = workspace / "custom_nodes" / FOLDER
+    others = sorted(path for path in ours.parent.iterdir() if path.is_dir() and path != ours)
 
     async def load() -> list[bool]:
-        return [await nodes.load_custom_node(str(path)) for path in packs]
+        return [await nodes.load_custom_node(str(path)) for path in (ours, *others)]
 
     if not all(asyncio.run(load())):
         raise RuntimeError("ComfyUI could not load the pack; its log above says why.")
-    return LoadedComfy(nodes.NODE_CLASS_MAPPINGS, str(packs[0]).replace(".", "_x_"))
+    return LoadedComfy(nodes.NODE_CLASS_MAPPINGS, str(ours).replace(".", "_x_"))

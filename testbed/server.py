@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,13 +16,11 @@ from typing import Any
 import requests
 import websocket
 
-from .comfyui import BUILD, comfyui_path, install_requirements
-from .pack import ROOT, install_pack
-from .workflow import DEMO_EXAMPLES, EXAMPLES
+from .comfyui import comfyui_path, install_requirements
+from .pack import install_pack
 
 log = logging.getLogger(__name__)
 
-FAMILY_PACK = "local_control_demo_family"
 _START_SECONDS = 300
 
 Progress = Callable[[str, int, int], None]
@@ -32,8 +30,16 @@ class PromptError(RuntimeError):
     """A prompt that ComfyUI refused or that failed; the message is what a person would see."""
 
 
-def prepare_workspace(folder: Path, models: dict[str, Sequence[Path]]) -> Path:
-    """A base directory for ComfyUI with the pack, the demo family and `models` by folder name."""
+def prepare_workspace(
+    folder: Path,
+    models: Mapping[str, Sequence[Path]],
+    packs: Mapping[str, Path] | None = None,
+) -> Path:
+    """Return `folder`, made a base directory for ComfyUI with our pack.
+
+    models: files by the name of their folder in models/. packs: folders of other node packs, by the
+    names that they are installed under.
+    """
     for name in ("input", "output", "temp", "user"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for kind in ("checkpoints", "controlnet"):
@@ -42,11 +48,10 @@ def prepare_workspace(folder: Path, models: dict[str, Sequence[Path]]) -> Path:
         for path in models.get(kind, ()):
             shutil.copy2(path, target / path.name)
     custom_nodes = folder / "custom_nodes"
-    pack = install_pack(custom_nodes)
-    shutil.copytree(DEMO_EXAMPLES, pack / EXAMPLES.name, dirs_exist_ok=True)
-    family = custom_nodes / FAMILY_PACK
-    shutil.rmtree(family, ignore_errors=True)
-    shutil.copytree(ROOT / "demo" / "comfy_family", family)
+    install_pack(custom_nodes)
+    for name, pack in (packs or {}).items():
+        shutil.rmtree(custom_nodes / name, ignore_errors=True)
+        shutil.copytree(pack, custom_nodes / name)
     return folder
 
 
@@ -192,8 +197,3 @@ def _refusal(answer: dict[str, Any]) -> str:
         error = node["errors"][0]
         return f"{node['class_type']}: {error['message']} ({error['details']})"
     return str(answer.get("error", answer))
-
-
-def default_workspace() -> Path:
-    """Where the demo keeps its server's files."""
-    return BUILD / "workspace"

@@ -5,10 +5,6 @@ from typing import Any
 from .pack import ROOT
 
 EXAMPLES = ROOT / "example_workflows"
-# Those on the demo model, which the pack is shipped without.
-DEMO_EXAMPLES = ROOT / "demo" / "example_workflows"
-ONE_REGION = DEMO_EXAMPLES / "one_region_demo.json"
-SEVERAL_REGIONS = DEMO_EXAMPLES / "several_regions_demo.json"
 
 _WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 

@@ -10,15 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from testbed.comfyui import ROOT
+from demo.examples import COLOURS_PICTURE, EDGES_PICTURE
 from training.data.masks import object_box
 
 from ..world.data import DEFAULT_FOLDER, fetch_pictures
 from ..world.scenes import Scene, SceneSet
-
-_FOLDER = ROOT / "demo" / "pictures"
-EDGES_PICTURE = _FOLDER / "local_control_demo.png"
-COLOURS_PICTURE = _FOLDER / "local_control_demo_colours.png"
 
 
 def find_scene(scenes: SceneSet, left: str, right: str, backdrop: str) -> Scene:

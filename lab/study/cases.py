@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from demo.base import IMAGE_SIZE
-from training.data.condition import Condition
 from training.data.masks import object_box
 from training.evaluation.cases import Case
 
@@ -20,12 +19,6 @@ from ..make.latents import to_tensor
 from ..make.probe import load_probe
 from ..world.scenes import Scene, SceneSet
 from ..world.vocabulary import load_items
-
-# What the demo's canny adapters read and its scores compare; the preset `demo` has the same.
-# Chosen on pictures of the validation objects: with a tolerance of 2 px, another picture's edges
-# reach an F1 of 0.31 inside the box and the autoencoder's reconstruction 0.87. Canny's edges at 100
-# and 200 without blur are so dense that another picture's reach 0.47 of at most 0.89.
-EDGES = Condition("canny", low=150, high=300, blur=1.0)
 
 
 def subject_scene(scenes: SceneSet, index: int) -> Scene:

@@ -27,6 +27,7 @@ from pydantic import Field
 from torch import Tensor
 
 from demo.base import CHECKPOINT
+from demo.edges import EDGES
 from testbed.comfyui import BUILD
 from training.cached.tensor_cache import TensorCache, digest
 from training.config.commands import CommandSettings, read_settings
@@ -47,7 +48,7 @@ from ..world.dataset import Config as SceneConfig
 from ..world.dataset import write_dataset
 from ..world.scenes import SceneSet
 from ..world.vocabulary import Split
-from .cases import EDGES, CategoryJudge, scene_cases
+from .cases import CategoryJudge, scene_cases
 from .methods import (
     CANNY_SEARCH,
     COLOUR_SEARCH,

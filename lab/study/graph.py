@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from demo.base import ADAPTERS, CHECKPOINT, LATENT_SHAPE, WEIGHTS
+from demo.edges import EDGES
+from demo.workspace import prepare_demo_workspace
 from testbed.comfyui import BUILD
 from testbed.inprocess import load_comfy
-from testbed.server import prepare_workspace
 from training.config.commands import CommandSettings
 
 from ..world.data import DEFAULT_FOLDER
 from ..world.vocabulary import Split
-from .cases import EDGES
 
 
 class GraphConfig(CommandSettings):
@@ -132,6 +132,6 @@ class Sampler:
 def new_workspace(config: GraphConfig, name: str) -> Path:
     """A ComfyUI with the base and the canny adapters."""
     files = [config.adapters / ADAPTERS[kind].name for kind in ("plain", "local")]
-    return prepare_workspace(
+    return prepare_demo_workspace(
         BUILD / "graph" / name, {"checkpoints": [config.checkpoint], "controlnet": files}
     )

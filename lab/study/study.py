@@ -19,6 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from demo.base import ADAPTERS
+from demo.edges import EDGES
 from local_control.metrics import divergence, edge_match, leak
 from testbed.comfyui import BUILD
 from training.cached.tensor_cache import digest
@@ -28,7 +29,7 @@ from training.evaluation.report import Table, markdown, paired, spread
 from ..make.probe import PROBE
 from ..world.scenes import SceneSet
 from ..world.vocabulary import load_items
-from .cases import EDGES, CategoryJudge, scene_cases
+from .cases import CategoryJudge, scene_cases
 from .graph import GraphConfig, Sampler
 
 ADHERENCE = "edge F1 inside"

@@ -150,9 +150,7 @@ def outline_masks(region: AnyRegion, latent: Tensor, size: tuple[int, int]) -> T
 
     One serves all pictures, or each has its own.
     """
-    if region.mask is None:
-        return torch.ones(1, 1, *size)
-    placed = place_mask(region.mask, latent, size)
+    placed = place_mask(region.mask.white, latent, size)
     return placed[:: latent.shape[2]] if latent.ndim == 5 and len(placed) > 1 else placed
 
 

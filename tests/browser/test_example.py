@@ -6,8 +6,8 @@ import pytest
 import requests
 from demo_server import make_workspace
 
+from demo.examples import ONE_REGION
 from testbed.server import ComfyServer
-from testbed.workflow import ONE_REGION
 
 SAVED = json.loads(ONE_REGION.read_text())
 NODES, LINKS = len(SAVED["nodes"]), len(SAVED["links"])

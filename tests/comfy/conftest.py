@@ -8,14 +8,14 @@ import torch
 
 sys.path.append(str(Path(__file__).parents[2]))
 
+from demo.workspace import prepare_demo_workspace
 from testbed.inprocess import load_comfy
-from testbed.server import prepare_workspace
 
 
 @pytest.fixture(scope="session")
 def comfy(tmp_path_factory):
     """ComfyUI's node classes by id, and the pack's own modules by name."""
-    return load_comfy(prepare_workspace(tmp_path_factory.mktemp("comfy"), {}))
+    return load_comfy(prepare_demo_workspace(tmp_path_factory.mktemp("comfy"), {}))
 
 
 @pytest.fixture

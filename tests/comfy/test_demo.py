@@ -7,21 +7,21 @@ import shutil
 import pytest
 from demo_server import sample
 
-from demo.__main__ import SEVERAL_REGIONS
 from demo.base import ADAPTERS, CHECKPOINT
 from demo.drawing import read_masked, to_tensor
-from lab.make.picture import COLOURS_PICTURE, EDGES_PICTURE
-from lab.study.cases import EDGES
+from demo.edges import EDGES
+from demo.examples import COLOURS_PICTURE, EDGES_PICTURE, SEVERAL_REGIONS
+from demo.workspace import prepare_demo_workspace
 from local_control.conditions import colour
 from local_control.metrics import divergence, edge_match
-from testbed.server import ComfyServer, prepare_workspace
+from testbed.server import ComfyServer
 from testbed.workflow import to_prompt
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     models = {"checkpoints": [CHECKPOINT], "controlnet": list(ADAPTERS.values())}
-    workspace = prepare_workspace(tmp_path_factory.mktemp("demo"), models)
+    workspace = prepare_demo_workspace(tmp_path_factory.mktemp("demo"), models)
     for picture in (EDGES_PICTURE, COLOURS_PICTURE):
         shutil.copy(picture, workspace / "input")
     with ComfyServer(workspace) as running:

@@ -109,20 +109,19 @@ def test_sizes_that_are_not_square_or_odd(setup, size):
 
 def test_only_tensors_of_the_masked_half_are_left(setup):
     """The gate itself: tensors are zero exactly where the mask is."""
-    gated = setup.comfy.module("nodes.sampler.control.any")
-    region = gated.ControlRegion(
-        condition=picture().movedim(-1, 1), mask=half()[None], control=setup.control
-    )
+    base = setup.comfy.module("nodes.sampler.control.base")
+    masks = setup.comfy.module("local_control.region_mask")
+    view = setup.comfy.module("local_control.view").View(SIZE, SIZE)
     x = torch.zeros(shape(setup, SIZE, 1))
-    control = gated.GatedControl(region)
-    frame = setup.comfy.module("nodes.sampler.control.view").Frame(SIZE, SIZE)
+    call = base.Call(x, torch.ones(1), {}, {}, (view,))
+    mask = masks.RegionMask(half()[None])
     tokens = torch.ones(1, 8 * 8, 4)
-    gate = control._mask_at(tokens, x, frame, 1) * tokens
+    gate = call.gate(mask, tokens) * tokens
     rows = gate.reshape(8, 8, 4)
     assert rows[:, :4].min() == 1
     assert rows[:, 4:].max() == 0
     feature = torch.ones(1, 4, 16, 16)
-    gate = control._mask_at(feature, x, frame, 1) * feature
+    gate = call.gate(mask, feature) * feature
     assert gate[..., :8].min() == 1
     assert gate[..., 8:].max() == 0
 
@@ -212,13 +211,11 @@ def test_in_an_area_the_mask_is_cropped_as_the_area_is(setup):
     cropped = local(
         setup, half()[:, seen[0], seen[1]].contiguous(), picture()[:, seen[0], seen[1]].contiguous()
     )
-    nodes = setup.comfy.module("nodes.sampler.control.view")
     import comfy.hooks
 
     for conds in cropped:
         conds[0][1]["control"].extra_hooks = comfy.hooks.HookGroup()  # knows of no areas
     expected = sample(setup, area(cropped[0], place), area(cropped[1], place))
-    assert nodes is not None
     torch.testing.assert_close(whole, expected, **CLOSE)
 
 
@@ -249,9 +246,9 @@ def test_inpaint_controls_get_the_regions_mask_as_comfyuis_own_node_gives_it(com
     theirs = ControlNetInpaintingAliMamaApply.execute(
         *prompts(setup), setup.control, setup.vae, picture(), half(), 1.0, 0.0, 1.0
     ).result
-    frame = comfy.module("nodes.sampler.control.view").Frame(SIZE, SIZE)
-    region = local(setup, half())[0][0][1]["control"].region
-    ours, stock_control = region.inner(frame), theirs[0][0][1]["control"]
+    view = comfy.module("local_control.view").View(SIZE, SIZE)
+    (region,) = local(setup, half())[0][0][1]["control"].regions
+    ours, stock_control = region.inner(view, 1), theirs[0][0][1]["control"]
     assert torch.equal(ours.cond_hint_original, stock_control.cond_hint_original)
     assert torch.equal(ours.extra_concat_orig[0], stock_control.extra_concat_orig[0])
     assert sample(setup, *local(setup, half())).isfinite().all()

@@ -96,7 +96,8 @@ def adding_one(args):
 
 
 def test_only_tokens_inside_the_mask_are_changed(comfy):
-    gated = comfy.module("nodes.sampler.control.patch").GatedPatch(adding_one, left()[:, None])
+    mask = comfy.module("local_control.region_mask").RegionMask(left()[:, None])
+    gated = comfy.module("nodes.sampler.control.patch").GatedPatch(adding_one, mask)
     img = torch.zeros(2, 64 + 5, 3)  # five tokens of a reference picture follow
     out = gated({"img": img, "x": torch.zeros(2, 16, 1, SIZE, SIZE), "block_index": 0})
     rows = out["img"][:, :64].reshape(2, 8, 8, 3)
@@ -108,7 +109,8 @@ def test_only_tokens_inside_the_mask_are_changed(comfy):
 
 def test_each_latent_has_its_mask_for_both_prompts(comfy):
     masks = torch.cat([left(), 1 - left()])[:, None]
-    gated = comfy.module("nodes.sampler.control.patch").GatedPatch(adding_one, masks)
+    mask = comfy.module("local_control.region_mask").RegionMask(masks)
+    gated = comfy.module("nodes.sampler.control.patch").GatedPatch(adding_one, mask)
     call = {
         "img": torch.zeros(4, 64, 3),
         "x": torch.zeros(4, 16, 1, SIZE, SIZE),
@@ -216,7 +218,9 @@ def execute(graph):
     import execution
 
     server = SimpleNamespace(client_id=None, last_node_id=None, send_sync=lambda *args: None)
-    runner = execution.PromptExecutor(server, cache_args={"lru": 0, "ram": 0.0})
+    runner = execution.PromptExecutor(
+        server, cache_args={"lru": 0, "ram": 0.0, "ram_inactive": 0.0}
+    )
     asyncio.run(runner.execute_async(graph, "test", {}, ["end"]))
     errors = [data for event, data in runner.status_messages if event == "execution_error"]
     assert not errors, errors

@@ -15,10 +15,11 @@ import torch
 from demo_server import sample
 
 from demo.base import CHECKPOINT
-from lab.make.picture import EDGES_PICTURE
+from demo.examples import EDGES_PICTURE, ONE_REGION
+from demo.workspace import prepare_demo_workspace
 from testbed.pack import ROOT
-from testbed.server import ComfyServer, prepare_workspace
-from testbed.workflow import ONE_REGION, find, to_prompt
+from testbed.server import ComfyServer
+from testbed.workflow import find, to_prompt
 
 SHORT = "--max_train_steps 2 --lr_warmup_steps 1 --train_batch_size 4 --num_inference_steps 2"
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "motorcycle_left", "motorcycle_right", "camera")
@@ -59,7 +60,7 @@ def test_the_readme_s_run_writes_what_it_says(trained):
 
 def test_its_file_controls_in_our_nodes_and_in_stock_ones(trained, tmp_path):
     models = {"checkpoints": [CHECKPOINT], "controlnet": [trained / "best.safetensors"]}
-    workspace = prepare_workspace(tmp_path, models)
+    workspace = prepare_demo_workspace(tmp_path, models)
     shutil.copy(EDGES_PICTURE, workspace / "input")
     with ComfyServer(workspace) as server:
         local = to_prompt(json.loads(ONE_REGION.read_text()), server.object_info())

@@ -9,8 +9,9 @@ import pytest
 from demo_server import make_workspace
 from PIL import Image
 
+from demo.examples import DEMO_EXAMPLES, ONE_REGION, SEVERAL_REGIONS
 from testbed.server import ComfyServer, PromptError
-from testbed.workflow import DEMO_EXAMPLES, EXAMPLES, ONE_REGION, SEVERAL_REGIONS, find, to_prompt
+from testbed.workflow import EXAMPLES, find, to_prompt
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted([*EXAMPLES.glob("*.json"), *DEMO_EXAMPLES.glob("*.json")])

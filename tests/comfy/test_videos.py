@@ -110,7 +110,9 @@ def test_tokens_and_maps_of_a_video_are_gated_by_the_mask_of_their_frame(comfy):
 
     gated = comfy.module("nodes.sampler.control.any")
     region = gated.ControlRegion(
-        condition=picture().movedim(-1, 1), mask=moving()[:, None], control=Everywhere()
+        condition=picture().movedim(-1, 1),
+        mask=comfy.module("local_control.region_mask").RegionMask(moving()[:, None]),
+        control=Everywhere(),
     )
     control = gated.GatedControl(region)
     model = torch.nn.Module()

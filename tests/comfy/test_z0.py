@@ -34,7 +34,7 @@ def watch(comfy, monkeypatch):
     monkeypatch.setattr(utils, "PROGRESS_BAR_HOOK", hook)
 
     def run(model, **kwargs):
-        node = comfy.nodes["LocalControl_Z0Preview"].PREPARE_CLASS_CLONE({"UNIQUE_ID": "7"})
+        node = comfy.prepared("LocalControl_Z0Preview", "7")
         watched, trace = node.execute(model, **kwargs).result
         return watched, trace, shown
 

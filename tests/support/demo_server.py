@@ -8,9 +8,9 @@ from safetensors.torch import save_file
 
 from demo.base import CHANNELS, Base, new_autoencoder, new_text_model, new_unet, save_checkpoint
 from demo.drawing import to_tensor
+from demo.workspace import prepare_demo_workspace
 from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import AdapterFile, write_adapter
-from testbed.server import prepare_workspace
 from testbed.workflow import find
 
 
@@ -50,7 +50,7 @@ def make_workspace(folder):
     colour = random_adapter(folder / "local_colour_demo.safetensors", in_channels=3)
     adapters = [good, colour, *bad_adapters(folder, good)]
     checkpoint = random_base(folder / "local_control_demo.safetensors")
-    workspace = prepare_workspace(
+    workspace = prepare_demo_workspace(
         folder / "workspace", {"checkpoints": [checkpoint], "controlnet": adapters}
     )
     picture = Image.new("RGBA", (128, 128), (0, 0, 0, 255))

@@ -1,5 +1,6 @@
 """Small models with a control each, of ComfyUI's own classes: every family that has some."""
 
+from dataclasses import fields
 from types import SimpleNamespace
 
 import torch
@@ -99,6 +100,7 @@ def union():
 def flux(latent_input=True, inpaint=False):
     import comfy.latent_formats
     import comfy.ldm.flux.controlnet
+    import comfy.ldm.flux.model
 
     config = {
         "image_model": "flux",
@@ -117,6 +119,8 @@ def flux(latent_input=True, inpaint=False):
         "qkv_bias": True,
         "guidance_embed": False,
     }
+    if any(field.name == "txt_ids_dims" for field in fields(comfy.ldm.flux.model.FluxParams)):
+        config["txt_ids_dims"] = []
     model = patcher("FluxSchnell", "Flux", dict(config), "FLOW")
     network = comfy.ldm.flux.controlnet.ControlNetFlux(
         latent_input=latent_input,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lab.study.cases import EDGES
+from demo.edges import EDGES
 from training.config.commands import read_settings
 from training.config.run import PRESETS, TrainSettings
 

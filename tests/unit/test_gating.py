@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from local_control.gating import gate_features, spread_weights, token_gate
+from local_control.gating import blend_predictions, gate_features, spread_weights
 from local_control.masks import resize_mask
 
 
@@ -93,43 +93,32 @@ def test_a_grid_of_no_cells_divides_the_frame_evenly():
     assert gated[0, 0, 0].tolist() == [1, 1, 1, 0, 0, 0]
 
 
-def test_tokens_of_the_left_half_are_kept():
-    gate = token_gate(left(48, 64), 12, (6, 8)).reshape(3, 4)
-    assert gate[:, :2].all()
-    assert not gate[:, 2:].any()
-
-
-@pytest.mark.parametrize("size", [(9, 13), (7, 10), (1, 2)])
-@pytest.mark.parametrize("patch", [1, 2, 4])
-def test_every_token_is_gated_by_its_own_patch_at_odd_sizes(size, patch):
-    grid = [-(-side // patch) for side in size]
-    lit = (grid[0] - 1, grid[1] - 1)
-    mask = torch.zeros(1, 1, 8 * size[0], 8 * size[1])
-    mask[..., 8 * patch * lit[0] :, 8 * patch * lit[1] :] = 1
-    gate = token_gate(mask, grid[0] * grid[1], size).reshape(grid)
-    assert gate[lit] == 1
-    assert gate.sum() == 1
-
-
-def test_tokens_of_a_video_have_their_frames_mask():
-    masks = torch.cat([left(32, 32), 1 - left(32, 32), torch.ones(1, 1, 32, 32)])
-    gate = token_gate(masks, 12, (4, 4), steps=3).reshape(3, 2, 2)
-    assert gate[0].tolist() == [[1, 0], [1, 0]]
-    assert gate[1].tolist() == [[0, 1], [0, 1]]
-    assert gate[2].all()
-
-
-def test_one_mask_serves_all_frames_of_a_video():
-    gate = token_gate(left(32, 32), 12, (4, 4), steps=3).reshape(3, 2, 2)
-    assert gate[..., 0].all()
-    assert not gate[..., 1].any()
-
-
-def test_tokens_that_are_no_grid_are_refused():
-    with pytest.raises(ValueError, match="7 tokens for a latent of 8 x 6"):
-        token_gate(torch.ones(1, 1, 48, 64), 7, (6, 8))
-
-
 def test_weights_are_spread_evenly_in_order():
     assert spread_weights((1.0, 0.5), 5) == [1, 1, 1, 0.5, 0.5]
     assert spread_weights(None, 2) == [1, 1]
+
+
+def predictions(generator):
+    return (torch.randn(2, 4, 6, 5, generator=generator) for _ in range(2))
+
+
+def test_predictions_are_blended_bit_for_bit_at_masks_of_one_and_zero(generator):
+    controlled, free = predictions(generator)
+    mask = torch.zeros(1, 1, 48, 40)
+    assert torch.equal(blend_predictions(controlled, free, mask), free)
+    assert torch.equal(blend_predictions(controlled, free, mask + 1), controlled)
+    mask[..., :16, :] = 1
+    blended = blend_predictions(controlled, free, mask)
+    assert torch.equal(blended[..., :2, :], controlled[..., :2, :])
+    assert torch.equal(blended[..., 2:, :], free[..., 2:, :])
+
+
+def test_a_soft_mask_blends_predictions_by_its_share(generator):
+    controlled, free = predictions(generator)
+    blended = blend_predictions(controlled, free, torch.full((2, 1, 6, 5), 0.25))
+    torch.testing.assert_close(blended, 0.25 * controlled + 0.75 * free)
+
+
+def test_blended_predictions_keep_their_dtype(generator):
+    controlled, free = (x.half() for x in predictions(generator))
+    assert blend_predictions(controlled, free, torch.rand(1, 1, 48, 40)).dtype == torch.float16

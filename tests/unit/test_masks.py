@@ -7,11 +7,8 @@ from local_control.masks import (
     feather,
     from_comfy_image,
     from_comfy_mask,
-    match_batch,
-    resize_frames,
     resize_mask,
     to_comfy_image,
-    to_tokens,
 )
 
 MODES = list(MaskResize)
@@ -77,18 +74,6 @@ def test_erode_shrinks_by_the_radius_but_not_at_the_frame():
     assert torch.equal(erode(box(10, 50), 0), box(10, 50))
 
 
-def test_tokens_run_along_rows():
-    mask = torch.arange(6.0).reshape(1, 1, 2, 3)
-    assert to_tokens(mask).flatten().tolist() == [0, 1, 2, 3, 4, 5]
-
-
-def test_one_mask_or_one_for_each_latent():
-    assert len(match_batch(torch.ones(1, 1, 4, 4), 5)) == 1
-    assert len(match_batch(torch.ones(5, 1, 4, 4), 5)) == 5
-    with pytest.raises(ValueError, match="3 masks for 2 latents"):
-        match_batch(torch.ones(3, 1, 4, 4), 2)
-
-
 def test_comfy_layouts_round_trip(generator):
     image = torch.rand(2, 6, 5, 3, generator=generator)
     assert torch.equal(to_comfy_image(from_comfy_image(image)), image)
@@ -97,11 +82,3 @@ def test_comfy_layouts_round_trip(generator):
     assert from_comfy_mask(torch.rand(2, 6, 5)).shape == (2, 1, 6, 5)
     with pytest.raises(ValueError, match="shape"):
         from_comfy_mask(torch.rand(1, 2, 6, 5))
-
-
-def test_frames_get_the_mean_of_the_masks_that_they_stand_for():
-    masks = torch.tensor([0.0, 1.0, 1.0, 1.0]).view(4, 1, 1, 1)
-    assert resize_frames(masks, 4).flatten().tolist() == [0, 1, 1, 1]
-    assert resize_frames(masks, 2).flatten().tolist() == [0.5, 1]
-    assert resize_frames(masks[:2], 4).flatten().tolist() == [0, 0, 1, 1]
-    assert resize_frames(masks[1:2], 3).flatten().tolist() == [1, 1, 1]

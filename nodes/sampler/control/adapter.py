@@ -7,24 +7,29 @@ take ComfyUI's own.
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from threading import Lock
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 import comfy.model_management
-import comfy.utils
 import torch
-from comfy.controlnet import ControlBase, T2IAdapter
+from comfy.controlnet import T2IAdapter
 from torch import Tensor, nn
 
 from ....local_control.adapter import AdapterConfig
 from ....local_control.checkpoint import AdapterFile, family_name, parse_adapter
 from ....local_control.gating import gate_features
-from ....local_control.masks import match_batch
-from .region import Region, Timing
-from .slots import Slots, hooks_of_previous, merge, of_previous
-from .view import LATENT_FACTOR, Frame, frames_of
+from ....local_control.region_mask import in_window, match_batch
+from ....local_control.view import Size, View, cover
+from .base import Acting, Call, Recent, RegionControl
+from .hint import Hint
+from .region import Region
+from .slots import Slots, merge
+from .view import LATENT_FACTOR
 
+# Features and sums of so many views are kept: prompts and areas, or tiles.
+_KEPT = 16
 # Where the features of the four levels enter ComfyUI's UNet: input blocks counted from the first,
 # and the middle block.
 _INPUT_BLOCKS = {"full": (2, 5, 8, 11), "light": (2, 5, 8, 11), "xl": (3, 5, 8)}
@@ -48,6 +53,7 @@ class LoadedAdapter:
         self.config = config
         # fp32 whatever the file holds: it runs once per sampling, so precision is free.
         self.network = network.float()
+        self._lock = Lock()
 
     @classmethod
     def from_file(cls, file: AdapterFile, name: str) -> "LoadedAdapter":
@@ -66,22 +72,21 @@ class LoadedAdapter:
             cls._copies[source] = cls(copy.deepcopy(source), config, "of Load ControlNet Model")
         return cls._copies[source]
 
-    def features(self, condition: Tensor, height: int, width: int) -> list[Tensor]:
-        """Features of an image [B,C,H,W] for a latent of height x width, one a level."""
+    def features(self, condition: Tensor, size: Size, device: torch.device) -> list[Tensor]:
+        """Features on `device` of an image [B,C,H,W] for a latent of `size` (h, w), one a level."""
         config = self.config
         to = config.unshuffle
-        size = [-(-side * LATENT_FACTOR // to) * to for side in (width, height)]
-        scaled = comfy.utils.common_upscale(condition, *size, "nearest-exact", "center")
-        device = comfy.model_management.get_torch_device()
-        scaled = scaled.to(device=device, dtype=torch.float32)
+        padded = (-(-size[0] * LATENT_FACTOR // to) * to, -(-size[1] * LATENT_FACTOR // to) * to)
+        scaled = cover(condition, padded, "nearest-exact").to(device=device, dtype=torch.float32)
         if config.in_channels == 1:
             scaled = scaled.mean(1, keepdim=True)
         elif scaled.shape[1] == 1:
             scaled = scaled.expand(-1, 3, -1, -1)
-        try:
-            features = self.network.to(device)(scaled[:, : config.in_channels])
-        finally:
-            self.network.to(comfy.model_management.unet_offload_device())
+        with self._lock:  # several GPUs ask for it at once
+            try:
+                features = self.network.to(device)(scaled[:, : config.in_channels])
+            finally:
+                self.network.to(comfy.model_management.unet_offload_device())
         if isinstance(features, dict):  # ComfyUI's network: slots, deepest first
             slots = [*features.get("middle", []), *features["input"]]
             features = [feature for feature in reversed(slots) if feature is not None]
@@ -94,55 +99,58 @@ class AdapterRegion(Region):
 
     adapter: LoadedAdapter
 
-    def features(self, frame: Frame, batch: int) -> list[Tensor]:
-        """Gated features for what is seen of the latent, [1 or batch,C,h,w] a level."""
-        match_batch(self.condition, batch, "condition image")
+    def features(self, view: View, count: int, device: torch.device) -> list[Tensor] | None:
+        """Gated features for what is seen of the picture; None if it is all outside the region.
+
+        count: latents, whichever a window shows -> [1 or count,C,h,w] a level.
+        """
+        match_batch(self.condition, count, "condition image")
+        gate = self.gate.seen(view, count)
+        if not gate.any():
+            return None
         condition = self.condition
-        if not frame.is_whole:
-            condition = frame.show(condition, "nearest-exact")
-        features = self.adapter.features(condition, *frame.size)
+        if not view.is_whole:
+            condition = view.show(condition, "nearest-exact", LATENT_FACTOR)
+        features = self.adapter.features(condition, view.size, device)
         weights = [w * self.strength for w in self.level_weights or [1.0] * len(features)]
-        if self.mask is None:
-            return [feature * weight for feature, weight in zip(features, weights, strict=True)]
-        match_batch(self.mask, batch)
-        mask = frame.show(self.mask, "area").to(features[0].device)
-        return gate_features(features, mask, weights)
+        return gate_features(features, gate.to(device), weights)
 
 
-class AdapterControl(ControlBase):
+class AdapterControl(RegionControl[AdapterRegion]):
     """The control object of one or several adapter regions."""
 
-    def __init__(self, adapter: LoadedAdapter, regions: Sequence[AdapterRegion] = ()) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        adapter: LoadedAdapter,
+        regions: Sequence[AdapterRegion] = (),
+        hint: Hint | None = None,
+    ) -> None:
+        super().__init__(regions)
         self.adapter = adapter
-        self._regions = tuple(regions)
-        self._timings: list[Timing] = []
-        self._features: dict[tuple[object, ...], list[Tensor]] = {}
-        self._slots: dict[tuple[object, ...], Slots] = {}
+        self._hint = hint or Hint(regions)
+        self._features: Recent[list[Tensor] | None] = Recent(_KEPT)
+        self._slots: Recent[Slots | None] = Recent(_KEPT)
 
-    @property
-    def regions(self) -> tuple[AdapterRegion, ...]:
-        """Our own regions, or the one that a stock Apply ControlNet node has set."""
-        if self._regions or self.cond_hint_original is None:
-            return self._regions
-        return (
-            AdapterRegion(
-                adapter=self.adapter,
-                condition=self.cond_hint_original,
-                strength=self.strength,
-                percent_range=self.timestep_percent_range,
-            ),
+    def _new(self) -> "AdapterControl":
+        return AdapterControl(self.adapter, self._given, self._hint)
+
+    def _show(self) -> Tensor | None:
+        return self._hint.whole if self._given else None
+
+    def _read(self, hint: Tensor) -> tuple[AdapterRegion, ...]:
+        if self._given:
+            return self._hint.read(hint)
+        region = AdapterRegion(  # as a stock Apply ControlNet node has set it
+            adapter=self.adapter,
+            condition=hint,
+            strength=self.strength,
+            percent_range=self.timestep_percent_range,
         )
+        return (region,)
 
-    def copy(self) -> "AdapterControl":
-        """A control of the same adapter, as stock nodes ask for before they set a condition."""
-        new = AdapterControl(self.adapter, self._regions)
-        self.copy_to(new)
-        return new
-
-    def get_extra_hooks(self) -> list:
-        """Those of earlier controls."""
-        return hooks_of_previous(self)
+    def _forget(self) -> None:
+        self._features.forget()
+        self._slots.forget()
 
     def inference_memory_requirements(self, dtype: torch.dtype) -> float:
         """Those of earlier controls, and the largest adapter: they compute one after another."""
@@ -153,89 +161,65 @@ class AdapterControl(ControlBase):
     def pre_run(self, model: object, percent_to_timestep_function: Callable) -> None:
         """Called once before the first step."""
         super().pre_run(model, percent_to_timestep_function)
-        self._forget()  # ComfyUI skips cleanup when a sampling fails or is interrupted
         for region in self.regions:
             check_family(region.adapter, model)
-        self._timings = [Timing(r, percent_to_timestep_function) for r in self.regions]
 
-    def cleanup(self) -> None:
-        """Called once after the last step."""
-        super().cleanup()
-        self._forget()
-
-    def _forget(self) -> None:
-        self._features.clear()
-        self._slots.clear()
-
-    def get_control(
-        self,
-        x_noisy: Tensor,
-        t: Tensor,
-        cond: dict,
-        batched_number: int,
-        transformer_options: dict,
-    ) -> Slots | None:
-        """The features of all regions that act at `t`, added to those of earlier controls."""
-        previous = of_previous(self, x_noisy, t, cond, batched_number, transformer_options)
-        call = _Call(x_noisy, batched_number, transformer_options)
-        constant, varying = [], []
-        for index, timing in enumerate(self._timings):
-            factor = timing.factor(float(t[0]))
-            if factor is None:
-                continue
-            if timing.is_constant:
-                constant.append((index, factor))
-            else:
-                varying.append((index, factor))
-        if not constant and not varying:
-            return previous
-        out = previous
+    def _add(self, regions: Sequence[AdapterRegion], acting: Acting, call: Call) -> Slots | None:
+        constant = tuple(pair for pair in acting if self._timings[pair[0]].is_constant)
+        found = None
         if constant:
             # The same at every step, so it is added up once.
-            key = (tuple(constant), *call.key)
-            if key not in self._slots:
-                self._slots[key] = self._sum(constant, call)
-            out = merge(self._slots[key], out)
-        for index, factor in varying:
-            out = merge(self._sum([(index, factor)], call), out)
-        return out
+            key = (constant, self.cond_hint, *call.key)
+            found = self._slots.get_or(key, lambda: self._sum(regions, constant, call))
+        for pair in acting:
+            if pair not in constant:
+                varying = self._sum(regions, (pair,), call)
+                found = varying if found is None or varying is None else merge(varying, found)
+        return found
 
-    def _sum(self, active: Sequence[tuple[int, float]], call: "_Call") -> Slots:
-        slots: Slots = {}
-        x = call.x
-        for index, factor in active:
-            features = [
-                (f if factor == 1 else f * factor).to(device=x.device, dtype=x.dtype)
-                for f in self._batched(index, call)
-            ]
-            slots = merge(to_slots(self.regions[index].adapter.config.kind, features), slots)
+    def _sum(self, regions: Sequence[AdapterRegion], acting: Acting, call: Call) -> Slots | None:
+        """The features of regions, times their factors, in ComfyUI's slots."""
+        slots: Slots | None = None
+        for index, factor in acting:
+            features = self._of_call(regions, index, call)
+            if features is not None:
+                scaled = [f if factor == 1 else f * factor for f in features]
+                slots = merge(to_slots(regions[index].adapter.config.kind, scaled), slots)
         return slots
 
-    def _batched(self, index: int, call: "_Call") -> list[Tensor]:
+    def _of_call(
+        self, regions: Sequence[AdapterRegion], index: int, call: Call
+    ) -> list[Tensor] | None:
         """The features of a region for all that is batched together, [1 or B,C,h,w] a level."""
-        region, batch = self.regions[index], len(call.x) // call.batched_number
+        x, region = call.x, regions[index]
         parts = []
-        for frame in call.frames:
-            key = (index, frame, batch)
-            if key not in self._features:
-                self._features[key] = region.features(frame, batch)
-            parts.append(self._features[key])
-        if len(set(call.frames)) == 1 and len(parts[0][0]) == 1:
-            return parts[0]
+        for view in call.views:
+            window, count = view.window, call.batch
+            if window is not None:  # once for all latents, of which each window shows some
+                view, count = replace(view, window=None), window.total
+            key = (index, self.cond_hint, view, count, x.device)
+            features = self._features.get_or(
+                key, lambda v=view, n=count: region.features(v, n, x.device)
+            )
+            if features is not None and window is not None:
+                features = [in_window(feature, window, call.batch) for feature in features]
+            parts.append(features)
+        some = next((part for part in parts if part is not None), None)
+        if some is None:
+            return None
+        if len(set(call.views)) == 1 and len(some[0]) == 1:
+            return [feature.to(x) for feature in some]
         return [
-            torch.cat([feature.expand(batch, -1, -1, -1) for feature in level])
-            for level in zip(*parts, strict=True)
+            torch.cat([_rows(None if part is None else part[i], level, call) for part in parts])
+            for i, level in enumerate(some)
         ]
 
 
-class _Call:
-    """What a call of `get_control` is about, apart from the noise level."""
-
-    def __init__(self, x: Tensor, batched_number: int, transformer_options: dict) -> None:
-        self.x = x
-        self.batched_number = batched_number
-        self.frames = frames_of(x, batched_number, transformer_options)
-        self.key = (tuple(self.frames), tuple(x.shape), batched_number, x.dtype)
+def _rows(feature: Tensor | None, like: Tensor, call: Call) -> Tensor:
+    """The features of one prompt, [batch,C,h,w] in the latent's type; none are zeros."""
+    if feature is None:
+        feature = torch.zeros_like(like[:1])
+    return feature.to(call.x).expand(call.batch, -1, -1, -1)
 
 
 def to_slots(kind: str, features: Sequence[Tensor]) -> Slots:

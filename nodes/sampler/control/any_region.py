@@ -4,14 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import comfy.utils
 from comfy.controlnet import ControlBase
 from comfy.model_management import OOM_EXCEPTION
+from comfy.utils import common_upscale
 from torch import Tensor
 
+from ....local_control.region_mask import in_window
+from ....local_control.view import View
 from .region import Region
 from .slots import Slots
-from .view import LATENT_FACTOR, Frame
 
 # What networks raise when they are given another model's latents, text or pooled text.
 _MISFITS = (RuntimeError, TypeError, AttributeError, AssertionError, ValueError)
@@ -25,24 +26,38 @@ class ControlRegion(Region):
     """
 
     control: ControlBase
-    vae: object = None
+    vae: Any = None
 
-    def inner(self, frame: Frame) -> ControlBase:
-        """A copy of the control for what is seen of the picture, without a predecessor."""
+    def inner(self, view: View, batch: int) -> ControlBase:
+        """A copy of the control for what is seen of the picture, without a predecessor.
+
+        batch: latents of one prompt.
+        """
         condition = self.condition
-        if not frame.is_whole:
-            # Controls that read latents have a factor of 1, and the VAE's own on top.
-            factor = max(self.control.compression_ratio, LATENT_FACTOR)
-            condition = frame.show(condition, self.control.upscale_algorithm, factor)
+        if view.window is not None and len(condition) == view.window.total:
+            condition = in_window(condition, view.window, batch)
+        if not view.is_whole:
+            cell = self._cell()
+            height, width = (side * cell for side in view.whole)
+            method = self.control.upscale_algorithm
+            condition = view.crop(common_upscale(condition, width, height, method, "center"), cell)
         control = self.control.copy()
         extra = []
-        if self.control.concat_mask and self.mask is not None:  # an inpaint control
-            mask = self.mask if frame.is_whole else frame.show(self.mask, "area")
+        if self.control.concat_mask:  # an inpaint control
+            mask = self.mask.white if view.is_whole else self.mask.seen(view, batch)
             condition, extra = as_inpainted(condition, mask)
         control.set_cond_hint(
             condition, self.strength, self.percent_range, vae=self.vae, extra_concat=extra
         )
         return control.set_previous_controlnet(None)
+
+    def _cell(self) -> int:
+        """Pixels of the control's picture a latent cell."""
+        cell = self.control.compression_ratio
+        if self.control.latent_format is None or self.vae is None:
+            return cell
+        # Of controls that read latents that is 1, and the VAE has its own on top.
+        return cell * self.vae.spacial_compression_encode()
 
 
 def first_answer(
@@ -82,5 +97,5 @@ def as_inpainted(condition: Tensor, mask: Tensor) -> tuple[Tensor, list[Tensor]]
     """
     keep = 1 - mask
     height, width = condition.shape[-2:]
-    shown = comfy.utils.common_upscale(keep, width, height, "bilinear", "center").round()
+    shown = common_upscale(keep, width, height, "bilinear", "center").round()
     return condition * shown.to(condition), [keep]

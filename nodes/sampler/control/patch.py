@@ -14,9 +14,9 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ....local_control.gating import token_gate
-from ....local_control.masks import match_batch
-from .view import Frame, frames_of, note_areas
+from ....local_control.region_mask import RegionMask
+from ....local_control.view import View
+from .view import frames_in, note_areas, views_of
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +26,9 @@ _PATCH = 2  # latent cells along a token's side, in every model that has such pa
 
 
 class GatedPatch:
-    """One patch and the mask [1 or B,1,H,W] (of a video [T,1,H,W]) inside which it acts."""
+    """One patch and the mask inside which it acts."""
 
-    def __init__(self, patch: Any, mask: Tensor) -> None:
+    def __init__(self, patch: Any, mask: RegionMask) -> None:
         self._patch = patch
         self._mask = mask
         self._gates: dict[tuple[object, ...], Tensor] = {}
@@ -39,10 +39,10 @@ class GatedPatch:
         work = before.clone()
         out = self._patch({**args, "img": work})
         changed = out.get("img", work)  # some work in place and return all but that
-        frames = self._frames(x, args.get("transformer_options", {}))
-        key = (tuple(x.shape), tuple(frames), before.device, before.dtype)
+        views = self._views(x, args.get("transformer_options", {}))
+        key = (tuple(x.shape), views, before.device, before.dtype)
         if key not in self._gates:  # the same for every block and step
-            self._gates = {key: self._gate(x, frames).to(before)}
+            self._gates = {key: self._gate(x, views).to(before)}
         gate = self._gates[key]
         count = gate.shape[1]  # tokens of reference pictures follow those of the latent
         added = changed[:, :count] - before[:, :count]
@@ -55,22 +55,19 @@ class GatedPatch:
         return GatedPatch(self._patch, self._mask)
 
     @staticmethod
-    def _frames(x: Tensor, options: dict[str, Any]) -> list[Frame]:
+    def _views(x: Tensor, options: dict[str, Any]) -> tuple[View, ...]:
         """What each of the conditions batched together sees."""
         count = len(options.get("cond_or_uncond", ())) or 1
-        return frames_of(x, count, options)
+        return views_of(x, count, options)
 
-    def _gate(self, x: Tensor, frames: list[Frame]) -> Tensor:
+    def _gate(self, x: Tensor, views: tuple[View, ...]) -> Tensor:
         """[1 or B,T,1] for the image tokens of the latent, which come first."""
-        batch, steps = len(x) // len(frames), x.shape[2] if x.ndim == 5 else 1
+        batch, steps = len(x) // len(views), frames_in(x)
         gates = []
-        for frame in frames:
-            mask = frame.show(self._mask, "area").to(x.device)
-            if steps == 1:
-                match_batch(mask, batch)
-            tokens = steps * -(-frame.size[0] // _PATCH) * -(-frame.size[1] // _PATCH)
-            gates.append(token_gate(mask, tokens, frame.size, steps))
-        if len(set(frames)) == len(gates[0]) == 1:
+        for view in views:
+            tokens = steps * -(-view.size[0] // _PATCH) * -(-view.size[1] // _PATCH)
+            gates.append(self._mask.as_tokens(tokens, view, batch, steps))
+        if len(set(views)) == len(gates[0]) == 1:
             return gates[0]
         return torch.cat([gate.expand(batch, -1, -1) for gate in gates])
 
@@ -85,7 +82,7 @@ class GatedPatch:
         return self._patch.models() if hasattr(self._patch, "models") else []
 
 
-def gate_patches(model: ModelPatcher, mask: Tensor) -> ModelPatcher:
+def gate_patches(model: ModelPatcher, mask: RegionMask) -> ModelPatcher:
     """A clone of `model` whose patches after blocks act inside the mask alone.
 
     Those that are gated keep the mask that they have. Patches of other kinds have no place in the
@@ -119,7 +116,7 @@ def gate_patches(model: ModelPatcher, mask: Tensor) -> ModelPatcher:
     return model
 
 
-def _gated(patch: Any, mask: Tensor) -> GatedPatch:
+def _gated(patch: Any, mask: RegionMask) -> GatedPatch:
     return patch if isinstance(patch, GatedPatch) else GatedPatch(patch, mask)
 
 

@@ -1,11 +1,12 @@
 """What every region has, whatever its control: where, on what, how strongly, when and on whom."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
 
+from ....local_control.region_mask import RegionMask
 from ....local_control.steering import StrengthLoop
 
 _CURVE_POINTS = 65
@@ -15,14 +16,16 @@ _CURVE_POINTS = 65
 class Region:
     """Where, on what, how strongly and when a control acts.
 
-    condition [1 or B,C,H,W] in 0..1; mask [1 or B,1,H,W] in 0..1 or None for everywhere;
-    percent_range: share of the sampling, start to end; curve: factors of the strength, evenly from
-    start to end; level_weights: factors of the control's tensors, or None; acts_on: prompts; loop:
-    a factor of the strength that follows z0', or None; number: its place in the list, for messages.
+    condition [1 or B,C,H,W] in 0..1; mask: where it acts; blend: where any region of its Apply node
+    does, if predictions with and without them are blended by that, or None; percent_range: share of
+    the sampling, start to end; curve: factors of the strength, evenly from start to end;
+    level_weights: factors of the control's tensors, or None; acts_on: prompts; loop: a factor of
+    the strength that follows z0', or None; number: its place in the list, for messages.
     """
 
     condition: Tensor
-    mask: Tensor | None = None
+    mask: RegionMask = field(default_factory=RegionMask.everywhere)
+    blend: RegionMask | None = None
     strength: float = 1.0
     percent_range: tuple[float, float] = (0.0, 1.0)
     curve: tuple[float, ...] = (1.0,)
@@ -30,6 +33,16 @@ class Region:
     acts_on: frozenset[str] = frozenset(("positive", "negative"))
     loop: StrengthLoop | None = None
     number: int = 1
+
+    @property
+    def gate(self) -> RegionMask:
+        """What the features are multiplied by: the mask, or all but the other regions.
+
+        Where predictions are blended, features need not stop at the region's border.
+        """
+        if self.blend is None:
+            return self.mask
+        return RegionMask((self.mask.white + 1 - self.blend.white).clamp(0, 1))
 
 
 def sigma_at(percent: float, percent_to_sigma: Callable[[float], float]) -> float:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from comfy.controlnet import ControlBase
 from torch import Tensor
 
 KEYS = ("input", "middle", "output")
@@ -22,20 +21,3 @@ def merge(control: Mapping[str, Sequence], previous: Mapping[str, Sequence] | No
             b if a is None else a if b is None else b + a for a, b in zip(ours, theirs, strict=True)
         ]
     return out
-
-
-def hooks_of_previous(control: ControlBase) -> list:
-    """Those of the controls before this one, as `get_extra_hooks` gives them.
-
-    Our own note areas, for all conditions alike, and are registered from `extra_hooks`. What this
-    gives, ComfyUI also ties to the condition, as it must where weights change with it; newer
-    versions then do without dynamic loading of the model.
-    """
-    previous = control.previous_controlnet
-    return [] if previous is None else previous.get_extra_hooks()
-
-
-def of_previous(control: ControlBase, *call: object) -> Slots | None:
-    """What the controls before this one return; `call`: the arguments of `get_control`."""
-    previous = control.previous_controlnet
-    return None if previous is None else previous.get_control(*call)

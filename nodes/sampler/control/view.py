@@ -1,7 +1,8 @@
-"""Which part of the picture a prediction sees: all of it, or the area of an area condition.
+"""Which part of the whole a call sees: the area of a condition, the window of a long batch.
 
 ComfyUI narrows the latent to a condition's area and does not tell controls where that is. A wrapper
-around its CALC_COND_BATCH notes the areas by the conditions' ids, for controls to look up.
+around its CALC_COND_BATCH notes the areas by the conditions' ids, for controls to look up. Context
+windows are told by ComfyUI itself, and by AnimateDiff-Evolved on the controls.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,39 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import comfy.hooks
-import comfy.utils
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
+from ....local_control.view import Size, View, Window
+
+# Pixels a latent cell of most autoencoders.
 LATENT_FACTOR = 8
+
 _KEY = "local_control_areas"
-
-Size = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Frame:
-    """size: (height, width) of the latent seen; whole: of all; corner: (top, left) in it."""
-
-    size: Size
-    whole: Size
-    corner: Size = (0, 0)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all is seen."""
-        return self.size == self.whole
-
-    def show(self, picture: Tensor, method: str, factor: int = LATENT_FACTOR) -> Tensor:
-        """The part of a picture [B,C,H,W] of the whole frame that is seen, `factor` pixels a cell.
-
-        Scaled as ComfyUI scales a control's picture: to cover the frame, centred.
-        """
-        height, width = (side * factor for side in self.whole)
-        scaled = comfy.utils.common_upscale(picture, width, height, method, "center")
-        top, left = (side * factor for side in self.corner)
-        height, width = (side * factor for side in self.size)
-        return scaled[..., top : top + height, left : left + width]
+_VIDEO = 2  # the dimension of frames
 
 
 @dataclass(frozen=True)
@@ -51,33 +29,54 @@ class _Areas:
     whole: Size
     by_id: Mapping[Any, Sequence[int]]
 
-    def frame(self, condition_id: Any) -> Frame:
+    def view(self, condition_id: Any, window: Window | None) -> View:
         area = self.by_id.get(condition_id)
         if area is None:
-            return Frame(self.whole, self.whole)
+            return View(self.whole, self.whole, window=window)
         dims = len(area) // 2  # sizes of all dimensions, then corners of all
         corner = (int(area[-2]), int(area[-1]))
         size = (
             min(int(area[dims - 2]), self.whole[0] - corner[0]),
             min(int(area[dims - 1]), self.whole[1] - corner[1]),
         )
-        return Frame(size, self.whole, corner)
+        return View(size, self.whole, corner, window)
 
 
-def frames_of(
-    x: Tensor, batched_number: int, transformer_options: Mapping[str, Any]
-) -> list[Frame]:
-    """What each of the conditions batched into `x` sees."""
-    areas: _Areas | None = transformer_options.get(_KEY)
-    size = (x.shape[-2], x.shape[-1])
-    ids = transformer_options.get("uuids", ())
+def views_of(
+    x: Tensor, batched_number: int, options: Mapping[str, Any], window: Window | None = None
+) -> tuple[View, ...]:
+    """What each of the conditions batched into `x` sees.
+
+    options: ComfyUI's transformer_options; window: one that they do not tell of.
+    """
+    window = window or window_of(options)
+    areas: _Areas | None = options.get(_KEY)
+    ids = options.get("uuids", ())
     if areas is None or len(ids) != batched_number:
-        return [Frame(size, size)] * batched_number
-    return [areas.frame(condition_id) for condition_id in ids]
+        size = (x.shape[-2], x.shape[-1])
+        return (View(size, size, window=window),) * batched_number
+    return tuple(areas.view(condition_id, window) for condition_id in ids)
+
+
+def window_of(options: Mapping[str, Any]) -> Window | None:
+    """The context window that ComfyUI has put into transformer_options; None if there is none."""
+    found = options.get("context_window")
+    if found is None:
+        return None
+    indices = list(found.index_list)
+    anchor = getattr(found, "causal_anchor_index", None)
+    if anchor is not None and anchor >= 0:  # ComfyUI puts this frame before those of the window
+        indices.insert(0, anchor)
+    return Window(tuple(indices), found.total_frames, found.dim == _VIDEO)
+
+
+def frames_in(x: Tensor) -> int:
+    """How many frames of a video a latent [B,C,(T),h,w] has; 1 of pictures."""
+    return x.shape[_VIDEO] if x.ndim == 5 else 1
 
 
 def area_hooks(*more: Callable) -> comfy.hooks.HookGroup:
-    """Hooks for a control's `extra_hooks` that let `frames_of` know the areas.
+    """Hooks for a control's `extra_hooks` that let `views_of` know the areas.
 
     more: further wrappers of CALC_COND_BATCH.
     """
@@ -97,7 +96,7 @@ def note_areas(
     options: dict,
     *rest: Any,
 ) -> Any:
-    """A wrapper of CALC_COND_BATCH that lets `frames_of` know the areas."""
+    """A wrapper of CALC_COND_BATCH that lets `views_of` know the areas."""
     by_id = {
         entry["uuid"]: entry["area"]
         for cond in conds

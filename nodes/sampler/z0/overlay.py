@@ -7,8 +7,8 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ....local_control.masks import match_batch, resize_frames
-from ..control.view import Size
+from ....local_control.region_mask import match_batch, resize_frames
+from ....local_control.view import Size
 
 
 class Overlay:

@@ -1,0 +1,234 @@
+"""What every control with regions does; the kinds say what their regions add to the model."""
+
+from abc import abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+from comfy.controlnet import ControlBase
+from torch import Tensor
+
+from ....local_control.region_mask import RegionMask
+from ....local_control.view import View, Window
+from .region import Region, Timing
+from .slots import Slots, merge
+from .view import frames_in, views_of
+
+R = TypeVar("R", bound=Region)
+T = TypeVar("T")
+# A region's place in its control, and the factor of its strength.
+Acting = tuple[tuple[int, float], ...]
+
+
+class Recent(OrderedDict[Hashable, T]):
+    """The things that were made or used last; the oldest go, handed to `drop`."""
+
+    def __init__(self, most: int, drop: Callable[[T], None] = lambda _: None) -> None:
+        super().__init__()
+        self._most = most
+        self._drop = drop
+
+    def get_or(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What stands under a key, made if it does not."""
+        if key not in self:
+            while len(self) >= self._most:
+                self._drop(self.popitem(last=False)[1])
+            self[key] = make()
+        self.move_to_end(key)
+        return self[key]
+
+    def forget(self) -> None:
+        """Drop all."""
+        while self:
+            self._drop(self.popitem()[1])
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of `get_control`: the latents, how many of one prompt, what each prompt sees."""
+
+    x: Tensor
+    t: Tensor
+    cond: dict
+    options: dict
+    views: tuple[View, ...]
+
+    @property
+    def batch(self) -> int:
+        """Latents of one prompt."""
+        return len(self.x) // len(self.views)
+
+    @property
+    def steps(self) -> int:
+        """Frames of a video latent, or 1."""
+        return frames_in(self.x)
+
+    @property
+    def key(self) -> tuple[Hashable, ...]:
+        """All that what a region adds depends on, but for the noise and the text."""
+        return self.views, tuple(self.x.shape), self.x.dtype, self.x.device
+
+    def gate(self, mask: RegionMask, tensor: Tensor) -> Tensor:
+        """The mask at the resolution of a tensor of all prompts, to be multiplied with it."""
+        parts = [mask.as_factor(tensor.shape, v, self.batch, self.steps) for v in self.views]
+        if len(set(self.views)) == len(parts[0]) == 1:
+            return parts[0].to(tensor)  # one for all
+        return torch.cat([p.expand(self.batch, *p.shape[1:]) for p in parts]).to(tensor)
+
+    def apart(self) -> Iterator["Call"]:
+        """A call for each prompt alone."""
+        for i, view in enumerate(self.views):
+            own = slice(i * self.batch, (i + 1) * self.batch)
+
+            def cut(value: object, own: slice = own) -> object:
+                is_batch = torch.is_tensor(value) and len(value) == len(self.x)
+                return value[own] if is_batch else value
+
+            options = dict(self.options)
+            for key in ("cond_or_uncond", "uuids"):
+                if key in options:
+                    options[key] = options[key][i : i + 1]
+            values = {key: cut(value) for key, value in self.cond.items()}
+            yield Call(self.x[own], self.t[own], values, options, (view,))
+
+
+class RegionControl(ControlBase, Generic[R]):
+    """A control object of one or several regions.
+
+    ComfyUI has a copy of it for each GPU, so nothing in it is used by two threads.
+    """
+
+    def __init__(self, regions: Sequence[R] = ()) -> None:
+        self._given = tuple(regions)
+        self._cut: Tensor | None = None
+        self._cut_regions: tuple[R, ...] = ()
+        self._timings: list[Timing] = []
+        super().__init__()
+        # AnimateDiff-Evolved tells its windows to controls that have these.
+        self.sub_idxs: list[int] | None = None
+        self.full_latent_length = 0
+        self.context_length = 0
+
+    @abstractmethod
+    def _new(self) -> "RegionControl[R]":
+        """The same kind of control with the same regions and networks."""
+
+    @abstractmethod
+    def _read(self, hint: Tensor) -> tuple[R, ...]:
+        """The regions in a picture that a node or a tool has put into this control."""
+
+    @abstractmethod
+    def _show(self) -> Tensor | None:
+        """The picture of the given regions, for nodes and tools to read."""
+
+    @abstractmethod
+    def _add(self, regions: Sequence[R], acting: Acting, call: Call) -> Slots | None:
+        """What the regions that act add to the model; None if nothing."""
+
+    def _forget(self) -> None:
+        """Drop what was made for a sampling."""
+
+    # ComfyUI's controls have an attribute of this name, which nodes and tools read and set.
+    @property
+    def cond_hint_original(self) -> Tensor | None:
+        """The picture [1 or B,C,H,W] that was set, or the one of the regions."""
+        return self._show() if self._cut is None else self._cut
+
+    @cond_hint_original.setter
+    def cond_hint_original(self, picture: Tensor | None) -> None:
+        self._cut = picture
+        self._cut_regions = ()
+
+    @property
+    def regions(self) -> tuple[R, ...]:
+        """The regions as they are in the picture that was set, or as they were given."""
+        if self._cut is None:
+            return self._given
+        if not self._cut_regions:
+            self._cut_regions = self._read(self._cut)
+        return self._cut_regions
+
+    def copy(self) -> "RegionControl[R]":
+        """The same regions, without a predecessor."""
+        new = self._new()
+        # Not `copy_to`: it would have the picture of the regions made for nobody.
+        new.cond_hint_original = self._cut
+        new.strength = self.strength
+        new.timestep_percent_range = self.timestep_percent_range
+        new.extra_hooks = self.extra_hooks.clone() if self.extra_hooks else None
+        return new
+
+    def deepclone_multigpu(
+        self, load_device: torch.device, autoregister: bool = False
+    ) -> "RegionControl[R]":
+        """A copy for another GPU, where networks that stay loaded are its own."""
+        clone = self._on(load_device)
+        if autoregister:
+            self.multigpu_clones[load_device] = clone
+        return clone
+
+    def _on(self, device: torch.device) -> "RegionControl[R]":
+        return self.copy()
+
+    def get_extra_hooks(self) -> list:
+        """Those of the controls before this one.
+
+        Our own note areas, for all conditions alike, and are registered from `extra_hooks`. What
+        this gives, ComfyUI also ties to the condition, as it must where weights change with it;
+        newer versions then do without dynamic loading of the model.
+        """
+        previous = self.previous_controlnet
+        return [] if previous is None else previous.get_extra_hooks()
+
+    def pre_run(self, model: object, percent_to_timestep_function: Callable) -> None:
+        """Called once before the first step."""
+        super().pre_run(model, percent_to_timestep_function)
+        self._forget()  # ComfyUI skips cleanup when a sampling fails or is interrupted
+        self.sub_idxs = self.cond_hint = None
+        self._timings = [Timing(r, percent_to_timestep_function) for r in self.regions]
+
+    def cleanup(self) -> None:
+        """Called once after the last step."""
+        super().cleanup()
+        self._forget()
+        self.sub_idxs = None
+
+    def get_control(
+        self,
+        x_noisy: Tensor,
+        t: Tensor,
+        cond: dict,
+        batched_number: int,
+        transformer_options: dict,
+    ) -> Slots | None:
+        """What the regions that act at `t` add, merged with that of earlier controls."""
+        arguments = (x_noisy, t, cond, batched_number, transformer_options)
+        previous = self.previous_controlnet
+        found = None if previous is None else previous.get_control(*arguments)
+        acting = self._acting(float(t[0]))
+        if not acting:
+            return found
+        regions, views = self._looked_at(x_noisy, batched_number, transformer_options)
+        own = self._add(regions, acting, Call(x_noisy, t, cond, transformer_options, views))
+        return found if own is None else merge(own, found)
+
+    def _acting(self, sigma: float) -> Acting:
+        """The regions that act at a noise level."""
+        factors = ((i, timing.factor(sigma)) for i, timing in enumerate(self._timings))
+        return tuple((i, factor) for i, factor in factors if factor is not None)
+
+    def _looked_at(
+        self, x: Tensor, batched_number: int, options: dict
+    ) -> tuple[tuple[R, ...], tuple[View, ...]]:
+        """The regions, and what each prompt sees of the frame that they cover."""
+        tiles = self.cond_hint
+        if tiles is not None:  # set by a tool that samples tiles: a picture for each latent of `x`
+            size = (x.shape[-2], x.shape[-1])
+            count = 1 if len(tiles) == len(x) else batched_number
+            return self._read(tiles), (View(size, size),) * count
+        window = None
+        if self.sub_idxs is not None and len(self.sub_idxs) * batched_number == len(x):
+            window = Window(tuple(self.sub_idxs), self.full_latent_length)
+        return self.regions, views_of(x, batched_number, options, window)

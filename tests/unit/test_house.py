@@ -1,0 +1,82 @@
+"""Which parts of the repository import which: arrows point down, and none go in circles."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# Bottom first: a part imports those before it and itself, and none after it.
+FLOORS = ("local_control", "training", "testbed", "demo", "lab", "benchmarks")
+DRAWERS = ("data", "config", "models", "cached", "evaluation", "loop")
+# `nodes` is what ComfyUI loads: it stands on local_control alone, and nothing stands on it.
+APART = {"nodes": {"local_control", "nodes"}}
+# What has no need of a part below it, so that it can be moved without it.
+NEEDLESS = {"testbed": {"training"}}
+
+
+def modules(folder: Path) -> Iterator[Path]:
+    """The Python files of a folder."""
+    yield from sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def imported(path: Path) -> Iterator[tuple[str, ...]]:
+    """Every module that a file imports, wherever in it, as the parts of its full name."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (tuple(name.name.split(".")) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            module = (*above, *(node.module or "").split(".")) if node.module else above
+            yield from ((*module, name.name) for name in node.names)
+
+
+def wrong_imports(folder: Path, allowed: set[str], known: set[str], depth: int) -> list[str]:
+    """Imports of parts at `depth` of the name that are known and not allowed."""
+    return [
+        f"{path.relative_to(ROOT)} imports {'.'.join(name)}"
+        for path in modules(folder)
+        for name in imported(path)
+        if len(name) > depth and name[depth] in known - allowed
+        if name[:depth] == folder.relative_to(ROOT).parts[:depth]
+    ]
+
+
+@pytest.mark.parametrize("floor", [*FLOORS, *APART])
+def test_every_part_imports_only_what_is_below_it(floor):
+    below = set(FLOORS[: FLOORS.index(floor) + 1]) if floor in FLOORS else APART[floor]
+    allowed = below - NEEDLESS.get(floor, set())
+    assert not wrong_imports(ROOT / floor, allowed, {*FLOORS, *APART}, depth=0)
+
+
+@pytest.mark.parametrize("drawer", DRAWERS)
+def test_every_drawer_of_the_trainer_imports_only_what_is_below_it(drawer):
+    folder = ROOT / "training" / drawer
+    commands = {path.stem for path in (ROOT / "training").glob("*.py")} - {"__init__"}
+    allowed = set(DRAWERS[: DRAWERS.index(drawer) + 1])
+    assert not wrong_imports(folder, allowed, {*DRAWERS, *commands}, depth=1)
+
+
+def test_every_drawer_has_its_place_in_the_order():
+    found = {path.parent.name for path in (ROOT / "training").glob("*/__init__.py")}
+    assert found == set(DRAWERS)
+
+
+@pytest.mark.parametrize("part", [*FLOORS, *APART])
+def test_no_modules_import_each_other_in_a_circle(part):
+    """Imports inside functions count as well: they only hide a circle."""
+    names = {path: path.relative_to(ROOT).with_suffix("").parts for path in modules(ROOT / part)}
+    known = {name[:-1] if name[-1] == "__init__" else name: path for path, name in names.items()}
+
+    def targets(path: Path) -> set[Path]:
+        found = {known.get(name) or known.get(name[:-1]) for name in imported(path)}
+        return {target for target in found if target is not None and target != path}
+
+    graph = {path: targets(path) for path in names}
+    while free := [path for path, wanted in graph.items() if not wanted & graph.keys()]:
+        for path in free:
+            del graph[path]
+    assert not {str(path.relative_to(ROOT)) for path in graph}
