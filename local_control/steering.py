@@ -86,8 +86,10 @@ class StrengthLoop:
     """A factor of the strength that grows while the alignment is below `target` and shrinks above.
 
     gain: the factor's change of logarithm a step for an alignment that is off by 1. A region and
-    the sampler's hook share a loop; `acting` says whether the region has acted since the last
-    update, so that nothing is learnt from steps without control.
+    what watches the sampling share a loop: at its start the region is prepared and calls `reset`,
+    then the watcher calls `watch`; at each step the region takes the factor, then the watcher
+    updates it. acting: whether it was taken since the last update, so that nothing is learnt from
+    steps without control.
     """
 
     target: float
@@ -95,10 +97,37 @@ class StrengthLoop:
     bounds: tuple[float, float]
     factor: float = 1.0
     acting: bool = False
+    _is_prepared: bool = False
+    _is_watched: bool = False
 
     def reset(self) -> None:
         """Start a sampling."""
         self.factor, self.acting = 1.0, False
+        self._is_prepared, self._is_watched = True, False
+
+    def watch(self) -> bool:
+        """Whether the region controls the sampling that starts, which is watched from here on."""
+        self._is_watched, self._is_prepared = self._is_prepared, False
+        return self._is_watched
+
+    def leave(self) -> None:
+        """End a sampling."""
+        self._is_watched = False
+
+    def take(self) -> float:
+        """The factor for a step in which the region acts.
+
+        Raises:
+            ValueError: nothing watches the sampling, so that the factor would never change.
+        """
+        if not self._is_watched:
+            raise ValueError(
+                "A region of Closed Loop controls a sampling with another model than that node's, "
+                "so nothing would set its strength; connect the model of Closed Loop to this "
+                "sampler, or give Apply Local Control the regions from before Closed Loop."
+            )
+        self.acting = True
+        return self.factor
 
     def update(self, alignment: float) -> None:
         """Learn from z0' of a step."""

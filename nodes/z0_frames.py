@@ -2,19 +2,22 @@
 
 from typing import Any
 
-import torch
 from comfy_api.v0_0_2 import io
 from torch import Tensor
 
-from ..local_control.masks import to_comfy_image
-from ..local_control.steering import edge_curve
-from .load_adapter import CATEGORY
-from .pictures.charts import draw_curve, to_json
-from .pictures.rendering import estimate_images
-from .region import AnyRegion, Regions
-from .sampler.z0.overlay import to_images
-from .sampler.z0.trace import Sampling, Z0Trace, picture_of
-from .z0_preview import Trace, union
+from ..local_control.steering import EdgeCurve, edge_curve
+from .comfy_types import CATEGORY, Regions, Trace, from_comfy_latent, to_comfy_image
+from .pictures.charts import draw_curve, to_json, write_words
+from .pictures.decoding import estimate_images
+from .region import AnyRegion
+from .sampler.z0.overlay import PlacedOverlay, check_pictures, to_images, union
+from .sampler.z0.trace import KEPT_BYTES, Sampling, Z0Trace
+
+_OWNER = "z0' Frames"
+_NO_TRACE = (
+    "There is no z0' to show: nothing is connected to z0_trace, as when Preview z0' is bypassed. "
+    "Connect the z0_trace of Preview z0', and its model to the sampler."
+)
 
 
 class Z0Frames(io.ComfyNode):
@@ -30,7 +33,7 @@ class Z0Frames(io.ComfyNode):
             description="The predicted clean latent of every step: all steps of the first image, "
             "then of the next. And how its edges come to those of a reference.",
             inputs=[
-                Trace.Input("z0_trace"),
+                Trace.Input("z0_trace", optional=True, tooltip="From Preview z0'."),
                 io.Latent.Input("latent", tooltip="What the sampler with that model returned."),
                 io.Vae.Input(
                     "vae", optional=True, tooltip="Decodes the frames; else colours are estimated."
@@ -58,56 +61,66 @@ class Z0Frames(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        z0_trace: Z0Trace,
         latent: dict,
+        z0_trace: Z0Trace | None = None,
         vae: Any = None,
         regions: tuple[AnyRegion, ...] = (),
         reference: dict | None = None,
     ) -> io.NodeOutput:
-        """Raises ValueError if the trace is not of the sampling that made `latent`."""
-        sampling = sampling_of(z0_trace, latent)
+        """Without a trace, as when Preview z0' is bypassed, pictures that say so."""
+        if z0_trace is None:
+            words = to_comfy_image(write_words(_NO_TRACE))
+            return io.NodeOutput(words, latent, words, to_json(EdgeCurve([], [])))
+        sampling = sampling_of(z0_trace, from_comfy_latent(latent))
+        frames = sampling.stacked()
+        check_pictures(frames[-1], _OWNER)
+        compared = frames[-1]
+        if reference is not None:
+            compared = sampling.latent_format.process_in(from_comfy_latent(reference))
+        overlay = PlacedOverlay(compared, [region.mask for region in regions], _OWNER)
+        wanted, masks = overlay.over(frames[-1])
+        curve = edge_curve([to_images(frame) for frame in frames], wanted, union(masks))
+        chart = to_comfy_image(draw_curve(curve))
         # [S,B,...] -> [B*S,...]: all steps of one image stand together.
-        frames = torch.stack(sampling.frames, dim=1).flatten(0, 1)
-        latents = sampling.latent_format.process_out(frames)
-        if vae is None:
-            images = estimate_images(frames, sampling.latent_format)
-        else:
-            images = vae.decode(latents)
+        z0 = frames.transpose(0, 1).flatten(0, 1)
+        latents = sampling.latent_format.process_out(z0)
+        images = estimate_images(z0, sampling.latent_format) if vae is None else vae.decode(latents)
         if images.ndim == 5:  # the frames of videos in a row, as stock nodes give them
             images = images.flatten(0, 1)
-        target = sampling.frames[-1]
-        if reference is not None:
-            target = sampling.latent_format.process_in(picture_of(reference))
-        curve = edge_curve(*flat_frames(sampling.frames, target), union(regions, frames))
-        return io.NodeOutput(
-            images,
-            {"samples": latents},
-            to_comfy_image(draw_curve(curve)),
-            to_json(curve),
-        )
+        return io.NodeOutput(images, {"samples": latents}, chart, to_json(curve))
 
 
-def sampling_of(trace: Z0Trace, latent: dict) -> Sampling:
-    """The sampling that made `latent`; ValueError if the trace has none or only others."""
-    if not trace.samplings:
-        raise ValueError(
-            "The z0' trace is empty: connect the model of Preview z0' to the sampler, and the "
-            "sampler's latent here; if they are, change the seed, so that it samples again."
-        )
-    found = trace.sampling_of(picture_of(latent))
+def sampling_of(trace: Z0Trace, samples: Tensor) -> Sampling:
+    """The sampling with steps that made `samples`, from a LATENT.
+
+    Raises:
+        ValueError: the trace has none, or only others, or it had no steps.
+    """
+    found = trace.sampling_of(samples)
     if found is None:
+        raise ValueError(_why_none(trace, samples))
+    if not found.frames:
         raise ValueError(
-            "The z0' trace is of other samplings than this latent; connect the latent of a sampler "
-            "that has the model of this Preview z0', or change the seed, so that it samples again."
+            "The sampling that made this latent had no steps, so there is no z0' of it; let it end "
+            "after the step at which it starts."
         )
     return found
 
 
-def flat_frames(frames: list[Tensor], reference: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Video latents [B,C,T,h,w] as pictures [B*T,C,h,w]; ValueError names another reference."""
-    if reference.shape[1:] != frames[0].shape[1:] or len(reference) not in (1, len(frames[0])):
-        raise ValueError(
-            f"The reference of z0' Frames has the shape {tuple(reference.shape)}, but the latent "
-            f"{tuple(frames[0].shape)}; encode a picture of the result's size."
+def _why_none(trace: Z0Trace, samples: Tensor) -> str:
+    if trace.has_lost(samples):
+        return (
+            f"The z0' trace has let go of the sampling that made this latent: it keeps the latest "
+            f"ones, {KEPT_BYTES >> 20} MB of them; sample fewer or smaller latents in one run."
         )
-    return [to_images(frame) for frame in frames], to_images(reference.expand_as(frames[0]))
+    if trace.samplings:
+        return (
+            "The z0' trace is of other samplings than this latent; connect the latent of a sampler "
+            "that has the model of this Preview z0', let it sample (a denoise above 0), or change "
+            "the seed, so that it samples again."
+        )
+    return (
+        "The z0' trace is empty: no step has been sampled with the model of Preview z0'. Connect "
+        "that model to the sampler whose latent comes in here; if it is, let it sample (a denoise "
+        "above 0), or change the seed, so that it samples again."
+    )

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.utils import ProgressBar
 from comfy_api.v0_0_2 import io
@@ -11,14 +10,17 @@ from PIL import Image
 from torch import Tensor
 
 from ..local_control.steering import EdgeCurve, edge_curve
-from .load_adapter import CATEGORY
-from .pictures.rendering import Renderer, decoder, estimate, write_errors
-from .region import AnyRegion, Regions
+from .comfy_types import CATEGORY, Regions, Trace, from_comfy_latent
+from .pictures.decoding import decoder, estimate
+from .pictures.rendering import Renderer, write_errors
+from .region import AnyRegion
 from .sampler.z0.live import LivePreview
-from .sampler.z0.overlay import Overlay, to_images
-from .sampler.z0.trace import Z0Trace, picture_of, watch_parts, watch_z0
+from .sampler.z0.overlay import Overlay, to_images, union
+from .sampler.z0.run import Run
+from .sampler.z0.trace import Z0Trace
+from .sampler.z0.watch import watch_z0
 
-Trace = io.Custom("Z0_TRACE")
+_OWNER = "Preview z0'"
 _PREVIEW_PIXELS = 1024
 _PARTS = ("result", "positive", "negative")
 
@@ -85,45 +87,43 @@ class Z0Preview(io.ComfyNode):
     ) -> io.NodeOutput:
         """The model given is left as it is; the VAE is copied for as long as a sampling runs."""
         node_id = cls.hidden.unique_id
-        latent_format = model.get_model_object("latent_format")
-        watched, latest = (model, None) if part == "result" else watch_parts(model, part)
+        masks = [region.mask for region in regions]
+        compared = (
+            None if reference is None else Overlay(from_comfy_latent(reference), masks, _OWNER)
+        )
 
         def send(step: int, steps: int, picture: Image.Image | None) -> None:
             preview = None if picture is None else ("JPEG", picture, _PREVIEW_PIXELS)
             ProgressBar(steps, node_id=node_id).update_absolute(step, steps, preview)
 
-        def preview(noise: Tensor) -> LivePreview:
+        def preview(run: Run, noise: Tensor) -> LivePreview:
+            # Asked while sampling: nodes behind this one may change it.
+            latent_format = run.model.latent_format
             decode = estimate(latent_format) if vae is None else decoder(vae, latent_format)
-            draw = Renderer(decode, regions)
-            measure = None if reference is None else error_of(model, reference, regions, noise)
+            draw = Renderer(decode, masks, _PREVIEW_PIXELS)
+            measure = None if compared is None else error_of(compared, latent_format, noise)
 
             def render(frame: Tensor) -> Image.Image:
                 picture = draw(frame)
                 return picture if measure is None else write_errors(picture, measure(frame))
 
-            return LivePreview(render, send, every, latest)
+            return LivePreview(render, send, every)
 
         trace = Z0Trace()
-        return io.NodeOutput(watch_z0(watched, trace, preview), trace)
+        return io.NodeOutput(watch_z0(model, trace, preview, part), trace)
 
 
-def error_of(
-    model: ModelPatcher, reference: dict, regions: tuple[AnyRegion, ...], noise: Tensor
-) -> Callable[[Tensor], EdgeCurve]:
+def error_of(compared: Overlay, latent_format: Any, noise: Tensor) -> Callable[[Tensor], EdgeCurve]:
     """A function from z0' of one step to its edge errors, for latents of the shape of `noise`.
 
     Raises:
         ValueError: the reference does not fit the latent.
     """
-    overlay = Overlay(model, picture_of(reference), [], "Preview z0'")
-    wanted, _ = overlay.over(noise.cpu())
-    where = union(regions, noise)
-    return lambda frame: edge_curve([to_images(frame)], wanted, where)
+    overlay = compared.on(latent_format)
+    overlay.over(noise)
 
+    def measure(frame: Tensor) -> EdgeCurve:
+        reference, masks = overlay.over(frame)
+        return edge_curve([to_images(frame)], reference, union(masks))
 
-def union(regions: tuple[AnyRegion, ...], latents: Tensor) -> Tensor:
-    """Where any region is, [1,1,H,W]; everywhere if there is none."""
-    size = (latents.shape[-2], latents.shape[-1])
-    if not regions:
-        return torch.ones(1, 1, *size)
-    return torch.stack([region.mask.union(size).cpu() for region in regions]).amax(0)
+    return measure

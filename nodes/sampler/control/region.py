@@ -79,6 +79,5 @@ class Timing:
         if len(self._curve) > 1:
             factor = float(np.interp(sigma, self._sigmas, self._factors))
         if self._loop is not None:
-            self._loop.acting = True
-            factor *= self._loop.factor
+            factor *= self._loop.take()
         return factor
