@@ -19,8 +19,7 @@ from safetensors.torch import load_file
 
 from demo.base import CHECKPOINT
 from lab.make.train_adapters import demo_settings
-from lab.world.dataset import Config as SceneConfig
-from lab.world.dataset import write_dataset
+from lab.world.dataset import ScenesSettings, write_dataset
 from testbed.comfyui import BUILD
 from training.config.commands import CommandSettings, read_settings
 from training.loop.state import list_states
@@ -28,7 +27,7 @@ from training.loop.state import list_states
 log = logging.getLogger(__name__)
 
 
-class Config(CommandSettings):
+class ResumeSettings(CommandSettings):
     """Settings of the demonstration; every one is a command-line flag."""
 
     checkpoint: Path = CHECKPOINT
@@ -47,7 +46,7 @@ def state_digest(folder: Path) -> str:
     return hasher.hexdigest()
 
 
-def start(config: Config, folder: Path) -> subprocess.Popen:
+def start(config: ResumeSettings, folder: Path) -> subprocess.Popen:
     """One run as a process that writes into `folder`, from where it was."""
     settings = demo_settings(
         config.checkpoint,
@@ -75,7 +74,7 @@ def check(process: subprocess.Popen, folder: Path) -> None:
         raise SystemExit(f"The run failed; see {folder / 'log.txt'}.")
 
 
-def run_and_kill(config: Config, folder: Path, seed: int) -> int:
+def run_and_kill(config: ResumeSettings, folder: Path, seed: int) -> int:
     """Kill a run after every one to five of its checkpoints until it is done -> how often."""
     rng = np.random.default_rng(seed)
     kills = 0
@@ -104,9 +103,9 @@ def len_done(folder: Path) -> int:
 def main() -> None:
     """Print the digest of the whole run and of every killed one."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = read_settings(Config)
+    config = read_settings(ResumeSettings)
     shutil.rmtree(config.output_dir, ignore_errors=True)
-    write_dataset(SceneConfig())
+    write_dataset(ScenesSettings())
     folder = config.output_dir / "whole"
     check(start(config, folder), folder)
     whole = state_digest(folder)

@@ -57,7 +57,7 @@ _SD15 = {
 }
 
 
-class Config(CommandSettings):
+class SamplingSettings(CommandSettings):
     """Settings of the benchmark; every one is a command-line flag."""
 
     shape: Literal["demo", "sd15"] = "demo"
@@ -80,7 +80,7 @@ class Subject:
     channels: int
 
 
-def demo_subject(comfy: LoadedComfy, config: Config) -> Subject:
+def demo_subject(comfy: LoadedComfy, config: SamplingSettings) -> Subject:
     """The demo model with its adapter."""
     model, clip, _ = comfy.call("CheckpointLoaderSimple", ckpt_name=config.checkpoint.name)
     conds = [comfy.call("CLIPTextEncode", clip=clip, text=text)[0] for text in ("a cat", "")]
@@ -165,7 +165,9 @@ def stock_chain(comfy: LoadedComfy, subject: Subject, image: Tensor, count: int)
     return conds
 
 
-def variants(comfy: LoadedComfy, subject: Subject, config: Config) -> dict[str, tuple[Any, tuple]]:
+def variants(
+    comfy: LoadedComfy, subject: Subject, config: SamplingSettings
+) -> dict[str, tuple[Any, tuple]]:
     """Each variant's model and (positive, negative)."""
     image = torch.rand(1, config.side, config.side, 3)
     watched = comfy.call("LocalControl_Z0Preview", model=subject.model)[0]
@@ -187,7 +189,7 @@ class Times:
 
 
 def sampler(
-    comfy: LoadedComfy, model: Any, conds: tuple, channels: int, config: Config
+    comfy: LoadedComfy, model: Any, conds: tuple, channels: int, config: SamplingSettings
 ) -> Callable[[], Times]:
     """One whole sampling as a function."""
     from comfy.utils import set_progress_bar_global_hook
@@ -223,7 +225,7 @@ def sampler(
     return run
 
 
-def peak_memory(config: Config, name: str) -> float:
+def peak_memory(config: SamplingSettings, name: str) -> float:
     """GiB that a process needs which runs one variant alone."""
     short = config.model_copy(update={"steps": 2, "rounds": 0, "only": name})
     flags = [f"--{key}={value}" for key, value in short.model_dump().items()]
@@ -235,7 +237,7 @@ def peak_memory(config: Config, name: str) -> float:
 def main() -> None:
     """Time all variants in turn and print their ratios."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = read_settings(Config)
+    config = read_settings(SamplingSettings)
     files = {"checkpoints": [config.checkpoint], "controlnet": [config.adapter]}
     workspace = prepare_demo_workspace(BUILD / "benchmark" / "sampling", files)
     with torch.inference_mode():

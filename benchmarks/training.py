@@ -30,20 +30,16 @@ from PIL import Image
 from pydantic import Field
 
 from demo.base import CHECKPOINT
-from lab.make.export_base import Config as BaseConfig
-from lab.make.export_base import export_base
+from lab.make.export_base import BaseExportSettings, export_base
 from lab.make.train_adapters import demo_settings
-from lab.world.dataset import Config as SceneConfig
-from lab.world.dataset import write_dataset
+from lab.world.dataset import ScenesSettings, write_dataset
 from local_control.conditions import canny
 from testbed.comfyui import BUILD
 from training.config.commands import CommandSettings, read_settings
 from training.config.processes import fast_bf16
 from training.config.run import TrainSettings
-from training.loop.examples import Examples, Places, loader
-from training.loop.plan import EpochPlan
-from training.loop.setup import open_base, open_source, prepare_data
-from training.train import Trainer
+from training.loop.prepare import open_base, open_source, prepare_data
+from training.loop.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +47,7 @@ Way = Literal["diffusers", "diffusers, tuned", "ours, noise loss", "ours, local"
 WAYS: tuple[Way, ...] = ("diffusers", "diffusers, tuned", "ours, noise loss", "ours, local")
 
 
-class Config(CommandSettings):
+class ThroughputSettings(CommandSettings):
     """Settings of the benchmark; every one is a command-line flag."""
 
     checkpoint: Path = CHECKPOINT
@@ -65,7 +61,7 @@ class Config(CommandSettings):
     way: Way | None = None
 
 
-def settings_of(config: Config, **changes: object) -> TrainSettings:
+def settings_of(config: ThroughputSettings, **changes: object) -> TrainSettings:
     """The demo preset on a few pictures."""
     folder = BUILD / "benchmark" / "training"
     settings = demo_settings(
@@ -82,22 +78,19 @@ def settings_of(config: Config, **changes: object) -> TrainSettings:
     return settings.model_copy(update={"cache_dir": folder / "cache"})
 
 
-def ours(config: Config, local: bool) -> list[float]:
+def ours(config: ThroughputSettings, local: bool) -> list[float]:
     """Seconds of each step, the first left out as a warm-up."""
     changes = {} if local else {"mask_features": False, "z0_loss_weight": 0.0}
     settings = settings_of(config, **changes)
     base = open_base(settings)
-    data, cache = prepare_data(settings, base, open_source(settings))
-    run = Trainer(settings, base, data, cache)
-    plan = EpochPlan(data.train.buckets, settings.train_batch_size, settings.seed)
-    examples = Examples(data.train, cache, settings)
-    batches = iter(loader(examples, Places(plan, settings, 0, 1), 0))
-    return timed(lambda step: run._step(batches, step), config.steps)
+    run = Trainer(settings, base, prepare_data(settings, base, open_source(settings)))
+    batches = run.batches()
+    return timed(lambda step: run.step(batches, step), config.steps)
 
 
-def plain(config: Config, tuned: bool) -> list[float]:
+def plain(config: ThroughputSettings, tuned: bool) -> list[float]:
     """A loop as in the examples of diffusers, written for this comparison."""
-    folder = export_base(BaseConfig(checkpoint=config.checkpoint))
+    folder = export_base(BaseExportSettings(checkpoint=config.checkpoint))
     pipeline = StableDiffusionPipeline.from_pretrained(folder)
     unet: UNet2DConditionModel = pipeline.unet.requires_grad_(False)
     if tuned:
@@ -108,14 +101,14 @@ def plain(config: Config, tuned: bool) -> list[float]:
     channels = unet.config["block_out_channels"]
     adapter = T2IAdapter(in_channels=1, channels=list(channels), adapter_type="full_adapter")
     optimizer = torch.optim.AdamW(adapter.parameters(), lr=5e-4, fused=tuned)
-    lines = (SceneConfig().output_dir / "metadata.jsonl").read_text().splitlines()
+    lines = (ScenesSettings().output_dir / "metadata.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines[: config.pictures]]
     rng = np.random.default_rng(0)
     amp = torch.autocast("cpu", torch.bfloat16, enabled=config.mixed_precision == "bf16")
 
     def step(_index: int) -> None:
         chosen = [rows[i] for i in rng.integers(0, len(rows), config.train_batch_size)]
-        files = [SceneConfig().output_dir / row["file_name"] for row in chosen]
+        files = [ScenesSettings().output_dir / row["file_name"] for row in chosen]
         pixels = [np.array(Image.open(file).convert("RGB")) for file in files]
         images = torch.from_numpy(np.stack(pixels)).movedim(-1, 1).float() / 255
         tokens = pipeline.tokenizer(
@@ -155,7 +148,7 @@ def timed(step: Callable[[int], object], count: int) -> list[float]:
     return seconds[1:]
 
 
-def run_apart(config: Config, way: Way) -> dict[str, float]:
+def run_apart(config: ThroughputSettings, way: Way) -> dict[str, float]:
     """One way in a process of its own: images per second and peak memory in GiB."""
     flags = [
         *("--way", way, "--checkpoint", str(config.checkpoint)),
@@ -168,7 +161,7 @@ def run_apart(config: Config, way: Way) -> dict[str, float]:
     return json.loads(found.stdout.splitlines()[-1])
 
 
-def measure(config: Config, way: Way) -> dict[str, float]:
+def measure(config: ThroughputSettings, way: Way) -> dict[str, float]:
     """What `run_apart` reads."""
     if way.startswith("diffusers"):
         seconds = plain(config, way == "diffusers, tuned")
@@ -181,11 +174,11 @@ def measure(config: Config, way: Way) -> dict[str, float]:
 def main() -> None:
     """Let all ways take turns and print their ratios."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = read_settings(Config)
+    config = read_settings(ThroughputSettings)
     if config.way is not None:
         sys.stdout.write(json.dumps(measure(config, config.way)) + "\n")
         return
-    write_dataset(SceneConfig())
+    write_dataset(ScenesSettings())
     settings = settings_of(config)
     shutil.rmtree(settings.output_dir, ignore_errors=True)
     base = open_base(settings)

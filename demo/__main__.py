@@ -31,7 +31,7 @@ log = logging.getLogger("demo")
 PICTURES = (EDGES_PICTURE, COLOURS_PICTURE)
 
 
-class Config(CommandSettings):
+class DemoSettings(CommandSettings):
     """Settings of the demo; every one is a command-line flag."""
 
     output: Path = BUILD / "demo.png"
@@ -82,7 +82,7 @@ def run_variant(server: ComfyServer, name: str, prompt: dict[str, Any]) -> dict[
 
 def main() -> None:
     """Set up, run, measure, draw."""
-    config = read_settings(Config)
+    settings = read_settings(DemoSettings)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     workspace = prepare_demo_workspace(
         default_workspace(),
@@ -96,18 +96,18 @@ def main() -> None:
         prompt, several = (
             to_prompt(json.loads(path.read_text()), info) for path in (ONE_REGION, SEVERAL_REGIONS)
         )
-        several[find(several, "KSampler")]["inputs"]["seed"] = config.seed
+        several[find(several, "KSampler")]["inputs"]["seed"] = settings.seed
         results = {
             name: run_variant(server, name, variant)
-            for name, variant in variants(prompt, config.seed).items()
+            for name, variant in variants(prompt, settings.seed).items()
         }
         regions = run_variant(server, "several regions", several)
         rows = [*draw(results, prompt), draw_regions(regions, several)]
-        sheet(rows).save(config.output)
-        if config.thumbnails:
+        sheet(rows).save(settings.output)
+        if settings.thumbnails:
             write_thumbnails(rows)
-        log.info("The picture is %s", config.output)
-        if config.open_browser:
+        log.info("The picture is %s", settings.output)
+        if settings.open_browser:
             log.info("Open %s, then Workflow > Browse Templates > local_control", server.url)
             log.info("Ctrl+C stops the server.")
             webbrowser.open(server.url)

@@ -20,7 +20,7 @@ from .sampler.control.adapter import AdapterControl, AdapterRegion, LoadedAdapte
 from .sampler.control.any import GatedControl
 from .sampler.control.any_region import ControlRegion
 from .sampler.control.prompts import keep_sides
-from .sampler.control.view import area_hooks
+from .sampler.control.view import view_hooks
 
 Regions = io.Custom("LOCAL_REGIONS")
 AnyRegion = AdapterRegion | ControlRegion
@@ -187,7 +187,7 @@ class Apply(io.ComfyNode):
         alike = len(sides[0]) == len(sides[1]) == len(acting)
         if alike:
             controls[1] = controls[0]
-        hooks = area_hooks() if alike else area_hooks(keep_sides)
+        hooks = view_hooks() if alike else view_hooks(keep_sides)
         chained: dict[object, ControlBase] = {}
         return io.NodeOutput(
             *(

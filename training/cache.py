@@ -11,7 +11,7 @@ import logging
 from .config.commands import read_settings
 from .config.run import TrainSettings
 from .errors import one_sentence
-from .loop.setup import open_base, open_source, prepare_data
+from .loop.prepare import open_base, open_source, prepare_data
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ def main() -> None:
     settings = read_settings(TrainSettings)
     with one_sentence("Add --vae_dtype bf16, or lower --resolution. What is cached stays."):
         source = open_source(settings)
-        data, _ = prepare_data(settings, open_base(settings), source)
+        data = prepare_data(settings, open_base(settings), source)
     counts = len(data.train.data), len(data.held_out.data)
     log.info("%d pictures to train on and %d held out are cached", *counts)
 

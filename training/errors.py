@@ -8,7 +8,7 @@ import torch
 from local_control.checkpoint import AdapterFileError
 
 from .config.machine import MachineError
-from .data.dataset import DatasetError
+from .data.records import DatasetError
 from .loop.resume import ResumeError
 from .models.bases import BaseModelError
 

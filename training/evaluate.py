@@ -12,18 +12,20 @@ from pathlib import Path
 import torch
 from pydantic import Field
 
+from .config.base_flags import PredictionName
 from .config.commands import CommandSettings, read_settings
 from .config.processes import process_state
-from .config.run import PredictionName
 from .data.checked import check
 from .data.condition import PICTURES, Condition
-from .data.dataset import Columns, DatasetError, ImageFolder
+from .data.folder import ImageFolder
+from .data.records import Columns, DatasetError
 from .errors import one_sentence
 from .evaluation.cases import EVALUATION_SET, make_cases, read_evaluation_set
-from .evaluation.report import Table, write_report
+from .evaluation.report import write_report
 from .evaluation.scores import ClipScore, InceptionFeatures
+from .evaluation.table import Table
 from .evaluation.variants import FREE, Evaluation, Variant
-from .export import read_condition, read_trained
+from .loop.trained import read_condition, read_trained
 from .models.bases import load_base
 from .models.sample import Sampling
 
@@ -52,38 +54,51 @@ def load_variant(text: str, column: bool = False) -> Variant:
 class EvaluateSettings(CommandSettings):
     """Settings of `python -m training.evaluate`; every one is a flag."""
 
-    pretrained_model_name_or_path: str
-    base_config: str | None = None
-    prediction_type: PredictionName | None = None
-    pretrained_vae_model_name_or_path: str | None = None
+    pretrained_model_name_or_path: str = Field(
+        description="diffusers folder or hub name, or a single .safetensors file"
+    )
+    base_config: str | None = Field(
+        None, description="diffusers folder or hub name with the configs of a single file"
+    )
+    prediction_type: PredictionName | None = Field(
+        None, description="what the base predicts (default: as its file or configs say)"
+    )
+    pretrained_vae_model_name_or_path: str | None = Field(
+        None, description="another autoencoder: diffusers folder or hub name"
+    )
     adapters: list[str] = Field(
         description="NAME=FILE or NAME=FILE@everywhere, in a list with commas"
     )
-    eval_data_dir: Path
-    image_column: str | None = None
-    caption_column: str = "text"
+    eval_data_dir: Path = Field(description="folder of pictures, perhaps with metadata.jsonl")
+    image_column: str | None = Field(
+        None, description="column of the pictures (default: file_name)"
+    )
+    caption_column: str = Field("text", description="column of the captions")
     conditioning_image_column: str | None = Field(
         None, description="of conditions for adapters that read no kind that can be made"
     )
-    mask_column: str | None = None
-    evaluation_set: Path = EVALUATION_SET
+    mask_column: str | None = Field(None, description="column of the pictures' own masks")
+    evaluation_set: Path = Field(
+        EVALUATION_SET,
+        description="TOML of seeds, prompts and masks (default: the one that is here)",
+    )
     masks: list[str] = Field(default_factory=list, description="names from the set (default: all)")
     invert_masks: bool = Field(False, description="the pictures' masks are black = controlled")
     resolution: int | None = Field(
         None, ge=64, multiple_of=64, description="px (default: that of the base)"
     )
-    max_pictures: int | None = Field(None, ge=1)
-    canny_low: float = Field(100.0, ge=0, description="the edges that are compared")
-    canny_high: float = Field(200.0, ge=0)
-    canny_blur: float = Field(0.0, ge=0)
-    num_inference_steps: int = Field(20, ge=1)
-    guidance_scale: float = Field(5.0, ge=0)
-    batch_size: int = Field(4, ge=1)
+    max_pictures: int | None = Field(None, ge=1, description="use the first so many only")
+    canny_low: float = Field(100.0, ge=0, description="of the edges that are compared")
+    canny_high: float = Field(200.0, ge=0, description="of the same")
+    canny_blur: float = Field(0.0, ge=0, description="px, the Gaussian before them; 0: none")
+    num_inference_steps: int = Field(20, ge=1, description="steps in which pictures are sampled")
+    guidance_scale: float = Field(5.0, ge=0, description="classifier-free guidance")
+    batch_size: int = Field(4, ge=1, description="pictures that are sampled at once")
     clip_model: str | None = Field(None, description="folder or hub name, for CLIPScore")
     inception_weights: Path | None = Field(
         None, description="torchvision's inception_v3 as .safetensors, for a Frechet distance"
     )
-    output_dir: Path = Path("evaluation")
+    output_dir: Path = Field(Path("evaluation"), description="where the report is written")
 
 
 def main() -> None:

@@ -13,25 +13,25 @@ from training.config.commands import CommandSettings, read_settings
 log = logging.getLogger(__name__)
 
 
-class Config(CommandSettings):
+class BaseExportSettings(CommandSettings):
     """Settings of the export; every one is a command-line flag."""
 
     checkpoint: Path = CHECKPOINT
     output_dir: Path = BUILD / "base-diffusers"
 
 
-def export_base(config: Config) -> Path:
+def export_base(settings: BaseExportSettings) -> Path:
     """Write the folder, unless it is younger than the checkpoint."""
-    index = config.output_dir / "model_index.json"
-    if not index.exists() or index.stat().st_mtime < config.checkpoint.stat().st_mtime:
-        load_pipeline(config.checkpoint).save_pretrained(config.output_dir)
-    return config.output_dir
+    index = settings.output_dir / "model_index.json"
+    if not index.exists() or index.stat().st_mtime < settings.checkpoint.stat().st_mtime:
+        load_pipeline(settings.checkpoint).save_pretrained(settings.output_dir)
+    return settings.output_dir
 
 
 def main() -> None:
     """Write the folder."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    log.info("wrote %s", export_base(read_settings(Config)))
+    log.info("wrote %s", export_base(read_settings(BaseExportSettings)))
 
 
 if __name__ == "__main__":

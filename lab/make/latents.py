@@ -23,7 +23,7 @@ from ..world.scenes import SceneSet
 SHARD = 1000
 
 
-class Config(CommandSettings):
+class LatentsSettings(CommandSettings):
     """Settings of the cache; every one is a command-line flag."""
 
     data_dir: Path = DEFAULT_FOLDER
@@ -85,13 +85,13 @@ def load_shards(folder: Path) -> tuple[Tensor, Tensor]:
 def main() -> None:
     """Write the shards that are missing."""
     logging.basicConfig(level=logging.INFO)
-    config = read_settings(Config)
-    config.output_dir.mkdir(parents=True, exist_ok=True)
-    autoencoder = AutoencoderTiny.from_pretrained(config.autoencoder)
+    settings = read_settings(LatentsSettings)
+    settings.output_dir.mkdir(parents=True, exist_ok=True)
+    autoencoder = AutoencoderTiny.from_pretrained(settings.autoencoder)
     autoencoder = autoencoder.to(memory_format=torch.channels_last).eval()
-    scenes = SceneSet(config.data_dir, "train", config.seed)
-    for shard in tqdm(range(config.count // SHARD)):
-        path = config.output_dir / f"shard-{shard:05d}.safetensors"
+    scenes = SceneSet(settings.data_dir, "train", settings.seed)
+    for shard in tqdm(range(settings.count // SHARD)):
+        path = settings.output_dir / f"shard-{shard:05d}.safetensors"
         if not path.exists():
             write_shard(scenes, autoencoder, shard * SHARD, path)
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from demo.examples import COLOURS_PICTURE, EDGES_PICTURE
-from training.data.masks import object_box
+from training.data.random_masks import object_box
 
 from ..world.data import DEFAULT_FOLDER, fetch_pictures
 from ..world.scenes import Scene, SceneSet

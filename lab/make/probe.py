@@ -30,7 +30,7 @@ _FIRST_TRAIN = 30_000_000
 _FIRST_TEST = 40_000_000
 
 
-class Config(CommandSettings):
+class ProbeSettings(CommandSettings):
     """Settings of the probe's training; every one is a command-line flag."""
 
     data_dir: Path = DEFAULT_FOLDER
@@ -73,33 +73,33 @@ def accuracy(probe: nn.Module, images: Tensor, labels: Tensor, top: int = 1) -> 
 def main() -> None:
     """Train, or resume, and write fp16 weights."""
     logging.basicConfig(level=logging.INFO)
-    config = read_settings(Config)
-    torch.manual_seed(config.seed)
-    scenes = SceneSet(config.data_dir, "train", config.seed)
+    settings = read_settings(ProbeSettings)
+    torch.manual_seed(settings.seed)
+    scenes = SceneSet(settings.data_dir, "train", settings.seed)
     probe = new_probe(len(scenes.items))
     optimizer = torch.optim.AdamW(probe.parameters(), lr=0.0, weight_decay=0.05)
     state = TrainState({"probe": probe}, optimizer)
-    state.load_latest(config.output_dir)
+    state.load_latest(settings.output_dir)
     # The autoencoder softens what it draws; the probe must not mind.
     soften = RandomApply([GaussianBlur(5, (0.3, 1.5))], p=0.5)
-    for step in tqdm(range(state.step, config.max_train_steps), initial=state.step):
-        torch.manual_seed(config.seed * 1_000_003 + step)
+    for step in tqdm(range(state.step, settings.max_train_steps), initial=state.step):
+        torch.manual_seed(settings.seed * 1_000_003 + step)
         warm = min(1.0, (step + 1) / 100)
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * warm * (1 - step / config.max_train_steps)
-        size = config.train_batch_size
+            group["lr"] = settings.learning_rate * warm * (1 - step / settings.max_train_steps)
+        size = settings.train_batch_size
         images, labels = labelled(scenes, _FIRST_TRAIN + step * size, size)
         F.cross_entropy(probe(soften(images)), labels, label_smoothing=0.05).backward()
         optimizer.step()
         optimizer.zero_grad()
         state.step = step + 1
-        if state.step % config.checkpointing_steps == 0:
-            state.save(config.output_dir)
+        if state.step % settings.checkpointing_steps == 0:
+            state.save(settings.output_dir)
     probe.eval()
     images, labels = labelled(scenes, _FIRST_TEST, 1024)
     log.info("accuracy on real pictures: %.3f", accuracy(probe, images, labels))
     tensors = {k: v.half() for k, v in probe.state_dict().items() if v.is_floating_point()}
-    save_file(tensors, config.output_dir / PROBE.name)
+    save_file(tensors, settings.output_dir / PROBE.name)
 
 
 if __name__ == "__main__":

@@ -18,13 +18,11 @@ from demo.base import ADAPTERS, CHECKPOINT
 from testbed.comfyui import BUILD
 from training.config.commands import CommandSettings, read_settings
 from training.config.run import TrainSettings
-from training.loop.setup import open_base, open_source
+from training.loop.prepare import open_base, open_source
 from training.train import train
 
-from ..world.dataset import Config as SceneConfig
-from ..world.dataset import write_dataset
-from .export_base import Config as BaseConfig
-from .export_base import export_base
+from ..world.dataset import ScenesSettings, write_dataset
+from .export_base import BaseExportSettings, export_base
 
 _VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {"mask_features": False, "z0_loss_weight": 0.0},
@@ -33,7 +31,7 @@ _VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-class Config(CommandSettings):
+class DemoAdapterSettings(CommandSettings):
     """Settings of a run; every one is a command-line flag."""
 
     name: Literal["plain", "local", "colour"]
@@ -47,8 +45,8 @@ def demo_settings(checkpoint: Path, output_dir: Path, **changes: Any) -> TrainSe
     """The preset `demo` on the demo's base and scenes, with some settings changed."""
     return TrainSettings(
         config="demo",
-        pretrained_model_name_or_path=str(export_base(BaseConfig(checkpoint=checkpoint))),
-        train_data_dir=SceneConfig().output_dir,
+        pretrained_model_name_or_path=str(export_base(BaseExportSettings(checkpoint=checkpoint))),
+        train_data_dir=ScenesSettings().output_dir,
         cache_dir=BUILD / "cache",
         output_dir=output_dir,
         resume_from_checkpoint="latest",
@@ -60,8 +58,8 @@ def demo_settings(checkpoint: Path, output_dir: Path, **changes: Any) -> TrainSe
 def main() -> None:
     """Train one adapter and put it beside the others."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = read_settings(Config)
-    write_dataset(SceneConfig())
+    config = read_settings(DemoAdapterSettings)
+    write_dataset(ScenesSettings())
     settings = demo_settings(
         config.checkpoint,
         config.output_dir / config.name,

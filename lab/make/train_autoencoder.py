@@ -31,7 +31,7 @@ from ..world.scenes import SIZE, SceneSet
 log = logging.getLogger(__name__)
 
 
-class Config(CommandSettings):
+class AutoencoderSettings(CommandSettings):
     """Settings of the autoencoder's training; every one is a command-line flag."""
 
     data_dir: Path = DEFAULT_FOLDER
@@ -77,26 +77,30 @@ def reconstruction_loss(decoded: Tensor, image: Tensor, edge_weight: float) -> T
     return (decoded - image).abs().mean() + edge_weight * edges
 
 
-def learning_rate(step: int, config: Config) -> float:
+def learning_rate(step: int, settings: AutoencoderSettings) -> float:
     """Linear warm-up, then cosine to zero."""
-    warm = min(1.0, (step + 1) / config.lr_warmup_steps)
-    return config.learning_rate * warm * 0.5 * (1 + np.cos(np.pi * step / config.max_train_steps))
+    warm = min(1.0, (step + 1) / settings.lr_warmup_steps)
+    return (
+        settings.learning_rate * warm * 0.5 * (1 + np.cos(np.pi * step / settings.max_train_steps))
+    )
 
 
-def train_step(model: AutoencoderTiny, image: Tensor, step: int, config: Config) -> Tensor:
+def train_step(
+    model: AutoencoderTiny, image: Tensor, step: int, settings: AutoencoderSettings
+) -> Tensor:
     """One loss. Latents are noised, and on every eighth step halved in size together with the
     image, which makes them smooth and keeps their edges where the image has its own.
     """
-    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.mixed_precision):
+    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+    with torch.autocast("cpu", torch.bfloat16, enabled=settings.mixed_precision):
         latent = model.encoder(image)
         noise = torch.randn(latent.shape, generator=generator)
-        latent = latent + config.latent_noise * noise
+        latent = latent + settings.latent_noise * noise
         if step % 8 == 7:
             latent = F.avg_pool2d(latent, 2)
             image = F.interpolate(image, scale_factor=0.5, mode="area")
         decoded = model.decoder(latent)
-    return reconstruction_loss(decoded.float(), image, config.edge_weight)
+    return reconstruction_loss(decoded.float(), image, settings.edge_weight)
 
 
 @torch.no_grad()
@@ -114,31 +118,31 @@ def psnr(model: AutoencoderTiny, scenes: SceneSet, count: int = 128) -> float:
 
 def main() -> None:
     """Train, or resume, to `max_train_steps`."""
-    config = read_settings(Config)
+    settings = read_settings(AutoencoderSettings)
     logging.basicConfig(level=logging.INFO)
-    torch.manual_seed(config.seed)
-    model = AutoencoderTiny(latent_channels=config.latent_channels)
-    if config.widen is not None:
-        widen(AutoencoderTiny.from_pretrained(config.widen), model)
+    torch.manual_seed(settings.seed)
+    model = AutoencoderTiny(latent_channels=settings.latent_channels)
+    if settings.widen is not None:
+        widen(AutoencoderTiny.from_pretrained(settings.widen), model)
     model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.0, fused=True)
     state = TrainState({"autoencoder": model}, optimizer)
-    if state.load_latest(config.output_dir):
+    if state.load_latest(settings.output_dir):
         log.info("resumed at step %d", state.step)
-    scenes = SceneSet(config.data_dir, "train", config.seed)
-    held_out = SceneSet(config.data_dir, "validation", config.seed)
-    writer = SummaryWriter(config.output_dir / "logs")
+    scenes = SceneSet(settings.data_dir, "train", settings.seed)
+    held_out = SceneSet(settings.data_dir, "validation", settings.seed)
+    writer = SummaryWriter(settings.output_dir / "logs")
     bar = tqdm(
-        range(state.step, config.max_train_steps),
+        range(state.step, settings.max_train_steps),
         initial=state.step,
-        total=config.max_train_steps,
+        total=settings.max_train_steps,
         mininterval=10,
     )
     for step in bar:
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, config)
-        image = crop_batch(scenes, step, config.train_batch_size, config.crop, config.seed)
-        loss = train_step(model, image, step, config)
+            group["lr"] = learning_rate(step, settings)
+        image = crop_batch(scenes, step, settings.train_batch_size, settings.crop, settings.seed)
+        loss = train_step(model, image, step, settings)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -146,12 +150,12 @@ def main() -> None:
         state.step = step + 1
         if state.step % 50 == 0:
             writer.add_scalar("loss", loss.item(), state.step)
-        if state.step % config.checkpointing_steps == 0 or state.step == config.max_train_steps:
-            state.save(config.output_dir)
+        if state.step % settings.checkpointing_steps == 0 or state.step == settings.max_train_steps:
+            state.save(settings.output_dir)
             quality = psnr(model, held_out)
             writer.add_scalar("psnr", quality, state.step)
             bar.write(f"step {state.step}: loss {loss.item():.4f}, held-out PSNR {quality:.2f} dB")
-    model.save_pretrained(config.output_dir / "diffusers")
+    model.save_pretrained(settings.output_dir / "diffusers")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,8 @@ from demo.base import (
 from training.config.commands import CommandSettings, read_settings
 from training.config.processes import fast_bf16
 from training.loop.optimisation import update_ema
-from training.loop.state import StopSignal, TrainState
+from training.loop.state import TrainState
+from training.loop.stop_signal import StopSignal
 from training.models.attention import Fp32Attention
 
 from ..world.data import DEFAULT_FOLDER
@@ -52,7 +53,7 @@ log = logging.getLogger(__name__)
 FIRST_HELD_OUT = 10_000_000
 
 
-class Config(CommandSettings):
+class BaseTrainingSettings(CommandSettings):
     """Settings of the base's training; every one is a command-line flag."""
 
     latents_dir: Path = Path("build/latents")
@@ -116,21 +117,25 @@ def stratified_timesteps(batch: int, generator: torch.Generator) -> Tensor:
 
 
 def drop_words(
-    rows: Tensor, empty: Tensor, unknown: int, config: Config, generator: torch.Generator
+    rows: Tensor,
+    empty: Tensor,
+    unknown: int,
+    settings: BaseTrainingSettings,
+    generator: torch.Generator,
 ) -> Tensor:
     """Some prompts become `empty` [77], some single words the `unknown` row; rows [B,77]."""
-    gone = torch.rand(rows.shape, generator=generator) < config.word_dropout
+    gone = torch.rand(rows.shape, generator=generator) < settings.word_dropout
     special = (rows == empty[0]) | (rows == empty[1])
     rows = torch.where(gone & ~special, unknown, rows)
-    blank = torch.rand(len(rows), 1, generator=generator) < config.prompt_dropout
+    blank = torch.rand(len(rows), 1, generator=generator) < settings.prompt_dropout
     return torch.where(blank, empty, rows)
 
 
-def learning_rate(step: int, started: int, config: Config) -> float:
+def learning_rate(step: int, started: int, settings: BaseTrainingSettings) -> float:
     """Warm-up from step `started`, a plateau, a linear decay over the last `lr_decay_steps`."""
-    warm = min(1.0, (step + 1 - started) / config.lr_warmup_steps)
-    cool = min(1.0, (config.max_train_steps - step) / config.lr_decay_steps)
-    return config.learning_rate * warm * cool
+    warm = min(1.0, (step + 1 - started) / settings.lr_warmup_steps)
+    cool = min(1.0, (settings.max_train_steps - step) / settings.lr_decay_steps)
+    return settings.learning_rate * warm * cool
 
 
 class Data:
@@ -174,14 +179,14 @@ class Validation:
     """A fixed noise loss on scenes never trained on: same pictures, noise and timesteps."""
 
     def __init__(
-        self, config: Config, data: Data, alphas_cumprod: Tensor, count: int = 256
+        self, settings: BaseTrainingSettings, data: Data, alphas_cumprod: Tensor, count: int = 256
     ) -> None:
-        autoencoder = AutoencoderTiny.from_pretrained(config.autoencoder).eval()
-        scenes = SceneSet(config.data_dir, "train", config.seed)
+        autoencoder = AutoencoderTiny.from_pretrained(settings.autoencoder).eval()
+        scenes = SceneSet(settings.data_dir, "train", settings.seed)
         chosen = [scenes.scene(FIRST_HELD_OUT + i) for i in range(count)]
         z0 = encode(autoencoder, [scene.image for scene in chosen]) * data.scale
         self.rows = compact_ids(tokenize([scene.caption for scene in chosen]), data.token_ids)
-        generator = draw(config.seed + 1, 0)
+        generator = draw(settings.seed + 1, 0)
         self.noise = torch.randn(z0.shape, generator=generator)
         self.timestep = stratified_timesteps(count, generator)
         self.noisy = add_noise(z0, self.noise, alphas_cumprod[self.timestep])
@@ -204,86 +209,88 @@ def add_noise(z0: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
 
 
 def train_step(
-    model: Denoiser, data: Data, step: int, alphas_cumprod: Tensor, config: Config
+    model: Denoiser, data: Data, step: int, alphas_cumprod: Tensor, settings: BaseTrainingSettings
 ) -> tuple[Tensor, Tensor]:
     """The weighted loss to minimise and the plain noise loss to watch."""
-    generator = draw(config.seed, step)
-    batch = config.train_batch_size
-    z0, rows = data.batch(sample_indices(step, batch, len(data.latents), config.seed))
-    rows = drop_words(rows, data.empty, data.unknown, config, generator)
+    generator = draw(settings.seed, step)
+    batch = settings.train_batch_size
+    z0, rows = data.batch(sample_indices(step, batch, len(data.latents), settings.seed))
+    rows = drop_words(rows, data.empty, data.unknown, settings, generator)
     timestep = stratified_timesteps(batch, generator)
     noise = torch.randn(z0.shape, generator=generator)
     alpha_bar = alphas_cumprod[timestep]
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.mixed_precision):
+    with torch.autocast("cpu", torch.bfloat16, enabled=settings.mixed_precision):
         predicted = model(add_noise(z0, noise, alpha_bar), timestep, rows)
     error = (predicted.float() - noise).square().mean((1, 2, 3))
     snr = alpha_bar / (1 - alpha_bar)
-    return (error * snr.clamp(max=config.snr_gamma) / snr).mean(), error.mean()
+    return (error * snr.clamp(max=settings.snr_gamma) / snr).mean(), error.mean()
 
 
-def export(ema: Denoiser, data: Data, config: Config, step: int, loss: float) -> None:
+def export(
+    ema: Denoiser, data: Data, settings: BaseTrainingSettings, step: int, loss: float
+) -> None:
     """Write the averaged weights as the demo checkpoint."""
-    autoencoder = AutoencoderTiny.from_pretrained(config.autoencoder)
+    autoencoder = AutoencoderTiny.from_pretrained(settings.autoencoder)
     base = Base(ema.unet, ema.text, autoencoder, data.token_ids, data.scale)
     metadata = {
         "steps": str(step),
-        "batch": str(config.train_batch_size),
+        "batch": str(settings.train_batch_size),
         "noise_loss": f"{loss:.5f}",
     }
-    save_checkpoint(base, config.output_dir / "local_control_demo.safetensors", metadata)
+    save_checkpoint(base, settings.output_dir / "local_control_demo.safetensors", metadata)
 
 
 def main() -> None:
     """Train, or resume, to `max_train_steps`."""
-    config = read_settings(Config)
+    settings = read_settings(BaseTrainingSettings)
     logging.basicConfig(level=logging.INFO)
-    torch.manual_seed(config.seed)
+    torch.manual_seed(settings.seed)
     alphas_cumprod = DDPMScheduler(**SCHEDULE).alphas_cumprod
-    data = Data(config.latents_dir)
+    data = Data(settings.latents_dir)
     log.info("%d latents, scale %.4f, %d words", len(data.latents), data.scale, data.unknown)
     model = Denoiser(data.unknown + 1)
     started = 0
-    if config.start_from is not None:
-        started = load_weights(model, data, config.start_from)
+    if settings.start_from is not None:
+        started = load_weights(model, data, settings.start_from)
     ema = copy.deepcopy(model).requires_grad_(False)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=0.0, betas=(0.9, 0.99), weight_decay=0.01, fused=True
     )
     state = TrainState({"model": model, "ema": ema}, optimizer, started)
-    if state.load_latest(config.output_dir):
+    if state.load_latest(settings.output_dir):
         log.info("resumed at step %d", state.step)
-    validation = Validation(config, data, alphas_cumprod)
-    writer = SummaryWriter(config.output_dir / "logs")
+    validation = Validation(settings, data, alphas_cumprod)
+    writer = SummaryWriter(settings.output_dir / "logs")
     bar = tqdm(
-        range(state.step, config.max_train_steps),
+        range(state.step, settings.max_train_steps),
         initial=state.step,
-        total=config.max_train_steps,
+        total=settings.max_train_steps,
         mininterval=10,
     )
     with StopSignal() as stop:
         for step in bar:
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, started, config)
-            loss, noise_loss = train_step(model, data, step, alphas_cumprod, config)
+                group["lr"] = learning_rate(step, started, settings)
+            loss, noise_loss = train_step(model, data, step, alphas_cumprod, settings)
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
-            update_ema(ema, model, step, config.ema_decay)
+            update_ema(ema, model, step, settings.ema_decay)
             state.step = step + 1
             if state.step % 20 == 0:
                 writer.add_scalar("noise_loss", noise_loss.item(), state.step)
                 writer.add_scalar("gradient_norm", norm.item(), state.step)
-            last = state.step == config.max_train_steps
-            if last or state.step % config.validation_steps == 0:
-                held_out = validation.loss(ema, config.mixed_precision)
+            last = state.step == settings.max_train_steps
+            if last or state.step % settings.validation_steps == 0:
+                held_out = validation.loss(ema, settings.mixed_precision)
                 writer.add_scalar("held_out_noise_loss", held_out, state.step)
                 bar.write(
                     f"step {state.step}: noise loss {noise_loss:.4f}, held out {held_out:.4f}"
                 )
-                export(ema, data, config, state.step, held_out)
-            if last or stop.wanted or state.step % config.checkpointing_steps == 0:
-                state.save(config.output_dir)
+                export(ema, data, settings, state.step, held_out)
+            if last or stop.wanted or state.step % settings.checkpointing_steps == 0:
+                state.save(settings.output_dir)
             if stop.wanted:
                 break
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from demo.base import IMAGE_SIZE
-from training.data.masks import object_box
+from training.data.random_masks import object_box
 from training.evaluation.cases import Case
 
 from ..make.latents import to_tensor

@@ -28,7 +28,7 @@ from ..world.vocabulary import with_article
 log = logging.getLogger(__name__)
 
 
-class Config(CommandSettings):
+class BaseReportSettings(CommandSettings):
     """Settings of the report; every one is a command-line flag."""
 
     checkpoint: Path = CHECKPOINT
@@ -69,7 +69,7 @@ def noise_loss(base: Base, scenes: list[Scene], seed: int) -> float:
 
 
 def generate(
-    pipeline: StableDiffusionPipeline, prompts: list[str], seed: int, config: Config
+    pipeline: StableDiffusionPipeline, prompts: list[str], seed: int, settings: BaseReportSettings
 ) -> Tensor:
     """Pictures [B,3,128,128] in -1..1."""
     pipeline.set_progress_bar_config(disable=True)
@@ -81,8 +81,8 @@ def generate(
             part,
             height=IMAGE_SIZE,
             width=IMAGE_SIZE,
-            num_inference_steps=config.steps,
-            guidance_scale=config.guidance_scale,
+            num_inference_steps=settings.steps,
+            guidance_scale=settings.guidance_scale,
             generator=generators,
             output_type="pt",
         ).images
@@ -107,13 +107,13 @@ def contact_sheet(images: Tensor, names: list[str], columns: int = 16) -> Image.
 def main() -> None:
     """Measure, print, and write report.json and a contact sheet for each seed."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = read_settings(Config)
-    config.output_dir.mkdir(parents=True, exist_ok=True)
-    base = load_base(config.checkpoint)
-    report: dict[str, object] = {"seeds": config.seeds, "guidance_scale": config.guidance_scale}
+    settings = read_settings(BaseReportSettings)
+    settings.output_dir.mkdir(parents=True, exist_ok=True)
+    base = load_base(settings.checkpoint)
+    report: dict[str, object] = {"seeds": settings.seeds, "guidance_scale": settings.guidance_scale}
 
-    seen = SceneSet(config.data_dir, "train")
-    unseen = SceneSet(config.data_dir, "test")
+    seen = SceneSet(settings.data_dir, "train")
+    unseen = SceneSet(settings.data_dir, "test")
     for name, scenes in (("known objects", seen), ("held-out objects", unseen)):
         chosen = [scenes.scene(FIRST_HELD_OUT + i) for i in range(256)]
         images = to_tensor([scene.image for scene in chosen])
@@ -126,20 +126,20 @@ def main() -> None:
 
     prompts = [f"{with_article(item.name)} on a gray background" for item in seen.items]
     wanted = torch.arange(len(prompts))
-    pipeline = load_pipeline(config.checkpoint)
+    pipeline = load_pipeline(settings.checkpoint)
     first, fifth = [], []
-    for seed in range(config.seeds):
-        images = generate(pipeline, prompts, seed, config)
+    for seed in range(settings.seeds):
+        images = generate(pipeline, prompts, seed, settings)
         first.append(accuracy(probe, images, wanted))
         fifth.append(accuracy(probe, images, wanted, top=5))
         names = [item.name for item in seen.items]
-        contact_sheet(images, names).save(config.output_dir / f"sheet-{seed}.png")
+        contact_sheet(images, names).save(settings.output_dir / f"sheet-{seed}.png")
     for name, values in (("top 1", first), ("top 5", fifth)):
         report[f"prompted object recognised, {name}"] = float(np.mean(values))
         report[f"its spread over seeds, {name}"] = float(np.std(values))
     for name, value in report.items():
         log.info("%-45s %.4g", name, value)
-    (config.output_dir / "report.json").write_text(json.dumps(report, indent=1))
+    (settings.output_dir / "report.json").write_text(json.dumps(report, indent=1))
 
 
 if __name__ == "__main__":

@@ -29,23 +29,25 @@ from torch import Tensor
 from demo.base import CHECKPOINT
 from demo.edges import EDGES
 from testbed.comfyui import BUILD
-from training.cached.tensor_cache import TensorCache, digest
+from training.cached.store import TensorStore
 from training.config.commands import CommandSettings, read_settings
 from training.config.processes import ignore_signals
 from training.config.run import TrainSettings
 from training.data.condition import ConditionKind
-from training.evaluate import Evaluation, Variant, load_variant
+from training.data.digests import digest
+from training.evaluate import load_variant
 from training.evaluation.cases import Case
-from training.evaluation.report import Table, markdown, spread
-from training.loop.setup import open_base, open_source, prepare_data
+from training.evaluation.report import markdown, spread
+from training.evaluation.table import Table
+from training.evaluation.variants import Evaluation, Variant
+from training.loop.prepare import open_base, open_source, prepare_data
 from training.models.sample import Sampling
 from training.train import train
 
 from ..make.probe import PROBE
 from ..make.train_adapters import demo_settings
 from ..world.data import DEFAULT_FOLDER
-from ..world.dataset import Config as SceneConfig
-from ..world.dataset import write_dataset
+from ..world.dataset import ScenesSettings, write_dataset
 from ..world.scenes import SceneSet
 from ..world.vocabulary import Split
 from .cases import CategoryJudge, scene_cases
@@ -69,7 +71,7 @@ _PRINTED = "<!-- What follows is printed by `python -m lab.study.experiment`. --
 _PATHS = {"output_dir", "cache_dir", "train_data_dir", "pretrained_model_name_or_path"}
 
 
-class Config(CommandSettings):
+class ExperimentSettings(CommandSettings):
     """Settings of the experiment; every one is a command-line flag."""
 
     checkpoint: Path = CHECKPOINT
@@ -117,7 +119,7 @@ class Study:
     name: str = ""
 
 
-def studies(config: Config) -> Iterator[Study]:
+def studies(config: ExperimentSettings) -> Iterator[Study]:
     """The searches, the main comparison of each condition, and a longer one."""
     title, steps = "Search on the validation objects", config.search_steps
     canny = f"{title}, canny, learning rate 5e-4"
@@ -131,7 +133,7 @@ def studies(config: Config) -> Iterator[Study]:
     yield Study(title, "canny", LONG, "test", 1, steps, (GATED_SNR,), "long")
 
 
-def wanted(config: Config) -> Iterator[Study]:
+def wanted(config: ExperimentSettings) -> Iterator[Study]:
     """The studies to train for now; the report has them all."""
     for study in studies(config):
         if study.condition in config.conditions and study.split in config.splits:
@@ -156,7 +158,7 @@ class Run:
     seed: int
     methods: Sequence[Method]
 
-    def settings(self, config: Config) -> TrainSettings:
+    def settings(self, config: ExperimentSettings) -> TrainSettings:
         """What it is trained with, in a folder of its own for each base."""
         study, (method, *_) = self.study, self.methods
         base = base_digest(config.checkpoint)
@@ -175,27 +177,27 @@ class Run:
             **method.changes,
         )
 
-    def stamp(self, config: Config) -> dict[str, Any]:
+    def stamp(self, config: ExperimentSettings) -> dict[str, Any]:
         """All that its scores depend on, kept beside them."""
         settings = self.settings(config).resolved()
         return {
             "base": base_digest(config.checkpoint),
             "probe": digest(PROBE.read_bytes()),
-            "scenes": SceneConfig().count,
+            "scenes": ScenesSettings().count,
             "split": self.study.split,
             "sampling": [config.num_inference_steps, config.guidance_scale],
             "edges": str(EDGES),
             "settings": {key: value for key, value in settings.items() if key not in _PATHS},
         }
 
-    def fits(self, stamp: object, config: Config) -> bool:
+    def fits(self, stamp: object, config: ExperimentSettings) -> bool:
         """Whether scores with this stamp are those that the run would get."""
         now = self.stamp(config)
         if not isinstance(stamp, dict) or stamp | {"settings": now["settings"]} != now:
             return False
         return not set(self.settings(config).differences(stamp["settings"])) - _PATHS
 
-    def perform(self, config: Config) -> Table:
+    def perform(self, config: ExperimentSettings) -> Table:
         """Train, unless that is done, and evaluate."""
         settings = self.settings(config)
         base = open_base(settings)
@@ -221,10 +223,10 @@ class Run:
         return table
 
     def _uncontrolled(
-        self, config: Config, evaluation: Evaluation, cases: Sequence[Case]
+        self, config: ExperimentSettings, evaluation: Evaluation, cases: Sequence[Case]
     ) -> Tensor:
         """Pictures without control, sampled by the first run of a split and seed for all others."""
-        kept = TensorCache(config.output_dir / "uncontrolled")
+        kept = TensorStore(config.output_dir / "uncontrolled")
         stamp = self.stamp(config)
         depends = [stamp[key] for key in ("base", "scenes", "split", "sampling")]
         name = digest(*depends, self.seed)
@@ -255,7 +257,7 @@ def runs(study: Study) -> Iterator[Run]:
 class Results:
     """The tables of all studies on disk, one a study and seed."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: ExperimentSettings) -> None:
         self._config = config
 
     def table(self, study: Study, seed: int) -> Table | None:
@@ -318,9 +320,9 @@ class Results:
         return self._config.results_dir / f"{name}.json"
 
 
-def prepare(config: Config, missing: Sequence[Run]) -> None:
+def prepare(config: ExperimentSettings, missing: Sequence[Run]) -> None:
     """Write the scenes and the caches once, before the trainings share them."""
-    write_dataset(SceneConfig())
+    write_dataset(ScenesSettings())
     for run in {run.study.condition: run for run in missing}.values():
         settings = run.settings(config)
         prepare_data(settings, open_base(settings), open_source(settings))
@@ -331,7 +333,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     # As Ctrl+C: the trainings are told to save and waited for.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    config = read_settings(Config)
+    config = read_settings(ExperimentSettings)
     results = Results(config)
     missing = [run for study in wanted(config) for run in runs(study) if not results.has(run)]
     log.info("%d trainings are missing", len(missing))
@@ -350,7 +352,7 @@ def main() -> None:
         write_report(config.report, "\n".join([f"Settings: {json.dumps(about)}.\n", *sections]))
 
 
-def perform(config: Config, missing: Sequence[Run], results: Results) -> None:
+def perform(config: ExperimentSettings, missing: Sequence[Run], results: Results) -> None:
     """Train and evaluate, some runs side by side, and keep each one's scores when it is done.
 
     A run is handed out only when a process is free, so that nothing starts after a stop.
@@ -378,7 +380,7 @@ def _start_worker() -> None:
     ignore_signals(0)
 
 
-def _perform(run: Run, config: Config) -> Table:
+def _perform(run: Run, config: ExperimentSettings) -> Table:
     """In a process of the pool: a training that is told to stop saves, an evaluation is dropped."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)

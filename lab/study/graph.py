@@ -17,7 +17,7 @@ from ..world.data import DEFAULT_FOLDER
 from ..world.vocabulary import Split
 
 
-class GraphConfig(CommandSettings):
+class GraphSettings(CommandSettings):
     """What is loaded, on which objects it is tried, and how it is sampled."""
 
     data_dir: Path = DEFAULT_FOLDER
@@ -32,7 +32,7 @@ class GraphConfig(CommandSettings):
 class Sampler:
     """The nodes of the graph, each a call. `name`: of its workspace, one for each process."""
 
-    def __init__(self, config: GraphConfig, name: str) -> None:
+    def __init__(self, config: GraphSettings, name: str) -> None:
         self.comfy = load_comfy(new_workspace(config, name))
         self.config = config
         self.model, self.clip, self.vae = self.comfy.call(
@@ -129,7 +129,7 @@ class Sampler:
         return self.comfy.call("VAEDecode", samples=samples, vae=self.vae)[0]
 
 
-def new_workspace(config: GraphConfig, name: str) -> Path:
+def new_workspace(config: GraphSettings, name: str) -> Path:
     """A ComfyUI with the base and the canny adapters."""
     files = [config.adapters / ADAPTERS[kind].name for kind in ("plain", "local")]
     return prepare_demo_workspace(

@@ -16,15 +16,15 @@ from pydantic import Field
 
 from testbed.comfyui import BUILD
 from training.config.commands import read_settings
-from training.evaluation.report import Table
+from training.evaluation.table import Table
 
 from ..world.vocabulary import Split
-from .study import Setting, StudyConfig, differences, report, run
+from .study import Setting, StudySettings, differences, report, run
 
 log = logging.getLogger(__name__)
 
 
-class Config(StudyConfig):
+class GuidanceSettings(StudySettings):
     """Settings of the study; every one is a command-line flag."""
 
     split: Split = "validation"
@@ -35,7 +35,7 @@ class Config(StudyConfig):
     targets: tuple[float, ...] = (0.8, 0.9)
 
 
-def settings(config: Config) -> Iterator[Setting]:
+def settings(config: GuidanceSettings) -> Iterator[Setting]:
     """Guidance without and with the adapter, then strengths of both adapters, and closed loops."""
     yield Setting("no adapter")
     for name, adapter in (("no adapter", None), ("local adapter", "local")):
@@ -50,7 +50,7 @@ def settings(config: Config) -> Iterator[Setting]:
 def main() -> None:
     """Sample, print a table, and write all single values."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = read_settings(Config)
+    config = read_settings(GuidanceSettings)
     tables = run(config, list(settings(config)))
     log.info("Objects of the %s split, %d seeds.\n", config.split, config.seeds)
     log.info("%s", report(tables))

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from testbed.comfyui import BUILD
 from training.config.commands import read_settings
-from training.evaluation.report import Table
+from training.evaluation.table import Table
 
-from .study import ADHERENCE, Setting, StudyConfig, bounds, differences, report, run
+from .study import ADHERENCE, Setting, StudySettings, bounds, differences, report, run
 
 log = logging.getLogger(__name__)
 
 
-class Config(StudyConfig):
+class MeasureSettings(StudySettings):
     """Settings of the measurement; every one is a command-line flag."""
 
     output: Path = BUILD / "measure.json"
@@ -36,7 +36,7 @@ def settings(strength: float) -> tuple[Setting, ...]:
 def main() -> None:
     """Measure, print a table, and write all single values."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = read_settings(Config)
+    config = read_settings(MeasureSettings)
     groups = [settings(strength) for strength in config.strengths]
     tables = run(config, [Setting("no control"), *chain(*groups)])
     log.info("Objects of the %s split, %d seeds.\n", config.split, config.seeds)

@@ -6,7 +6,7 @@ The searches are compared on the validation objects, and what MAIN holds was cho
 from dataclasses import dataclass, field
 from typing import Any
 
-from training.data.masks import DEFAULT_SHARES
+from training.data.random_masks import DEFAULT_SHARES
 
 _PLAIN = {"mask_features": False, "z0_loss_weight": 0.0}
 _NO_Z0 = {"z0_loss_weight": 0.0}

@@ -22,15 +22,17 @@ from demo.base import ADAPTERS
 from demo.edges import EDGES
 from local_control.metrics import divergence, edge_match, leak
 from testbed.comfyui import BUILD
-from training.cached.tensor_cache import digest
+from training.data.digests import digest
 from training.evaluation.cases import Case
-from training.evaluation.report import Table, markdown, paired, spread
+from training.evaluation.intervals import paired
+from training.evaluation.report import markdown, spread
+from training.evaluation.table import Table
 
 from ..make.probe import PROBE
 from ..world.scenes import SceneSet
 from ..world.vocabulary import load_items
 from .cases import CategoryJudge, scene_cases
-from .graph import GraphConfig, Sampler
+from .graph import GraphSettings, Sampler
 
 ADHERENCE = "edge F1 inside"
 RECOGNISED = "controlled object recognised"
@@ -50,7 +52,7 @@ class Setting:
     target: float | None = None
 
 
-class StudyConfig(GraphConfig):
+class StudySettings(GraphSettings):
     """What every study can be told by flags."""
 
     parts_dir: Path = BUILD / "study"
@@ -69,7 +71,7 @@ class Part:
         return folder / f"{study}-seed{self.seed}-object{self.objects.start}.json"
 
 
-def parts(config: GraphConfig) -> list[Part]:
+def parts(config: GraphSettings) -> list[Part]:
     """Every object of the split with every seed, in order."""
     objects = range(len(load_items(config.split)))
     starts = objects[::_PART]
@@ -80,7 +82,7 @@ def parts(config: GraphConfig) -> list[Part]:
     ]
 
 
-def run(config: StudyConfig, settings: Sequence[Setting]) -> list[Table]:
+def run(config: StudySettings, settings: Sequence[Setting]) -> list[Table]:
     """Every object in every setting, the first of which must be free: a table a seed."""
     study = study_digest(config, settings)
     files = {part: part.file(config.parts_dir, study) for part in parts(config)}
@@ -99,7 +101,7 @@ def run(config: StudyConfig, settings: Sequence[Setting]) -> list[Table]:
     ]
 
 
-def study_digest(config: StudyConfig, settings: Sequence[Setting]) -> str:
+def study_digest(config: StudySettings, settings: Sequence[Setting]) -> str:
     """A name for what the scores depend on: weights, sampling and settings."""
     names = sorted({setting.adapter for setting in settings if setting.adapter is not None})
     files = [config.checkpoint, PROBE, *(config.adapters / ADAPTERS[name].name for name in names)]
@@ -109,7 +111,7 @@ def study_digest(config: StudyConfig, settings: Sequence[Setting]) -> str:
 
 
 def _work(
-    config: StudyConfig, settings: Sequence[Setting], parts: Sequence[Part], study: str, job: int
+    config: StudySettings, settings: Sequence[Setting], parts: Sequence[Part], study: str, job: int
 ) -> None:
     torch.set_num_threads(1)
     with torch.inference_mode():
@@ -119,7 +121,7 @@ def _work(
 
 
 @torch.inference_mode()
-def bounds(config: GraphConfig) -> dict[str, float]:
+def bounds(config: GraphSettings) -> dict[str, float]:
     """Adherence that needs no sampling: of chance, and of the autoencoder at its best."""
     found: dict[str, list[Tensor]] = {"another scene": [], "the scene's reconstruction": []}
     cases = scene_cases(SceneSet(config.data_dir, config.split), [0])
@@ -134,7 +136,7 @@ def bounds(config: GraphConfig) -> dict[str, float]:
 class Study:
     """Samples and scores cases in every setting, in this process. `name`: of its workspace."""
 
-    def __init__(self, config: GraphConfig, settings: Sequence[Setting], name: str) -> None:
+    def __init__(self, config: GraphSettings, settings: Sequence[Setting], name: str) -> None:
         self._settings = settings
         self._sampler = Sampler(config, name)
         names = {setting.adapter for setting in settings if setting.adapter is not None}

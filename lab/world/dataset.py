@@ -26,7 +26,7 @@ FIRST_SCENE = 20_000_000
 _CHUNK = 200
 
 
-class Config(CommandSettings):
+class ScenesSettings(CommandSettings):
     """Settings of the data set; every one is a command-line flag."""
 
     data_dir: Path = DEFAULT_FOLDER
@@ -36,17 +36,17 @@ class Config(CommandSettings):
     seed: int = 0
 
 
-def write_chunk(config: Config, start: int) -> list[dict[str, object]]:
+def write_chunk(settings: ScenesSettings, start: int) -> list[dict[str, object]]:
     """Write scenes `start`.. and return their rows of metadata.jsonl."""
-    scenes = SceneSet(config.data_dir, config.split, config.seed)
+    scenes = SceneSet(settings.data_dir, settings.split, settings.seed)
     rows = []
-    for index in range(start, min(start + _CHUNK, config.count)):
+    for index in range(start, min(start + _CHUNK, settings.count)):
         scene = scenes.scene(FIRST_SCENE + index)
-        folder, name = config.output_dir / f"{start:06d}", f"{index:06d}"
+        folder, name = settings.output_dir / f"{start:06d}", f"{index:06d}"
         folder.mkdir(parents=True, exist_ok=True)
         masks = [f"{folder.name}/{name}.mask{i}.png" for i in range(len(scene.masks))]
         for file, mask in zip(masks, scene.masks, strict=True):
-            cv2.imwrite(str(config.output_dir / file), np.round(mask * 255).astype(np.uint8))
+            cv2.imwrite(str(settings.output_dir / file), np.round(mask * 255).astype(np.uint8))
         image = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
         cv2.imwrite(str(folder / f"{name}.png"), image)
         row = {"file_name": f"{folder.name}/{name}.png", "text": scene.caption, "masks": masks}
@@ -54,21 +54,21 @@ def write_chunk(config: Config, start: int) -> list[dict[str, object]]:
     return rows
 
 
-def write_dataset(config: Config) -> None:
+def write_dataset(settings: ScenesSettings) -> None:
     """Write all scenes; metadata.jsonl comes last, and a folder that has it is complete."""
-    table = config.output_dir / "metadata.jsonl"
-    if table.exists() and len(table.read_text().splitlines()) == config.count:
-        log.info("%s is complete", config.output_dir)
+    table = settings.output_dir / "metadata.jsonl"
+    if table.exists() and len(table.read_text().splitlines()) == settings.count:
+        log.info("%s is complete", settings.output_dir)
         return
-    starts = range(0, config.count, _CHUNK)
-    chunks = process_map(partial(write_chunk, config), starts, desc="scenes", max_workers=2)
+    starts = range(0, settings.count, _CHUNK)
+    chunks = process_map(partial(write_chunk, settings), starts, desc="scenes", max_workers=2)
     table.write_text("".join(json.dumps(row) + "\n" for chunk in chunks for row in chunk))
 
 
 def main() -> None:
     """Write the data set."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    write_dataset(read_settings(Config))
+    write_dataset(read_settings(ScenesSettings))
 
 
 if __name__ == "__main__":

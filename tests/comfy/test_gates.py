@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from adapters import apply, make_setup, prompts, region
+from adapters import sample as sample_adapter
+from controls import local, picture, sample
 from small_controls import BUILDERS
-from test_adapter_control import apply, make_setup, prompts, region
-from test_adapter_control import sample as sample_adapter
-from test_gated_control import local, picture, sample
 
 SIZES = [(16, 16), (9, 13), (10, 9)]
 

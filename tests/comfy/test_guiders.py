@@ -5,9 +5,9 @@ import weakref
 
 import pytest
 import torch
+from adapters import core_control, left, local, make_setup, picture, sample, stock
 from small_controls import BUILDERS
 from small_models import build_model, conditioning
-from test_adapter_control import core_control, left, local, make_setup, picture, sample, stock
 
 SIZE = (16, 16)
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from controls import half, local, picture, sample
 from small_controls import BUILDERS, unet
 from small_models import build_model
-from test_gated_control import half, local, picture, sample
 
 
 def setup_of(comfy, name):

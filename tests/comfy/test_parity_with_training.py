@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from adapters import adapter_file, left, picture
 from diffusers import UNet2DConditionModel
 from small_models import CONTEXT, FAMILIES, WIDTH, build_model, conditioning
-from test_adapter_control import adapter_file, left, picture
 
 from local_control.checkpoint import parse_adapter
 from training.models.denoise import control_features, predict

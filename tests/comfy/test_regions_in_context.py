@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_adapter_control import (
+from adapters import (
     CLOSE,
     SIZE,
     apply,

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from adapters import apply, make_setup, picture, prompts, region
+from adapters import sample as sample_regions
 from small_controls import BUILDERS
 from small_models import build_model, conditioning
-from test_adapter_control import apply, make_setup, picture, prompts, region
-from test_adapter_control import sample as sample_regions
 
 SIZE = 16
 

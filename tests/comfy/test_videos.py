@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from adapters import picture
 from small_controls import wan
-from test_adapter_control import picture
 
 SIZE = 16
 FRAMES = 3

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from adapters import left, make_setup, region
 from PIL import Image
 from small_controls import wan
 from small_models import FAMILIES, build_model, conditioning, fill
-from test_adapter_control import left, make_setup, region
 
 SIZE = 16
 

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.loop.state import StopSignal
+from training.loop.stop_signal import StopSignal
 
 
 @dataclass(frozen=True)

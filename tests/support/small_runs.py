@@ -5,8 +5,8 @@ from safetensors.torch import load_file
 
 from training.config.commands import read_settings
 from training.config.run import TrainSettings
-from training.loop.setup import open_base, open_source
-from training.loop.start import new_adapter
+from training.loop.parts import adapter_of
+from training.loop.prepare import open_base, open_source
 from training.loop.state import list_states
 from training.train import train
 
@@ -35,7 +35,7 @@ def gradients(folder):
 def start(folder):
     """The weights before the first step of the run in `folder`."""
     settings = read_settings(TrainSettings, ["--config", str(folder / "config.toml")])
-    return flat(new_adapter(open_base(settings), settings).state_dict())
+    return flat(adapter_of(settings, open_base(settings)).state_dict())
 
 
 def flat(tensors):

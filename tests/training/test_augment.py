@@ -3,8 +3,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from training.data.augment import apply_crop, buckets, crop_sample, nearest_bucket, plan_crop
-from training.data.dataset import Sample
+from training.data.augment import apply_crop, crop_sample, plan_crop
+from training.data.buckets import buckets, nearest_bucket
+from training.data.records import Sample
 
 
 def rng(seed=0):

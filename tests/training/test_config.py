@@ -1,10 +1,14 @@
 """Settings from presets, TOML files and flags, and what is refused."""
 
+import re
+
 import pytest
 
 from demo.edges import EDGES
 from training.config.commands import read_settings
 from training.config.run import PRESETS, TrainSettings
+from training.evaluate import EvaluateSettings
+from training.export import ExportSettings
 
 NEEDED = ("--pretrained_model_name_or_path", "base", "--train_data_dir", "pictures")
 
@@ -119,3 +123,24 @@ def test_unknown_keys_of_a_file_are_refused(tmp_path):
 def test_a_missing_base_is_named():
     with pytest.raises(SystemExit, match="--pretrained_model_name_or_path is missing"):
         read_settings(TrainSettings, ["--train_data_dir", "pictures"])
+
+
+@pytest.mark.parametrize("kind", [TrainSettings, EvaluateSettings, ExportSettings])
+def test_help_tells_what_every_flag_means(kind, capsys):
+    with pytest.raises(SystemExit) as stop:
+        read_settings(kind, ["--help"])
+    assert stop.value.code == 0
+    told = capsys.readouterr().out
+    for name, field in kind.model_fields.items():
+        assert re.search(rf"^  --(\[no-\])?{name}\b", told, re.MULTILINE), name
+        assert field.description, name
+        assert field.description.split()[0] in told
+    assert max(map(len, told.splitlines())) <= 100
+
+
+def test_help_stands_in_groups(capsys):
+    with pytest.raises(SystemExit):
+        read_settings(TrainSettings, ["--help"])
+    titles = re.findall(r"^(\w.*):$", capsys.readouterr().out, re.MULTILINE)
+    assert titles[1:3] == ["Base and adapter", "Data"]
+    assert len(titles) == 7

@@ -10,8 +10,11 @@ from PIL import Image
 
 from training.data.checked import check, check_once, hold_out
 from training.data.coco import Coco
-from training.data.dataset import Columns, DatasetError, ImageFolder, to_rgb
-from training.data.sources import HubDataset, TarShards, is_saved
+from training.data.folder import ImageFolder
+from training.data.hub import HubDataset, is_saved
+from training.data.pictures import to_rgb
+from training.data.records import Columns, DatasetError
+from training.data.shards import TarShards
 
 
 def picture(seed=0, size=(40, 32)):

@@ -19,10 +19,12 @@ from local_control.checkpoint import AdapterFile, AdapterFileError, write_adapte
 from training import evaluate
 from training.data.checked import check
 from training.data.condition import Condition, parse_condition
-from training.data.dataset import Columns, DatasetError, ImageFolder
-from training.evaluate import Evaluation, Variant, load_variant
+from training.data.folder import ImageFolder
+from training.data.records import Columns, DatasetError
+from training.evaluate import load_variant
 from training.evaluation.cases import draw_mask, make_cases, read_evaluation_set, spread_out
-from training.evaluation.report import Table, interval, markdown, paired, spread
+from training.evaluation.intervals import interval, paired
+from training.evaluation.report import markdown, spread
 from training.evaluation.scores import (
     ClipScore,
     InceptionFeatures,
@@ -31,7 +33,9 @@ from training.evaluation.scores import (
     kernel_distance,
     score,
 )
-from training.loop.setup import open_base
+from training.evaluation.table import Table
+from training.evaluation.variants import Evaluation, Variant
+from training.loop.prepare import open_base
 from training.models.sample import Sampling
 
 

@@ -16,7 +16,7 @@ from small_runs import assert_same_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from training.loop.state import list_states
-from training.train import Trainer
+from training.loop.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,14 +31,14 @@ def command(settings, tmp_path, *launcher):
 
 def stop_at(monkeypatch, step):
     """Send SIGTERM while a run is at its step `step`."""
-    make_step = Trainer._step
+    make_step = Trainer.step
 
     def stop_and_step(self, batches, done):
         if done == step - 1:
             signal.raise_signal(signal.SIGTERM)
         return make_step(self, batches, done)
 
-    monkeypatch.setattr(Trainer, "_step", stop_and_step)
+    monkeypatch.setattr(Trainer, "step", stop_and_step)
 
 
 # The epoch has five samples: two steps of two, then a filled one. Step 3 ends it.
@@ -73,7 +73,7 @@ def test_a_run_of_several_shapes_ends_with_the_same_bytes_too(run, monkeypatch, 
     with (folder / "metadata.jsonl").open("a") as table:
         table.writelines("\n" + json.dumps(row) for row in rows)
     shapes = set()
-    make_step = Trainer._step
+    make_step = Trainer.step
 
     def see(self, batches, step):
         def seen():
@@ -86,7 +86,7 @@ def test_a_run_of_several_shapes_ends_with_the_same_bytes_too(run, monkeypatch, 
     changes = {"train_data_dir": folder, "resolution": 192, "aspect_ratio_buckets": True}
     changes |= {"gradient_accumulation_steps": 2, "train_batch_size": 1}
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", see)
+        patch.setattr(Trainer, "step", see)
         whole = run("whole", **changes)
     assert shapes == {(24, 24), (16, 32)}
     with monkeypatch.context() as patch:

@@ -10,9 +10,9 @@ import torch
 from slow_run import SlowRun
 
 from lab.study import experiment
-from lab.study.experiment import Config, Results, Study, runs, studies, wanted
+from lab.study.experiment import ExperimentSettings, Results, Study, runs, studies, wanted
 from lab.study.methods import CANNY_SEARCH, COLOUR_SEARCH, GATED, MAIN, SOBEL
-from training.evaluation.report import Table
+from training.evaluation.table import Table
 
 
 @pytest.fixture
@@ -20,7 +20,9 @@ def config(tmp_path, monkeypatch):
     monkeypatch.setattr("lab.make.train_adapters.export_base", lambda config: config.output_dir)
     checkpoint = tmp_path / "base.safetensors"
     checkpoint.write_bytes(b"a base")
-    return Config(checkpoint=checkpoint, results_dir=tmp_path / "results", output_dir=tmp_path)
+    return ExperimentSettings(
+        checkpoint=checkpoint, results_dir=tmp_path / "results", output_dir=tmp_path
+    )
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from local_control.checkpoint import AdapterFile, AdapterFileError, read_adapter
 from local_control.z0 import PredictionType
 from training import export
 from training.data.files import WriteError
-from training.export import describe, read_trained, write_diffusers, write_file
+from training.loop.adapter_files import describe, write_diffusers, write_file
 from training.loop.state import list_states
+from training.loop.trained import read_trained
 
 
 @pytest.mark.parametrize("kind", ["full", "light", "xl"])
@@ -91,7 +92,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing(adapter_file, tmp_path, mo
 
     adapter = read_trained(adapter_file)
     monkeypatch.setattr("local_control.checkpoint.save_file", no_space)
-    monkeypatch.setattr("training.export.save_file", no_space)
+    monkeypatch.setattr("training.loop.adapter_files.save_file", no_space)
     with pytest.raises(WriteError, match="Free some space"):
         write_file(adapter, tmp_path / "out" / "a.safetensors")
     with pytest.raises(WriteError, match="Free some space"):

@@ -2,12 +2,11 @@
 
 import pytest
 import torch
+from prepared import trainer_of
 from safetensors.torch import load_file
 from small_runs import assert_same_run, learnt, start, train_to_bytes
 
-from training.loop.setup import open_base, open_source, prepare_data
 from training.loop.state import list_states
-from training.train import Trainer
 
 STEPS = {"max_train_steps": 2, "lr_warmup_steps": 1}
 
@@ -59,9 +58,7 @@ def test_ways_to_compute_the_same_change_no_byte(run, plain, usual_kernels, chan
 
 def test_kernels_are_chosen_as_the_flags_say(make_settings, usual_kernels):
     settings = make_settings(gradient_checkpointing=True, channels_last=True, deterministic=True)
-    base = open_base(settings)
-    data, cache = prepare_data(settings, base, open_source(settings))
-    Trainer(settings, base, data, cache)
+    base = trainer_of(settings).base
     assert base.unet.is_gradient_checkpointing
     assert base.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
     assert torch.are_deterministic_algorithms_enabled()

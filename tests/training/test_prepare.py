@@ -6,15 +6,17 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from prepared import examples_of, prepare
 from safetensors.torch import load_file
 from small_base import pictures
 from torch.utils.data import DataLoader
 
-from training.cached.prepare import Cache
-from training.data.dataset import DatasetError
-from training.loop.examples import Examples, Places, collate
-from training.loop.plan import EpochPlan, assign_buckets
-from training.loop.setup import open_base, open_source, prepare_data
+from training.cached.building import build_examples
+from training.data.buckets import assign_buckets
+from training.data.records import DatasetError
+from training.loop.examples import Division, Places, collate
+from training.loop.plan import EpochPlan
+from training.loop.prepare import open_base
 
 
 @pytest.fixture
@@ -27,10 +29,6 @@ def own(make_settings, tmp_path):
         return make_settings(**options | changes)
 
     return make
-
-
-def prepare(settings):
-    return prepare_data(settings, open_base(settings), open_source(settings))
 
 
 def files(settings):
@@ -95,19 +93,19 @@ def test_a_stopped_build_goes_on(own):
 
 
 def test_no_crop_is_made_twice_and_held_out_pictures_have_one(own, monkeypatch):
-    made, build = [], Cache.build_examples
+    made = []
 
     def counting(*args):
-        made.append(build(*args))
+        made.append(build_examples(*args))
 
-    monkeypatch.setattr(Cache, "build_examples", counting)
-    data, _ = prepare(own(center_crop=True, crop_variants=4))
+    monkeypatch.setattr("training.loop.prepare.build_examples", counting)
+    data = prepare(own(center_crop=True, crop_variants=4))
     assert made == [len(data.train.data), len(data.held_out.data)]
     made.clear()
-    data, cache = prepare(own(crop_variants=4, condition="sobel"))  # room to move in one direction
+    data = prepare(own(crop_variants=4, condition="sobel"))  # room to move in one direction
     assert len(data.train.data) < made[0] <= 4 * len(data.train.data)
     assert made[1] == len(data.held_out.data)
-    assert all(cache.example(data.train, 0, variant) for variant in range(4))
+    assert all(data.prepared.example(data.train, 0, variant) for variant in range(4))
 
 
 def test_latents_that_are_not_finite_are_not_kept(own):
@@ -118,7 +116,7 @@ def test_latents_that_are_not_finite_are_not_kept(own):
     with pytest.raises(
         DatasetError, match=r"latent of \d\.png is not finite; use --vae_dtype fp32"
     ):
-        prepare_data(settings, base, open_source(settings))
+        prepare(settings, base)
     assert not any(
         "latent" in load_file(path) for path in own().cache_folder.rglob("*.safetensors")
     )
@@ -130,9 +128,9 @@ def test_an_entry_that_was_cut_short_is_made_anew(own):
     whole = {path: path.read_bytes() for path in settings.cache_folder.rglob("*.safetensors")}
     for path in whole:
         path.write_bytes(whole[path][:-1])
-    data, cache = prepare(settings)
+    data = prepare(settings)
     assert {path: path.read_bytes() for path in whole} == whole
-    assert all(cache.example(data.train, i, 0) for i in range(len(data.train.data)))
+    assert all(data.prepared.example(data.train, i, 0) for i in range(len(data.train.data)))
 
 
 def test_what_workers_are_sent_can_be_pickled(own, monkeypatch):
@@ -140,9 +138,9 @@ def test_what_workers_are_sent_can_be_pickled(own, monkeypatch):
         return DataLoader(pickle.loads(pickle.dumps(dataset)), **options)
 
     settings = own()
-    monkeypatch.setattr("training.cached.prepare.DataLoader", send)
-    data, cache = prepare(settings)
-    examples = Examples(data.train, cache, settings)
+    monkeypatch.setattr("training.cached.building.DataLoader", send)
+    data = prepare(settings)
+    examples = examples_of(settings, data)
     sent = pickle.loads(pickle.dumps(examples))
     assert torch.equal(sent[0, 1]["z0"], examples[0, 1]["z0"])
 
@@ -157,10 +155,10 @@ def test_a_folder_without_captions_is_told_of(own, caplog):
 def test_an_example_holds_the_picture_that_its_latent_was_made_of(own):
     settings = own(mask_source="dataset", mask_shares={"exact": 1.0}, random_flip=True)
     base = open_base(settings)
-    data, cache = prepare_data(settings, base, open_source(settings))
+    data = prepare(settings, base)
     for index in range(len(data.train.data)):
-        example = Examples(data.train, cache, settings)[index, index]
-        image = cache.picture(data.train, index, 0)
+        example = examples_of(settings, data)[index, index]
+        image = data.prepared.picture(data.train, index, 0)
         z0 = base.encode_images(image[None])[0]
         torch.testing.assert_close(example["z0"], z0, rtol=1e-2, atol=1e-2)
         assert torch.equal(example["condition"], settings.made_condition()(image[None])[0])
@@ -174,38 +172,38 @@ def test_inverted_masks_are_white_where_the_file_is_black(own):
     masks = []
     for inverted in (False, True):
         settings = own(**options, invert_masks=inverted)
-        data, cache = prepare(settings)
-        masks.append(Examples(data.train, cache, settings)[0, 0]["mask"])
+        data = prepare(settings)
+        masks.append(examples_of(settings, data)[0, 0]["mask"])
     torch.testing.assert_close(masks[0], 1 - masks[1])
 
 
 def test_masked_conditions_are_blank_outside(own):
     settings = own(masked_condition_share=1.0, mask_shares={"box": 1.0})
-    data, cache = prepare(settings)
+    data = prepare(settings)
     for position in range(8):
-        example = Examples(data.train, cache, settings)[position, 0]
+        example = examples_of(settings, data)[position, 0]
         assert (example["condition"] * (1 - example["mask"])).sum() == 0
 
 
 def test_a_colour_condition_has_three_channels(own):
     settings = own(condition="colour")
-    data, cache = prepare(settings)
-    assert Examples(data.train, cache, settings)[0, 0]["condition"].shape == (3, 64, 64)
+    data = prepare(settings)
+    assert examples_of(settings, data)[0, 0]["condition"].shape == (3, 64, 64)
 
 
 def test_empty_prompts_have_their_share(own):
     settings = own(proportion_empty_prompts=0.5)
-    data, cache = prepare(settings)
-    examples = Examples(data.train, cache, settings)
-    empty = cache.text("")["context"]
+    data = prepare(settings)
+    examples = examples_of(settings, data)
+    empty = data.prepared.embedding("")["context"]
     count = sum(torch.equal(examples[i, 0]["context"], empty) for i in range(200))
     assert 70 < count < 130
 
 
 def test_draws_differ_between_positions_and_are_the_same_for_one(own):
     settings = own()
-    data, cache = prepare(settings)
-    examples = Examples(data.train, cache, settings)
+    data = prepare(settings)
+    examples = examples_of(settings, data)
     one, again, other = examples[3, 0], examples[3, 0], examples[4, 0]
     assert all(torch.equal(one[key], again[key]) for key in one)
     assert not torch.equal(one["noise"], other["noise"])
@@ -231,12 +229,12 @@ def test_picture_condition_and_mask_stay_aligned_in_buckets_of_other_shapes(
         resolution=192,
         train_batch_size=1,
     )
-    data, cache = prepare(settings)
+    data = prepare(settings)
     assert set(data.train.buckets) == {(256, 128), (128, 256)}
     for index in range(len(data.train.data)):
-        image = cache.picture(data.train, index, 0)
+        image = data.prepared.picture(data.train, index, 0)
         assert (image.shape[1] > image.shape[2]) == data.train.data[index].key.startswith("tall")
-        example = Examples(data.train, cache, settings)[0, index]
+        example = examples_of(settings, data)[0, index]
         assert (example["condition"] - image).abs().mean() < 0.02
         bright = (image.max(0).values > 0.5).float()
         assert bright.mean() > 0.005
@@ -245,15 +243,15 @@ def test_picture_condition_and_mask_stay_aligned_in_buckets_of_other_shapes(
 
 def test_time_ids_tell_where_the_crop_was_cut(own):
     settings = own()
-    data, cache = prepare(settings)
+    data = prepare(settings)
     corners = []
     for index in range(len(data.train.data)):
         height, width, top, left, *size = (
-            cache.example(data.train, index, 0).time_ids.int().tolist()
+            data.prepared.example(data.train, index, 0).time_ids.int().tolist()
         )
         assert (height, width, left, size) == (96, 64, 0, [64, 64])
         whole = torch.from_numpy(data.train.data[index].load().image).movedim(-1, 0) / 255
-        assert torch.equal(cache.picture(data.train, index, 0), whole[:, top : top + 64])
+        assert torch.equal(data.prepared.picture(data.train, index, 0), whole[:, top : top + 64])
         corners.append(top)
     assert set(corners) - {0, 16}  # neither the beginning nor the centre
 
@@ -297,18 +295,17 @@ def test_buckets_smaller_than_a_batch_join_their_neighbour():
     assert len(set(assign_buckets(sizes, [(64, 64), (64, 128)], 2))) == 2
 
 
-def test_processes_and_parts_share_a_global_batch(make_settings):
+def test_processes_and_parts_share_a_global_batch():
     plan = EpochPlan([(64, 64)] * 20, batch=8, seed=0)
-    whole = Places(plan, make_settings(train_batch_size=8, max_train_steps=2), 0, 1)
-    settings = make_settings(train_batch_size=2, gradient_accumulation_steps=2, max_train_steps=2)
-    ranks = [list(Places(plan, settings, rank, 2)) for rank in range(2)]
+    whole = Places(plan, Division(8), range(2))
+    ranks = [list(Places(plan, Division(2, 2, rank, 2), range(2))) for rank in range(2)]
     together = [place for pair in zip(*ranks, strict=True) for part in pair for place in part]
     assert together == [place for batch in whole for place in batch]
 
 
 def test_time_ids_are_only_for_models_with_pooled_text(own):
     settings = own()
-    data, cache = prepare(settings)
-    example = Examples(data.train, cache, settings)[0, 0]
+    data = prepare(settings)
+    example = examples_of(settings, data)[0, 0]
     assert collate([example]).added() is None
     assert collate([example | {"pooled": torch.zeros(16)}]).added() is not None

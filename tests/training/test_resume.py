@@ -137,7 +137,7 @@ def test_a_finished_run_can_be_made_longer(run, tmp_path):
 
 def test_the_best_is_the_best_of_the_timesteps_that_are_validated_now(run, tmp_path, monkeypatch):
     def steps_of_best(loss, timesteps, steps):
-        monkeypatch.setattr("training.train.Validation.losses", lambda *_: {"loss": loss})
+        monkeypatch.setattr("training.loop.validation.Validation.losses", lambda *_: {"loss": loss})
         at = {"validation_timesteps": timesteps, "validation_steps": steps}
         run(lr_scheduler="constant", max_train_steps=steps, resume_from_checkpoint="latest", **at)
         best = read_adapter(tmp_path / "run" / "best.safetensors")

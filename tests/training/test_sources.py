@@ -8,11 +8,10 @@ import datasets
 import pytest
 import torch
 from PIL import Image
+from prepared import examples_of, prepare
 
 from local_control.checkpoint import read_adapter
 from training import cache as cache_command
-from training.loop.examples import Examples
-from training.loop.setup import open_base, open_source, prepare_data
 
 ONE_STEP = {"max_train_steps": 1, "lr_warmup_steps": 1, "mask_source": "dataset"}
 
@@ -80,9 +79,9 @@ def test_conditions_can_be_pictures(run, make_settings, picture_folder, tmp_path
     assert adapter.config.in_channels == 3
     assert adapter.metadata["local_control.condition"] == "pictures"
     settings = make_settings(**options)
-    data, cache = prepare_data(settings, open_base(settings), open_source(settings))
-    example = Examples(data.train, cache, settings)[0, 0]
-    assert torch.equal(example["condition"], cache.picture(data.train, 0, 0))
+    data = prepare(settings)
+    example = examples_of(settings, data)[0, 0]
+    assert torch.equal(example["condition"], data.prepared.picture(data.train, 0, 0))
 
 
 def test_the_cache_can_be_built_beforehand(run, make_settings, tmp_path, monkeypatch):

@@ -7,8 +7,8 @@ import torch
 
 from demo.base import ADAPTERS
 from lab.study import study
-from lab.study.study import Setting, StudyConfig, parts, run, study_digest
-from training.evaluation.report import Table
+from lab.study.study import Setting, StudySettings, parts, run, study_digest
+from training.evaluation.table import Table
 
 SETTINGS = (Setting("no control"), Setting("local", "local"))
 
@@ -17,7 +17,7 @@ SETTINGS = (Setting("no control"), Setting("local", "local"))
 def config(tmp_path):
     for name in ("base", *(ADAPTERS[kind].stem for kind in ("plain", "local"))):
         (tmp_path / f"{name}.safetensors").write_bytes(b"weights")
-    return StudyConfig(
+    return StudySettings(
         checkpoint=tmp_path / "base.safetensors",
         adapters=tmp_path,
         parts_dir=tmp_path / "parts",

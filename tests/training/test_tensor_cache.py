@@ -6,12 +6,14 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from training.cached.tensor_cache import TensorCache, digest, weights_digest
+from training.cached.store import TensorStore
+from training.data.digests import digest
 from training.data.files import WriteError
+from training.models.weights import weights_digest
 
 
 def test_what_is_put_is_got(tmp_path):
-    cache = TensorCache(tmp_path)
+    cache = TensorStore(tmp_path)
     tensors = {"a": torch.randn(2, 3).half(), "b": torch.arange(4).reshape(2, 2).T}
     assert cache.get("aa01") is None
     cache.put("aa01", tensors)
@@ -22,7 +24,7 @@ def test_what_is_put_is_got(tmp_path):
 
 
 def test_a_damaged_entry_counts_as_missing(tmp_path):
-    cache = TensorCache(tmp_path)
+    cache = TensorStore(tmp_path)
     cache.put("aa01", {"a": torch.zeros(100)})
     path = cache.path("aa01")
     content = path.read_bytes()
@@ -38,9 +40,9 @@ def test_an_entry_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path, m
         path.write_bytes(b"half")
         raise SafetensorError("I/O error: No space left on device")
 
-    monkeypatch.setattr("training.cached.tensor_cache.save_file", no_space)
+    monkeypatch.setattr("training.cached.store.save_file", no_space)
     with pytest.raises(WriteError, match="Free some space"):
-        TensorCache(tmp_path).put("aa01", {"a": torch.zeros(1)})
+        TensorStore(tmp_path).put("aa01", {"a": torch.zeros(1)})
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
@@ -69,7 +71,7 @@ def test_weights_have_a_name_of_their_own():
 
 
 def test_a_full_disk_is_named_and_loses_nothing(tmp_path, monkeypatch):
-    cache = TensorCache(tmp_path)
+    cache = TensorStore(tmp_path)
     cache.put("aa01", {"a": torch.zeros(1)})
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(OSError, match="--cache_dir"):

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from prepared import trainer_of
 from small_base import CHANNELS, small_sd, small_sdxl
 from torch import Tensor
 
 from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import AdapterFile, AdapterFileError, read_adapter, write_adapter
-from training.loop.examples import Batch
-from training.loop.setup import open_base, open_source, prepare_data
-from training.loop.start import new_adapter
+from training.loop.parts import adapter_of
+from training.loop.prepare import open_base
 from training.models.bases import BaseModelError
+from training.models.batch import Batch
 from training.models.denoise import denoise_at, timesteps
-from training.train import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +27,6 @@ def sdxl_folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def v_folder(tmp_path_factory):
     return small_sd(tmp_path_factory.mktemp("v"), "v_prediction")
-
-
-def trainer(settings):
-    base = open_base(settings)
-    data, cache = prepare_data(settings, base, open_source(settings))
-    return Trainer(settings, base, data, cache)
 
 
 def example(mask: Tensor, condition: Tensor | None = None) -> Batch:
@@ -51,14 +45,14 @@ def example(mask: Tensor, condition: Tensor | None = None) -> Batch:
 
 def test_the_held_out_loss_goes_down(make_settings):
     steps = {"max_train_steps": 60, "learning_rate": 3e-3, "timestep_sampling": "uniform"}
-    run = trainer(make_settings(**steps, train_batch_size=4))
+    run = trainer_of(make_settings(**steps, train_batch_size=4))
     before = run.validation.losses(run.adapter)["loss"]
     run.run()
     assert run.validation.losses(run.adapter)["loss"] < before
 
 
 def test_only_the_adapter_learns(make_settings):
-    run = trainer(make_settings())
+    run = trainer_of(make_settings())
     before = {key: value.clone() for key, value in run.base.unet.state_dict().items()}
     start = [parameter.detach().clone() for parameter in run.adapter.parameters()]
     run.run()
@@ -74,8 +68,8 @@ def test_masked_features_do_not_see_the_condition_outside(make_settings):
     one, other = example(nothing), example(nothing, torch.ones(2, 1, 64, 64))
     for masked in (True, False):
         settings = make_settings(mask_features=masked)
-        adapter = new_adapter(base, settings)
-        first, second = (denoise_at(base, adapter, b, t, settings).output for b in (one, other))
+        adapter = adapter_of(settings, base)
+        first, second = (denoise_at(base, adapter, b, t, masked).output for b in (one, other))
         assert torch.equal(first, second) is masked
 
 
@@ -96,7 +90,7 @@ def test_sd_adapters(run, tmp_path, kind):
 
 def test_sdxl_learns_with_pooled_text_and_time_ids(make_settings, sdxl_folder, tmp_path):
     name = {"pretrained_model_name_or_path": str(sdxl_folder), "random_flip": True}
-    run = trainer(make_settings(max_train_steps=2, lr_warmup_steps=1, **name))
+    run = trainer_of(make_settings(max_train_steps=2, lr_warmup_steps=1, **name))
     seen = run.validation.examples[0]
     assert seen.time_ids.tolist() == [[64, 64, 0, 0, 64, 64]]
     assert seen.pooled.shape == (1, 24)
@@ -108,7 +102,7 @@ def test_v_prediction_aims_at_v(make_settings, v_folder):
     settings = make_settings(pretrained_model_name_or_path=str(v_folder))
     base = open_base(settings)
     batch, t = example(torch.ones(1, 1, 64, 64)), torch.tensor([300])
-    found = denoise_at(base, new_adapter(base, settings), batch, t, settings)
+    found = denoise_at(base, adapter_of(settings, base), batch, t, gated=True)
     a = base.alphas_cumprod[300]
     expected = a.sqrt() * batch.noise - (1 - a).sqrt() * batch.z0
     torch.testing.assert_close(found.target, expected)
@@ -118,7 +112,7 @@ def test_an_adapter_can_start_from_a_file(make_settings, run, tmp_path):
     run("first")
     path = tmp_path / "first" / "adapter.safetensors"
     settings = make_settings(adapter_model_name_or_path=path)
-    found = new_adapter(open_base(settings), settings).state_dict()
+    found = adapter_of(settings, open_base(settings)).state_dict()
     expected = read_adapter(path).tensors
     assert all(torch.equal(found[key], value.float()) for key, value in expected.items())
 
@@ -128,10 +122,10 @@ def test_the_kind_of_an_adapter_follows_its_file(make_settings, tmp_path):
     path = tmp_path / "light.safetensors"
     write_adapter(AdapterFile(light, Adapter(light).state_dict()), path)
     settings = make_settings(adapter_model_name_or_path=path)
-    assert new_adapter(open_base(settings), settings).config.kind == "light"
+    assert adapter_of(settings, open_base(settings)).config.kind == "light"
     settings = make_settings(adapter_model_name_or_path=path, adapter_type="full")
     with pytest.raises(AdapterFileError, match="use auto"):
-        new_adapter(open_base(settings), settings)
+        adapter_of(settings, open_base(settings))
 
 
 def test_adapters_that_do_not_fit_are_refused(make_settings, sdxl_folder, tmp_path):
@@ -139,16 +133,16 @@ def test_adapters_that_do_not_fit_are_refused(make_settings, sdxl_folder, tmp_pa
     write_adapter(AdapterFile(wide, Adapter(wide).state_dict()), tmp_path / "a.safetensors")
     settings = make_settings(adapter_model_name_or_path=tmp_path / "a.safetensors")
     with pytest.raises(AdapterFileError, match="this base needs full"):
-        new_adapter(open_base(settings), settings)
+        adapter_of(settings, open_base(settings))
     colour = AdapterConfig(channels=CHANNELS, in_channels=3)
     write_adapter(AdapterFile(colour, Adapter(colour).state_dict()), tmp_path / "b.safetensors")
     settings = make_settings(adapter_model_name_or_path=tmp_path / "b.safetensors")
     with pytest.raises(AdapterFileError, match="reads 3 channels"):
-        new_adapter(open_base(settings), settings)
+        adapter_of(settings, open_base(settings))
     sdxl = {"pretrained_model_name_or_path": str(sdxl_folder), "adapter_type": "full"}
     settings = make_settings(**sdxl)
     with pytest.raises(BaseModelError, match="use auto"):
-        new_adapter(open_base(settings), settings)
+        adapter_of(settings, open_base(settings))
 
 
 def test_what_is_written_tells_its_story_and_no_paths(run, tmp_path, base_folder):
@@ -180,7 +174,7 @@ def test_outputs_beside_the_adapter(run, tmp_path):
 
 
 def test_validation_is_the_same_at_every_call(make_settings):
-    run = trainer(make_settings())
+    run = trainer_of(make_settings())
     one, two = (run.validation.losses(run.adapter) for _ in range(2))
     assert one == two
     assert {"noise", "z0", "loss", "loss at t=100", "loss at t=900"} <= one.keys()

@@ -4,13 +4,15 @@ import math
 
 import pytest
 import torch
+from prepared import trainer_of
 
 from training.data.condition import Condition
-from training.data.masks import DEFAULT_SHARES
-from training.evaluation.measures import edge_panel
-from training.loop.setup import open_base, open_source, prepare_data
-from training.loop.validation import shown_shares
-from training.train import Trainer
+from training.data.random_masks import DEFAULT_SHARES
+from training.evaluation.sheets import edge_panel
+
+
+def shown_shares(settings):
+    return settings.masks().shown().shares
 
 
 def test_masks_are_of_the_kinds_that_the_run_draws(make_settings):
@@ -24,24 +26,19 @@ def test_masks_are_of_the_kinds_that_the_run_draws(make_settings):
 
 def test_random_masks_do_not_look_at_the_data_sets(make_settings, monkeypatch):
     asked = []
-    settings = make_settings(mask_source="random")
-    data, cache = prepare_data(settings, open_base(settings), open_source(settings))
-    run = Trainer(settings, open_base(settings), data, cache)
+    run = trainer_of(make_settings(mask_source="random"))
 
     def draw(size, rng, objects, shares):
         asked.append(objects)
         return torch.ones(size).numpy()
 
-    monkeypatch.setattr("training.loop.validation.random_mask", draw)
+    monkeypatch.setattr("training.data.random_masks.random_mask", draw)
     assert run.validation.examples
     assert asked == [None]
 
 
 def test_a_full_mask_has_no_leak_to_measure(make_settings, tmp_path):
-    settings = make_settings(mask_source="full", num_validation_images=2)
-    base = open_base(settings)
-    data, cache = prepare_data(settings, base, open_source(settings))
-    run = Trainer(settings, base, data, cache)
+    run = trainer_of(make_settings(mask_source="full", num_validation_images=2))
     found = run.validation.pictures(run.adapter, tmp_path / "sheet.png")
     assert found.keys() == {"adherence"}
     assert not math.isnan(found["adherence"])

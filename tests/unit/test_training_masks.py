@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from training.data.masks import DEFAULT_SHARES, SHAPES, random_mask
+from training.data.random_masks import DEFAULT_SHARES, SHAPES, random_mask
 
 SIZE = (96, 128)
 

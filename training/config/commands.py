@@ -15,6 +15,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from .help import help_text
+
 Settings = TypeVar("Settings", bound="CommandSettings")
 
 
@@ -87,9 +89,17 @@ def read_toml(name: Path, presets: Path) -> dict[str, Any]:
 
 
 def read_settings(kind: type[Settings], arguments: Sequence[str] | None = None) -> Settings:
-    """The settings that flags (`sys.argv` by default) name; SystemExit says what is wrong."""
+    """Return the settings that flags (`sys.argv` by default) name.
+
+    Raises:
+        SystemExit: with what is wrong, or after `--help`.
+    """
+    flags = list(sys.argv[1:] if arguments is None else arguments)
+    if {"-h", "--help"} & set(flags):
+        sys.stdout.write(help_text(kind) + "\n")
+        raise SystemExit(0)
     try:
-        return CliApp.run(kind, cli_args=list(sys.argv[1:] if arguments is None else arguments))
+        return CliApp.run(kind, cli_args=flags)
     except ValidationError as error:
         raise SystemExit("\n".join(map(_sentence, error.errors()))) from None
     except ValueError as error:

@@ -1,15 +1,13 @@
 """Paired augmentation: picture, condition and masks are cropped and flipped as one."""
 
-import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.random import Generator
 
-from .dataset import Sample
-
-Size = tuple[int, int]
+from .pictures import Size
+from .records import Sample
 
 
 @dataclass(frozen=True)
@@ -44,22 +42,6 @@ class Crop:
         """`corner` in the picture as it is seen: mirrored, if that is what was done to it."""
         top, left = self.corner
         return top, self.scaled[1] - self.size[1] - left if self.flipped else left
-
-
-def buckets(resolution: int, step: int = 64, ratio: float = 2.0) -> list[Size]:
-    """Sizes (height, width) of about resolution^2 pixels, multiples of `step`, up to 1:`ratio`."""
-    found = set()
-    for width in range(step, int(resolution * math.sqrt(ratio)) + step, step):
-        height = int(resolution**2 / width) // step * step
-        if height and max(width / height, height / width) <= ratio:
-            found |= {(height, width), (width, height)}
-    return sorted(found | {(resolution, resolution)})
-
-
-def nearest_bucket(size: Size, choices: list[Size]) -> Size:
-    """The bucket whose shape is closest to `size` (height, width)."""
-    aspect = math.log(size[1] / size[0])
-    return min(choices, key=lambda b: (abs(math.log(b[1] / b[0]) - aspect), -b[0] * b[1]))
 
 
 def plan_crop(original: Size, size: Size, rng: Generator, random: bool, flip: bool) -> Crop:

@@ -12,8 +12,9 @@ from pathlib import Path
 from PIL import Image
 from tqdm.contrib.concurrent import thread_map
 
-from .dataset import DatasetError, Record, Size, Source
 from .files import write_whole
+from .pictures import Size
+from .records import DatasetError, Record, Source
 
 log = logging.getLogger(__name__)
 

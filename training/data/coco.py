@@ -9,7 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .dataset import DatasetError, PictureFile, Record, Size, file_stamp
+from .pictures import PictureFile, Size
+from .records import DatasetError, Record, file_stamp
 
 # By how much the shapes of a picture and of its annotation may differ, by rounding when scaled.
 _SAME_SHAPE = 0.02

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..data.augment import crop_sample, plan_crop
 from ..data.checked import Checked
-from ..data.dataset import DatasetError
-from ..loop.plan import CROP, generator
+from ..data.random_streams import CROP, generator
+from ..data.records import DatasetError
 
 EVALUATION_SET = Path(__file__).parent / "evaluation_set.toml"
 

@@ -9,14 +9,13 @@ from tqdm import tqdm
 
 from local_control.adapter import Adapter
 
-from ..cached.tensor_cache import digest
 from ..data.condition import Condition
-from ..loop.plan import VALIDATION, generator
+from ..data.digests import number
+from ..data.random_streams import VALIDATION, generator
 from ..models.bases import Base
 from ..models.denoise import control_features
 from ..models.sample import Sampling, sample
 from .cases import Case, first_of_each, spread_out
-from .report import Table
 from .scores import (
     InceptionFeatures,
     blank_lfmse,
@@ -25,6 +24,8 @@ from .scores import (
     latent_features,
     score,
 )
+from .sheets import darkened
+from .table import Table
 
 FREE = "no control"
 _SHOWN = 12
@@ -89,7 +90,7 @@ class Evaluation:
                     image for index, image in enumerate(images, start) if index in shown
                 ]
         self._distances(table, cases, features)
-        seen = [_shown(cases[index]) for index in sorted(shown)]
+        seen = [darkened(cases[i].image, cases[i].mask) for i in sorted(shown)]
         table.pictures = {"condition": seen, **pictures}
         return table
 
@@ -112,7 +113,7 @@ class Evaluation:
         drawn = []
         for case in part:
             size = (channels, case.image.shape[1] // factor, case.image.shape[2] // factor)
-            rng = generator(VALIDATION, case.seed, int(digest(case.picture)[:8], 16))
+            rng = generator(VALIDATION, case.seed, number(case.picture))
             drawn.append(torch.from_numpy(rng.standard_normal(size, "float32")))
         return torch.stack(drawn).to(self.base.device)
 
@@ -174,7 +175,3 @@ def _condition(variant: Variant, part: Sequence[Case], sources: Tensor) -> Tenso
     own = torch.stack([case.condition for case in part if case.condition is not None])
     assert variant.adapter is not None
     return own if variant.adapter.config.in_channels == 3 else own.mean(1, keepdim=True)
-
-
-def _shown(case: Case) -> Tensor:
-    return case.image * (0.35 + 0.65 * case.mask)

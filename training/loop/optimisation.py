@@ -1,44 +1,63 @@
 """Optimiser, learning rate and average of the weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from diffusers.optimization import get_scheduler
 from torch import nn
 
-from local_control.adapter import Adapter
 
-from ..config.run import TrainSettings
+@dataclass(frozen=True)
+class AdamOptions:
+    """How AdamW takes its steps; `bits8` keeps its moments in 8 bits, by bitsandbytes."""
+
+    betas: tuple[float, float]
+    weight_decay: float
+    epsilon: float
+    fused: bool = True
+    bits8: bool = False
+
+    def new(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+        """Return an optimiser; its learning rate is set again at every step."""
+        options: dict[str, Any] = {
+            "lr": rate,
+            "betas": self.betas,
+            "weight_decay": self.weight_decay,
+            "eps": self.epsilon,
+        }
+        if not self.bits8:
+            return torch.optim.AdamW(parameters, fused=self.fused, **options)
+        from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports]
+
+        return AdamW8bit(parameters, **options)
 
 
-def new_optimizer(adapter: Adapter, settings: TrainSettings) -> torch.optim.Optimizer:
-    """The optimiser that the settings name; its learning rate is set at every step."""
-    options: dict[str, Any] = {
-        "lr": settings.learning_rate,
-        "betas": (settings.adam_beta1, settings.adam_beta2),
-        "weight_decay": settings.adam_weight_decay,
-        "eps": settings.adam_epsilon,
-    }
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(adapter.parameters(), fused=settings.fused, **options)
-    from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports]
+@dataclass(frozen=True)
+class LearningRate:
+    """The learning rate of a run; a function of the step alone, so there is nothing to resume.
 
-    return AdamW8bit(adapter.parameters(), **options)
+    schedule: diffusers' name of its shape. peak: what the warm-up rises to. steps: the whole run.
+    """
 
+    schedule: str
+    peak: float
+    warmup: int
+    steps: int
 
-def learning_rates(settings: TrainSettings) -> Callable[[int], float]:
-    """step -> learning rate; a function of the step alone, so there is nothing to resume."""
-    unused = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedule: Any = get_scheduler(
-        settings.lr_scheduler,
-        unused,
-        num_warmup_steps=settings.lr_warmup_steps,
-        num_training_steps=settings.max_train_steps,
-    )
-    factor = schedule.lr_lambdas[0]
-    # Warm-ups of the library start at 0, which would waste the first step.
-    return lambda step: settings.learning_rate * factor(step + 1)
+    def by_step(self) -> Callable[[int], float]:
+        """Return step -> learning rate."""
+        unused = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+        scheduler: Any = get_scheduler(
+            self.schedule,
+            unused,
+            num_warmup_steps=self.warmup,
+            num_training_steps=self.steps,
+        )
+        factor = scheduler.lr_lambdas[0]
+        # Warm-ups of the library start at 0, which would waste the first step.
+        return lambda step: self.peak * factor(step + 1)
 
 
 @torch.no_grad()

@@ -5,27 +5,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..data.augment import Size, nearest_bucket
-
-# Keys that keep the draws of different purposes apart.
-ORDER, MASK, NOISE, TEXT, CROP, VALIDATION = range(6)
-
-
-def generator(*key: int) -> np.random.Generator:
-    """The random generator of one purpose, whatever was drawn before."""
-    return np.random.default_rng(key)
-
-
-def assign_buckets(sizes: Sequence[Size], choices: Sequence[Size], batch: int) -> list[Size]:
-    """A bucket for every picture; buckets with less than one batch join their nearest neighbour."""
-    choices = list(choices)
-    while True:
-        assigned = [nearest_bucket(size, choices) for size in sizes]
-        counts = {bucket: assigned.count(bucket) for bucket in set(assigned)}
-        small = min(counts, key=lambda bucket: (counts[bucket], bucket))
-        if counts[small] >= batch or len(counts) == 1:
-            return assigned
-        choices = sorted(counts.keys() - {small})
+from ..data.pictures import Size
+from ..data.random_streams import ORDER, generator
 
 
 class EpochPlan:

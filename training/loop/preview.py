@@ -2,15 +2,14 @@
 
 import json
 import logging
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
-from ..cached.prepare import Cache, Part
-from ..config.processes import process_state
-from ..config.run import TrainSettings
-from ..evaluation.measures import sheet, tinted
+from ..evaluation.sheets import sheet, tinted
 from .examples import Examples
 
 log = logging.getLogger(__name__)
@@ -18,11 +17,8 @@ log = logging.getLogger(__name__)
 _COLUMNS, _ROWS, _COUNTED = 8, 4, 256
 
 
-def write_preview(part: Part, cache: Cache, settings: TrainSettings) -> None:
-    """Write `overlay.png` and `masks.json` into the output folder, and log the coverage."""
-    if not process_state().is_main_process:
-        return
-    examples = Examples(part, cache, settings)
+def write_preview(examples: Examples, folder: Path) -> None:
+    """Write `overlay.png` and `masks.json` into a folder, and log what the masks cover."""
     drawn = [examples[position, position % len(examples)] for position in range(_COUNTED)]
     coverage = np.array([example["mask"].mean().item() for example in drawn])
     found = {
@@ -35,21 +31,18 @@ def write_preview(part: Part, cache: Cache, settings: TrainSettings) -> None:
         "masks cover %.0f %% on average; %.0f %% are empty, %.0f %% full",
         *(100 * found[key] for key in ("mean", "empty", "full")),
     )
-    settings.output_dir.mkdir(parents=True, exist_ok=True)
-    (settings.output_dir / "masks.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
-    tiles = _overlay(part, cache, examples, drawn)
-    Image.fromarray(tiles).save(settings.output_dir / "overlay.png")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "masks.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    Image.fromarray(_overlay(examples, drawn)).save(folder / "overlay.png")
 
 
-def _overlay(
-    part: Part, cache: Cache, examples: Examples, drawn: list[dict[str, torch.Tensor]]
-) -> np.ndarray:
+def _overlay(examples: Examples, drawn: list[dict[str, Tensor]]) -> np.ndarray:
     """Pictures darkened outside their masks, with their conditions in green."""
     size = drawn[0]["mask"].shape
     tiles = []
     for position, example in enumerate(drawn):
         if example["mask"].shape == size and len(tiles) < _COLUMNS * _ROWS:
-            image = cache.picture(part, position % len(examples), examples.variant(position))
+            image = examples.picture((position, position % len(examples)))
             tiles.append(tinted(image, example["condition"], example["mask"]))
     rows = [tiles[i : i + _COLUMNS] for i in range(0, len(tiles), _COLUMNS)]
     blank = torch.zeros_like(tiles[0])

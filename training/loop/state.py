@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import re
-import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +41,7 @@ class TrainState:
     notes: dict[str, Any] = field(default_factory=dict)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor of the state by a stable name (views on the live ones)."""
+        """Return every tensor of the state by a stable name (views on the live ones)."""
         out = {
             f"module.{name}.{key}": value
             for name, module in self.modules.items()
@@ -148,7 +147,7 @@ class TrainState:
 
 
 def read_notes(path: Path) -> tuple[int, dict[str, Any]]:
-    """The step and the notes of a state file, without its tensors.
+    """Return the step and the notes of a state file, without its tensors.
 
     Raises:
         UNREADABLE: it is damaged or no state.
@@ -159,37 +158,6 @@ def read_notes(path: Path) -> tuple[int, dict[str, Any]]:
 
 
 def list_states(folder: Path) -> list[Path]:
-    """The state files in a folder, oldest first."""
+    """Return the state files in a folder, oldest first."""
     found = folder.glob("state-*.safetensors")
     return sorted(path for path in found if STATE_NAME.fullmatch(path.name))
-
-
-class StopSignal:
-    """Context manager that turns SIGTERM and Ctrl+C into a wish to stop after the current step.
-
-    Example:
-        with StopSignal() as stop:
-            for step in steps:
-                ...
-                if stop.wanted:
-                    state.save(folder)
-                    break
-    """
-
-    _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-    def __init__(self) -> None:
-        self.wanted = False
-        self._before: list[Any] = []
-
-    def __enter__(self) -> "StopSignal":
-        self._before = [signal.signal(number, self._note) for number in self._SIGNALS]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in zip(self._SIGNALS, self._before, strict=True):
-            signal.signal(number, handler)
-
-    def _note(self, number: int, _frame: object) -> None:
-        log.warning("%s: saving after this step.", signal.Signals(number).name)
-        self.wanted = True

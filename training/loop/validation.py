@@ -1,6 +1,6 @@
 """Validation on held-out pictures: the loss at fixed noise levels, and sampled pictures."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,40 +10,52 @@ from PIL import Image
 from torch import Tensor
 
 from local_control.adapter import Adapter
+from local_control.losses import LocalControlLoss
 
-from ..cached.prepare import Cache, Part
-from ..config.run import TrainSettings
-from ..data.masks import mask_shares, own_masks, random_mask
-from ..evaluation.measures import edge_panel, quick_measures, sheet, tinted
+from ..cached.prepared import Part, Prepared
+from ..data.condition import Condition
+from ..data.random_masks import RandomMasks
+from ..data.random_streams import VALIDATION, generator
+from ..evaluation.measures import quick_measures
+from ..evaluation.sheets import edge_panel, sheet, tinted
 from ..models.bases import Base
+from ..models.batch import Batch
 from ..models.denoise import control_features, denoise_at
 from ..models.sample import Sampling, sample
-from .examples import Batch, collate
-from .plan import VALIDATION, generator
+from .examples import collate
 
 MAX_SAMPLES = 32
-# In place of the default mixture; empty masks say nothing about control.
-_SHARES = {"box": 0.25, "ellipse": 0.15, "brush": 0.1, "object_box": 0.4, "full": 0.1}
 
 
-def shown_shares(settings: TrainSettings) -> Mapping[str, float]:
-    """The shapes of the run's masks, without empty ones."""
-    if settings.mask_source in ("mixed", "random") and not settings.mask_shares:
-        return _SHARES
-    shares = mask_shares(settings.mask_source, settings.mask_shares)
-    masked = {kind: share for kind, share in shares.items() if kind != "empty" and share > 0}
-    return masked or mask_shares("full", {})
+@dataclass(frozen=True)
+class Control:
+    """How an adapter is trained to control, which validation repeats.
+
+    masks: drawn ones, without empty ones. blank_share: of conditions that are blank outside the
+    mask. gated: features are masked. condition: what adherence is measured by.
+    """
+
+    masks: RandomMasks
+    blank_share: float
+    gated: bool
+    condition: Condition
 
 
 @dataclass
 class Validation:
-    """Fixed held-out examples: the same pictures, masks, noise and timesteps at every call."""
+    """Fixed held-out examples: the same pictures, masks, noise and timesteps at every call.
+
+    shown: how many pictures are sampled; sampling: how, its precision that of the losses too.
+    """
 
     base: Base
     part: Part
-    cache: Cache
-    settings: TrainSettings
-    dtype: torch.dtype | None = None
+    prepared: Prepared
+    control: Control
+    objective: LocalControlLoss
+    timesteps: Sequence[int]
+    shown: int
+    sampling: Sampling
 
     @cached_property
     def examples(self) -> list[Batch]:
@@ -52,35 +64,34 @@ class Validation:
 
     def _example(self, index: int) -> Batch:
         rng = generator(VALIDATION, index)
-        prepared = self.cache.example(self.part, index, 0)
-        size = (prepared.condition.shape[-2], prepared.condition.shape[-1])
-        objects = own_masks(self.settings.mask_source, prepared.masks)
-        mask = random_mask(size, rng, objects, shown_shares(self.settings))
-        noise = rng.standard_normal(prepared.latent.shape, "float32")
-        condition = prepared.condition
-        if rng.random() < self.settings.masked_condition_share:  # as in training
+        crop = self.prepared.example(self.part, index, 0)
+        size = (crop.condition.shape[-2], crop.condition.shape[-1])
+        mask = self.control.masks.draw(size, rng, crop.masks)
+        noise = rng.standard_normal(crop.latent.shape, "float32")
+        condition = crop.condition
+        if rng.random() < self.control.blank_share:  # as in training
             condition = condition * torch.from_numpy(mask)
         entry = {
-            "z0": prepared.latent,
+            "z0": crop.latent,
             "noise": torch.from_numpy(noise),
             "u": torch.tensor(0.0),
             "condition": condition,
             "mask": torch.from_numpy(mask)[None],
-            "time_ids": prepared.time_ids,
+            "time_ids": crop.time_ids,
         }
-        caption = self.part.data[index].caption
-        return collate([entry | self.cache.text(caption)]).to(self.base.device)
+        text = self.prepared.embedding(self.part.data[index].caption)
+        return collate([entry | text]).to(self.base.device)
 
     @torch.no_grad()
     def losses(self, adapter: Adapter) -> dict[str, float]:
-        """Each term's mean over pictures and timesteps, their sum, and the sum at each t."""
-        objective = self.settings.loss()
-        times = torch.tensor(self.settings.validation_timesteps, device=self.base.device)
+        """Return each term's mean over pictures and timesteps, their sum, and the sum at each t."""
+        times = torch.tensor(self.timesteps, device=self.base.device)
+        gated, precision = self.control.gated, self.sampling.mixed_precision
         sums: dict[str, Tensor] = {}
         for batch in self.examples:
             repeated = batch.repeat(len(times))
-            found = denoise_at(self.base, adapter, repeated, times, self.settings, self.dtype)
-            for name, values in objective.terms(found).items():
+            found = denoise_at(self.base, adapter, repeated, times, gated, precision)
+            for name, values in self.objective.terms(found).items():
                 sums[name] = sums.get(name, torch.zeros_like(values)) + values / len(self.examples)
         total = torch.stack(list(sums.values())).sum(0)
         out = {name: values.mean().item() for name, values in sums.items()}
@@ -96,7 +107,7 @@ class Validation:
         mask (green) and outside (red).
         """
         rows, found = [], []
-        condition = self.settings.made_condition()
+        condition = self.control.condition
         for batch, source, free in self._free:
             image = self._sample(batch, adapter)
             mask = batch.mask.cpu()
@@ -113,8 +124,7 @@ class Validation:
     def _free(self) -> list[tuple[Batch, Tensor, Tensor]]:
         """The examples to sample, their pictures and what the base makes without control."""
         size = self.examples[0].z0.shape
-        chosen = [batch for batch in self.examples if batch.z0.shape == size]
-        chosen = chosen[: self.settings.num_validation_images]
+        chosen = [batch for batch in self.examples if batch.z0.shape == size][: self.shown]
         with self.base.autoencoder_on(self.base.device):
             sources = [self.base.decode(batch.z0).cpu() for batch in chosen]
         return [
@@ -123,18 +133,20 @@ class Validation:
         ]
 
     def _sample(self, batch: Batch, adapter: Adapter | None) -> Tensor:
-        options = Sampling(
-            self.settings.num_inference_steps, self.settings.guidance_scale, self.dtype
-        )
         features = None
         if adapter is not None:
-            mask = batch.mask if self.settings.mask_features else None
+            mask = batch.mask if self.control.gated else None
             features = control_features(adapter, batch.condition, mask)
-        negative = {
-            key: value.to(self.base.device)[None] for key, value in self.cache.text("").items()
-        }
+        empty = self.prepared.embedding("")
+        negative = {key: value.to(self.base.device)[None] for key, value in empty.items()}
         latents = sample(
-            self.base, batch.noise, batch.text(), negative, options, features, batch.time_ids
+            self.base,
+            batch.noise,
+            batch.text(),
+            negative,
+            self.sampling,
+            features,
+            batch.time_ids,
         )
         with self.base.autoencoder_on(self.base.device):
             return self.base.decode(latents).cpu()

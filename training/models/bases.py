@@ -25,9 +25,10 @@ from local_control.adapter import AdapterConfig, Kind
 from local_control.checkpoint import AdapterFileError
 from local_control.z0 import PredictionType
 
-from ..cached.tensor_cache import digest, weights_digest
+from ..data.digests import digest
 from .attention import Fp32Attention
 from .checkpoint_marks import is_sdxl, read_schedule
+from .weights import weights_digest
 
 _KINDS = {"epsilon": PredictionType.EPSILON, "v_prediction": PredictionType.V}
 _UNREADABLE = (OSError, ValueError, KeyError, SafetensorError, SingleFileComponentError)

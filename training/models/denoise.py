@@ -11,9 +11,8 @@ from local_control.gating import gate_features
 from local_control.losses import Denoising
 from local_control.z0 import PredictionType
 
-from ..config.run import TrainSettings
-from ..loop.examples import Batch
 from .bases import Base
+from .batch import Batch
 
 
 def control_features(
@@ -69,14 +68,17 @@ def denoise_at(
     adapter: Adapter,
     batch: Batch,
     timestep: Tensor,
-    settings: TrainSettings,
+    gated: bool,
     dtype: torch.dtype | None = None,
 ) -> Denoising:
-    """Noise a batch to `timestep` [B] and predict; `dtype` is that of mixed precision."""
+    """Return the prediction for a batch that is noised to `timestep` [B].
+
+    gated: features are masked. dtype: that of mixed precision.
+    """
     alpha_bar = base.alphas_cumprod.to(timestep.device)[timestep]
     a = alpha_bar.view(-1, 1, 1, 1)
     z_t = a.sqrt() * batch.z0 + (1 - a).sqrt() * batch.noise
-    mask = batch.mask if settings.mask_features else None
+    mask = batch.mask if gated else None
     with torch.autocast(timestep.device.type, dtype, enabled=dtype is not None):
         features = control_features(adapter, batch.condition, mask)
         output = predict(base.unet, z_t, timestep, batch.context, features, batch.added())

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from comfy.controlnet import ControlBase
 from comfy.model_management import OOM_EXCEPTION
 from comfy.utils import common_upscale
@@ -69,7 +70,9 @@ def first_answer(
         ValueError: it is not made for this model.
     """
     try:
-        control.pre_run(*run)
+        # As ComfyUI prepares controls: on the thread of another GPU the mode is not set.
+        with torch.inference_mode(not torch.is_grad_enabled()):
+            control.pre_run(*run)
         return control.get_control(*call)
     except _MISFITS as error:
         if not is_misfit(error):

@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 from comfy.model_patcher import ModelPatcher
-from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ....local_control.region_mask import RegionMask
 from ....local_control.view import View
-from .view import frames_in, note_areas, views_of
+from .view import frames_in, view_wrappers, views_of
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +111,9 @@ def gate_patches(model: ModelPatcher, mask: RegionMask) -> ModelPatcher:
         kind: [_gated(patch, mask) for patch in row] if kind in _KINDS else list(row)
         for kind, row in patches.items()
     }
-    model.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, _KEY, note_areas)
+    for kind, wrappers in view_wrappers().items():
+        for wrapper in wrappers:
+            model.add_wrapper_with_key(kind, _KEY, wrapper)
     return model
 
 

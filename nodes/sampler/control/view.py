@@ -19,6 +19,7 @@ from ....local_control.view import Size, View, Window
 LATENT_FACTOR = 8
 
 _KEY = "local_control_areas"
+_WHOLE = "local_control_whole"
 _VIDEO = 2  # the dimension of frames
 
 
@@ -67,7 +68,10 @@ def window_of(options: Mapping[str, Any]) -> Window | None:
     anchor = getattr(found, "causal_anchor_index", None)
     if anchor is not None and anchor >= 0:  # ComfyUI puts this frame before those of the window
         indices.insert(0, anchor)
-    return Window(tuple(indices), found.total_frames, found.dim == _VIDEO)
+    whole = options.get(_WHOLE)
+    # Older versions do not tell of how many latents the window is.
+    total = getattr(found, "total_frames", 0) or (whole[found.dim] if whole else max(indices) + 1)
+    return Window(tuple(indices), total, found.dim == _VIDEO)
 
 
 def frames_in(x: Tensor) -> int:
@@ -75,18 +79,28 @@ def frames_in(x: Tensor) -> int:
     return x.shape[_VIDEO] if x.ndim == 5 else 1
 
 
-def area_hooks(*more: Callable) -> comfy.hooks.HookGroup:
-    """Hooks for a control's `extra_hooks` that let `views_of` know the areas.
+def view_wrappers(*more: Callable) -> dict[str, list[Callable]]:
+    """What ComfyUI must call so that `views_of` knows all; more: of CALC_COND_BATCH."""
+    return {
+        WrappersMP.PREDICT_NOISE: [note_whole],
+        WrappersMP.CALC_COND_BATCH: [note_areas, *more],
+    }
 
-    more: further wrappers of CALC_COND_BATCH.
-    """
-    wrappers = {WrappersMP.CALC_COND_BATCH: {_KEY: [note_areas, *more]}}
+
+def view_hooks(*more: Callable) -> comfy.hooks.HookGroup:
+    """The same as hooks for a control's `extra_hooks`."""
+    wrappers = {kind: {_KEY: row} for kind, row in view_wrappers(*more).items()}
     group = comfy.hooks.HookGroup()
     group.add(comfy.hooks.TransformerOptionsHook({"wrappers": wrappers}))
     return group
 
 
 # Arguments behind `options` may come with newer versions of ComfyUI, so they are passed through.
+def note_whole(executor: Any, x: Tensor, timestep: Tensor, options: dict, *rest: Any) -> Any:
+    """A wrapper of PREDICT_NOISE that notes the shape of all latents, before any window."""
+    return executor(x, timestep, _with(options, _WHOLE, tuple(x.shape)), *rest)
+
+
 def note_areas(
     executor: Any,
     model: Any,
@@ -96,7 +110,7 @@ def note_areas(
     options: dict,
     *rest: Any,
 ) -> Any:
-    """A wrapper of CALC_COND_BATCH that lets `views_of` know the areas."""
+    """A wrapper of CALC_COND_BATCH that notes the areas of conditions."""
     by_id = {
         entry["uuid"]: entry["area"]
         for cond in conds
@@ -104,5 +118,10 @@ def note_areas(
         if entry.get("area") is not None
     }
     areas = _Areas((x.shape[-2], x.shape[-1]), by_id)
-    inner = {**options.get("transformer_options", {}), _KEY: areas}
-    return executor(model, conds, x, timestep, {**options, "transformer_options": inner}, *rest)
+    return executor(model, conds, x, timestep, _with(options, _KEY, areas), *rest)
+
+
+def _with(options: dict, key: str, value: object) -> dict:
+    """Model options with one more entry of transformer_options."""
+    inner = {**options.get("transformer_options", {}), key: value}
+    return {**options, "transformer_options": inner}

@@ -1,21 +1,12 @@
-"""Arrays on disk, keyed by everything that changes them: latents and text embeddings.
+"""Tensors on disk by name, which appear whole or not at all, whoever writes them."""
 
-An entry's name is a digest of what it was made from, so a stale one is never found: another VAE,
-crop, caption or picture has another name. Files appear whole or not at all, so a build that was
-stopped goes on where it was, and several processes may build at once.
-"""
-
-import hashlib
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data.files import write_whole
 
@@ -23,27 +14,7 @@ from ..data.files import write_whole
 _RESERVE_BYTES = 2 * 1024**3
 
 
-def digest(*parts: Any) -> str:
-    """A name for what `parts` (JSON values, bytes) determine."""
-    hasher = hashlib.sha256()
-    for part in parts:
-        content = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True).encode()
-        hasher.update(len(content).to_bytes(8, "little"))
-        hasher.update(content)
-    return hasher.hexdigest()[:32]
-
-
-def weights_digest(module: nn.Module) -> str:
-    """A name for a module's weights: of every tensor its name, shape and bytes."""
-    hasher = hashlib.sha256()
-    for key, value in sorted(module.state_dict().items()):
-        flat = value.detach().cpu().contiguous().flatten()
-        hasher.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
-        hasher.update(flat.view(torch.uint8).numpy().tobytes())
-    return hasher.hexdigest()[:32]
-
-
-class TensorCache:
+class TensorStore:
     """Dictionaries of tensors by name, one file each."""
 
     def __init__(self, folder: Path) -> None:
@@ -51,11 +22,11 @@ class TensorCache:
         folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, name: str) -> Path:
-        """Where an entry is: in 256 folders, so that none grows too large."""
+        """Return where an entry is: in 256 folders, so that none grows too large."""
         return self.folder / name[:2] / f"{name}.safetensors"
 
     def has(self, name: str) -> bool:
-        """Whether there is a whole entry; one that was cut short is removed."""
+        """Return whether there is a whole entry; one that was cut short is removed."""
         path = self.path(name)
         try:
             with safe_open(path, framework="pt"):  # compares the header with the file's size
@@ -67,7 +38,7 @@ class TensorCache:
             return False
 
     def get(self, name: str) -> dict[str, Tensor] | None:
-        """An entry, or None if there is none or it is damaged (then it is removed)."""
+        """Return an entry, or None if there is none or it is damaged (then it is removed)."""
         path = self.path(name)
         try:
             return load_file(path)

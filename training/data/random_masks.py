@@ -1,26 +1,28 @@
 """Random training masks: white (1) = controlled."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Self
 
 import cv2
 import numpy as np
 from numpy.random import Generator
 
-Size = tuple[int, int]
+from .pictures import Size
 
 
 def full(size: Size, rng: Generator, objects: np.ndarray | None) -> np.ndarray:
-    """The whole frame."""
+    """Return a mask of the whole frame."""
     return np.ones(size, np.float32)
 
 
 def empty(size: Size, rng: Generator, objects: np.ndarray | None) -> np.ndarray:
-    """Nothing."""
+    """Return a mask of nothing."""
     return np.zeros(size, np.float32)
 
 
 def box(size: Size, rng: Generator, objects: np.ndarray | None) -> np.ndarray:
-    """A box of 20 to 80 % of either side; the frame may cut it, so that corners are reached."""
+    """Return a box of 20 to 80 % of either side, cut by the frame, so that corners are reached."""
     height, width = size
     mask = np.zeros(size, np.float32)
     h, w = rng.uniform(0.2, 0.8, 2) * size
@@ -30,7 +32,7 @@ def box(size: Size, rng: Generator, objects: np.ndarray | None) -> np.ndarray:
 
 
 def ellipse(size: Size, rng: Generator, objects: np.ndarray | None) -> np.ndarray:
-    """A turned ellipse."""
+    """Return a turned ellipse."""
     height, width = size
     centre = (rng.uniform(0, width), rng.uniform(0, height))
     axes = (rng.uniform(0.2, 0.8) * width, rng.uniform(0.2, 0.8) * height)
@@ -40,7 +42,7 @@ def ellipse(size: Size, rng: Generator, objects: np.ndarray | None) -> np.ndarra
 
 
 def brush(size: Size, rng: Generator, objects: np.ndarray | None) -> np.ndarray:
-    """A free-form stroke, as painted by hand."""
+    """Return a free-form stroke, as painted by hand."""
     height, width = size
     mask = np.zeros(size, np.float32)
     point = rng.uniform((0, 0), (width, height))
@@ -58,13 +60,13 @@ def brush(size: Size, rng: Generator, objects: np.ndarray | None) -> np.ndarray:
 
 
 def several(size: Size, rng: Generator, objects: np.ndarray | None) -> np.ndarray:
-    """Two or three boxes, ellipses or strokes."""
+    """Return two or three boxes, ellipses or strokes."""
     shapes = [(box, ellipse, brush)[i] for i in rng.integers(0, 3, rng.integers(2, 4))]
     return np.maximum.reduce([shape(size, rng, objects) for shape in shapes])
 
 
 def object_shape(size: Size, rng: Generator, objects: np.ndarray | None) -> np.ndarray:
-    """One of the data set's object masks [K,H,W], grown by a few pixels; a box if there is none."""
+    """Return one of the data set's own masks, grown by a few pixels; a box if there is none."""
     shape = _one_of(objects, rng)
     if shape is None:
         return box(size, rng, objects)
@@ -73,7 +75,7 @@ def object_shape(size: Size, rng: Generator, objects: np.ndarray | None) -> np.n
 
 
 def object_box(size: Size, rng: Generator, objects: np.ndarray | None) -> np.ndarray:
-    """A box around one object with some room; a random box if there is none."""
+    """Return a box around one object with some room; a random box if there is none."""
     shape = _one_of(objects, rng)
     if shape is None:
         return box(size, rng, objects)
@@ -87,7 +89,7 @@ def object_box(size: Size, rng: Generator, objects: np.ndarray | None) -> np.nda
 
 
 def exact(size: Size, rng: Generator, objects: np.ndarray | None) -> np.ndarray:
-    """One of the data set's masks as it is; a box if there is none."""
+    """Return one of the data set's masks as it is; a box if there is none."""
     shape = _one_of(objects, rng)
     return box(size, rng, objects) if shape is None else shape.astype(np.float32)
 
@@ -125,9 +127,12 @@ DEFAULT_SHARES: dict[str, float] = {
     "object_box": 0.2,
 }
 
+# What validation shows in place of the default mixture; empty masks say nothing about control.
+_SHOWN_SHARES = {"box": 0.25, "ellipse": 0.15, "brush": 0.1, "object_box": 0.4, "full": 0.1}
+
 
 def mask_shares(source: str, shares: Mapping[str, float]) -> Mapping[str, float]:
-    """The shares of `--mask_source`; those that the user names go before."""
+    """Return the shares of `--mask_source`; those that the user names go before."""
     if shares:
         return shares
     match source:
@@ -139,9 +144,33 @@ def mask_shares(source: str, shares: Mapping[str, float]) -> Mapping[str, float]
             return DEFAULT_SHARES
 
 
-def own_masks(source: str, objects: np.ndarray) -> np.ndarray | None:
-    """The sample's masks [K,H,W] where `--mask_source` looks at them."""
-    return objects if source in ("mixed", "dataset") else None
+@dataclass(frozen=True)
+class RandomMasks:
+    """The masks of a run: where they come from, and how often each kind is drawn.
+
+    source: `--mask_source`. shares: weights by kind, any positive numbers; their order decides what
+    is drawn.
+    """
+
+    source: str
+    shares: Mapping[str, float]
+
+    @classmethod
+    def of(cls, source: str, shares: Mapping[str, float]) -> Self:
+        """Return the masks of a source with the shares that the user names, if any."""
+        return cls(source, mask_shares(source, shares))
+
+    def draw(self, size: Size, rng: Generator, own: np.ndarray) -> np.ndarray:
+        """Return a mask [H,W] in 0..1; own: the sample's own masks [K,H,W]."""
+        objects = own if self.source in ("mixed", "dataset") else None
+        return random_mask(size, rng, objects, self.shares)
+
+    def shown(self) -> Self:
+        """Return the same masks without empty ones, for validation."""
+        if self.source in ("mixed", "random") and self.shares is DEFAULT_SHARES:
+            return replace(self, shares=_SHOWN_SHARES)
+        left = {k: share for k, share in self.shares.items() if k != "empty" and share > 0}
+        return replace(self, shares=left or mask_shares("full", {}))
 
 
 def random_mask(
@@ -150,9 +179,9 @@ def random_mask(
     objects: np.ndarray | None = None,
     shares: Mapping[str, float] = DEFAULT_SHARES,
 ) -> np.ndarray:
-    """A mask float32 [H,W] in 0..1 whose kind is drawn by `shares` (any positive numbers).
+    """Return a mask float32 [H,W] in 0..1 whose kind is drawn by `shares` (any positive numbers).
 
-    objects: the sample's own masks [K,H,W] in 0..1, for the kinds `object` and `object_box`.
+    objects: the sample's own masks [K,H,W] in 0..1, for the kinds that look at them.
     """
     total = sum(shares.values())
     kind = rng.choice(list(shares), p=[share / total for share in shares.values()])

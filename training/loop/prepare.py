@@ -1,4 +1,4 @@
-"""From settings to what a run needs: base, data source, prepared data."""
+"""What a run stands on: base, data source, data that is checked and encoded."""
 
 import logging
 from collections.abc import Sequence
@@ -6,30 +6,36 @@ from dataclasses import dataclass
 
 import torch
 
-from ..cached.prepare import Cache, Part
+from ..cached.building import Share, build_examples, build_text
+from ..cached.prepared import Part, Prepared
+from ..cached.store import TensorStore
 from ..config.processes import process_state
 from ..config.run import TrainSettings
-from ..data.augment import Size, buckets
+from ..data.buckets import assign_buckets, buckets
 from ..data.checked import Checked, check_once, hold_out
 from ..data.coco import Coco
-from ..data.dataset import Columns, DatasetError, ImageFolder, Record, Source
-from ..data.sources import HubDataset, TarShards, is_saved
+from ..data.folder import ImageFolder
+from ..data.hub import HubDataset, is_saved
+from ..data.pictures import Size
+from ..data.records import Columns, DatasetError, Record, Source
+from ..data.shards import TarShards
 from ..models.bases import Base, load_base
-from .plan import assign_buckets
+from .parts import division_of, making_of
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Data:
-    """What is trained on, and what is held out for validation."""
+    """What is trained on, what is held out for validation, and what is prepared of both."""
 
     train: Part
     held_out: Part
+    prepared: Prepared
 
 
 def open_base(settings: TrainSettings) -> Base:
-    """The base that the settings name."""
+    """Return the base that the settings name."""
     return load_base(
         settings.pretrained_model_name_or_path,
         settings.base_config,
@@ -40,7 +46,7 @@ def open_base(settings: TrainSettings) -> Base:
 
 
 def open_source(settings: TrainSettings) -> Source:
-    """The data set that the settings name.
+    """Return the data set that the settings name.
 
     Raises:
         DatasetError: it does not exist or lacks a column.
@@ -66,10 +72,10 @@ def open_source(settings: TrainSettings) -> Source:
     return source
 
 
-def prepare_data(settings: TrainSettings, base: Base, source: Source) -> tuple[Data, Cache]:
-    """Check the pictures, hold some out, and cache what the run reads.
+def prepare_data(settings: TrainSettings, base: Base, source: Source) -> Data:
+    """Check the pictures, hold some out, and encode what is missing -> what the run reads.
 
-    Every process of a distributed run makes its share of the cache.
+    Every process of a distributed run makes its share.
     """
     process = process_state()
     with process.main_process_first():  # the others find what it keeps
@@ -79,23 +85,37 @@ def prepare_data(settings: TrainSettings, base: Base, source: Source) -> tuple[D
     records = [checked[index] for index in range(len(checked))]
     _check_records(records, settings.mask_source == "dataset", process.is_main_process)
     train, held_out = hold_out(checked, settings.validation_share)
-    global_batch = (
-        settings.train_batch_size * settings.gradient_accumulation_steps * process.num_processes
-    )
+    choices: list[Size] = [(settings.resolution, settings.resolution)]
+    if settings.aspect_ratio_buckets:
+        choices = buckets(settings.resolution, settings.bucket_step)
+    batch = division_of(settings, process.process_index, process.num_processes).whole
+    store = TensorStore(settings.cache_folder)
     data = Data(
-        _part(train, settings, global_batch, settings.crop_variants), _part(held_out, settings)
+        _part(train, choices, batch, settings.crop_variants),
+        _part(held_out, choices),
+        Prepared(store, making_of(settings), base.autoencoder_name, base.text_name),
     )
-    cache = Cache(settings, base.autoencoder_name, base.text_name)
-    worker = (process.process_index, process.num_processes)
     captions = {record.caption for record in records}
+    _build(data, base, ["", *captions], settings.dataloader_num_workers)
+    return data
+
+
+def _part(checked: Checked, choices: Sequence[Size], batch: int = 1, variants: int = 1) -> Part:
+    return Part(checked, assign_buckets(checked.sizes, choices, batch), variants)
+
+
+def _build(data: Data, base: Base, captions: Sequence[str], workers: int) -> None:
+    """Encode this process's share of what is missing, and wait for the others'."""
+    process = process_state()
+    show = process.is_main_process
+    share = Share(process.process_index, process.num_processes, workers, show)
     device = torch.device(process.device or "cpu")
     with base.text_encoders_on(device):
-        cache.build_text(base, ["", *captions], worker, process.is_main_process)
+        build_text(data.prepared, base, captions, share)
     with base.autoencoder_on(device):
         for part in (data.train, data.held_out):
-            cache.build_examples(base, part, worker, process.is_main_process)
+            build_examples(data.prepared, base, part, share)
     process.wait_for_everyone()
-    return data, cache
 
 
 def _check_records(records: Sequence[Record], needs_masks: bool, warn: bool) -> None:
@@ -117,11 +137,3 @@ def _check_records(records: Sequence[Record], needs_masks: bool, warn: bool) -> 
             without,
             len(records),
         )
-
-
-def _part(checked: Checked, settings: TrainSettings, batch: int = 1, variants: int = 1) -> Part:
-    square = (settings.resolution, settings.resolution)
-    choices: list[Size] = [square]
-    if settings.aspect_ratio_buckets:
-        choices = buckets(settings.resolution, settings.bucket_step)
-    return Part(checked, assign_buckets(checked.sizes, choices, batch), variants)

@@ -1,0 +1,157 @@
+"""The building of what is kept: pictures and captions are encoded in batches, once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from local_control.conditions import to_uint8
+
+from ..config.processes import ignore_signals
+from ..data.augment import Crop, crop_sample
+from ..data.pictures import Size
+from ..data.records import DatasetError, Record, Sample
+from ..models.bases import Base
+from .png import to_png
+from .prepared import Making, Part, Prepared
+
+# Pictures of 512 x 512, and captions, that are encoded at once. The last ones are filled up: what
+# is made of one must not depend, by its last bits, on how many others were missing.
+_ENCODE_BATCH = 8
+_TEXT_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which share of the work a process does, how many loaders help it, and whether it tells."""
+
+    rank: int = 0
+    count: int = 1
+    workers: int = 0
+    show: bool = True
+
+
+def build_examples(prepared: Prepared, base: Base, part: Part, share: Share = Share()) -> int:
+    """Encode the crops of a part that are missing -> how many were made.
+
+    Raises:
+        DatasetError: the autoencoder's latent of a picture is not finite.
+        OSError: the disk is nearly full; what was written before stays.
+    """
+    tasks: dict[tuple[str, str], _Task] = {}  # crops without room to move are the same
+    for index in range(share.rank, len(part.data), share.count):
+        for variant in range(part.variants):
+            crop = prepared.making.crop(part, index, variant)
+            task = _task(prepared, part.data[index], crop)
+            tasks[task.latent, task.control] = task
+    missing = [task for names, task in tasks.items() if any(names)]
+    loader = DataLoader(
+        _Tasks(missing, prepared.making),
+        batch_sampler=_batches(missing),
+        collate_fn=list,
+        num_workers=share.workers,
+        worker_init_fn=ignore_signals,
+    )
+    for done in tqdm(loader, desc="encoding pictures", disable=not (share.show and missing)):
+        if done[0][0].latent:
+            for (task, _, _), latent in zip(done, _encode(base, done), strict=False):
+                if not latent.isfinite().all():
+                    raise DatasetError(
+                        f"The autoencoder's latent of {task.record.key} is not finite; use "
+                        f"--vae_dtype fp32 or bf16, or an autoencoder made for fp16."
+                    )
+                prepared.store.put(task.latent, {"latent": latent})
+        for task, _, control in done:
+            if task.control:
+                prepared.store.put(task.control, control)
+    return len(missing)
+
+
+def build_text(
+    prepared: Prepared, base: Base, captions: Sequence[str], share: Share = Share()
+) -> int:
+    """Embed the captions that are missing -> how many were made."""
+    unique = sorted(set(captions))[share.rank :: share.count]
+    missing = [text for text in unique if not prepared.store.has(prepared.text_name(text))]
+    starts = range(0, len(missing), _TEXT_BATCH)
+    for start in tqdm(starts, desc="embedding captions", disable=not (share.show and missing)):
+        batch = missing[start : start + _TEXT_BATCH]
+        text = base.encode_text([*batch, *[""] * (_TEXT_BATCH - len(batch))])
+        for i, caption in enumerate(batch):
+            entry = {key: value[i].half() for key, value in text.items()}
+            prepared.store.put(prepared.text_name(caption), entry)
+    return len(missing)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is missing of one crop: names of entries, empty where there is one."""
+
+    record: Record
+    crop: Crop
+    latent: str
+    control: str
+
+
+def _task(prepared: Prepared, record: Record, crop: Crop) -> _Task:
+    names = prepared.latent_name(record, crop), prepared.making.control_name(record, crop)
+    return _Task(record, crop, *("" if prepared.store.has(name) else name for name in names))
+
+
+class _Tasks(Dataset):
+    """Decoding, cropping and filtering, for the loader's workers."""
+
+    def __init__(self, tasks: Sequence[_Task], making: Making) -> None:
+        self._tasks = tasks
+        self._making = making
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __getitem__(self, index: int) -> tuple[_Task, Tensor, dict[str, Tensor]]:
+        task = self._tasks[index]
+        sample = crop_sample(task.record.load(), task.crop)
+        image = torch.from_numpy(sample.image).movedim(-1, 0)
+        return task, image, self._control(sample, image) if task.control else {}
+
+    def _control(self, sample: Sample, image: Tensor) -> dict[str, Tensor]:
+        condition = sample.condition
+        if condition is None:
+            condition = to_uint8(self._making.condition(image[None].float() / 255)[0])
+        out = {"condition": to_png(condition)}
+        for i, mask in enumerate(sample.masks):
+            out[f"mask.{i:03d}"] = to_png(255 * (1 - mask if self._making.invert else mask))
+        return out
+
+
+def _encode(base: Base, done: Sequence[tuple[_Task, Tensor, dict[str, Tensor]]]) -> Tensor:
+    """Latents in half precision of a batch of tasks of one size."""
+    images = torch.stack([image for _, image, _ in done]).float() / 255
+    images = _filled(images, _encode_batch(done[0][0].crop.size))
+    return base.encode_images(images.to(base.pipeline.vae.device)).half()
+
+
+def _encode_batch(size: Size) -> int:
+    """How many pictures (height, width) are encoded at once."""
+    return max(1, min(_ENCODE_BATCH, _ENCODE_BATCH * 512**2 // (size[0] * size[1])))
+
+
+def _filled(images: Tensor, count: int) -> Tensor:
+    """`count` pictures, the last one again and again if there are fewer."""
+    return torch.cat([images, images[-1:].expand(count - len(images), -1, -1, -1)])
+
+
+def _batches(tasks: Sequence[_Task]) -> list[list[int]]:
+    """Indices of tasks in batches of one picture size, with or without latents."""
+    groups: dict[tuple[Size, bool], list[int]] = {}
+    for index, task in enumerate(tasks):
+        groups.setdefault((task.crop.size, bool(task.latent)), []).append(index)
+    return [
+        group[start : start + count]
+        for (size, _), group in groups.items()
+        for count in [_encode_batch(size)]
+        for start in range(0, len(group), count)
+    ]

@@ -1,0 +1,36 @@
+"""Flags of the base model and the adapter."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from .commands import CommandSettings
+
+PredictionName = Literal["epsilon", "v_prediction"]
+
+
+class BaseFlags(CommandSettings):
+    """Base and adapter."""
+
+    pretrained_model_name_or_path: str = Field(
+        description="diffusers folder or hub name, or a single .safetensors file"
+    )
+    base_config: str | None = Field(
+        None, description="diffusers folder or hub name with the configs of a single file"
+    )
+    prediction_type: PredictionName | None = Field(
+        None, description="what the base predicts (default: as its file or configs say)"
+    )
+    pretrained_vae_model_name_or_path: str | None = Field(
+        None, description="another autoencoder: diffusers folder or hub name"
+    )
+    vae_dtype: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="precision in which pictures are encoded"
+    )
+    adapter_type: Literal["auto", "full", "light", "xl"] = Field(
+        "auto", description="auto: xl for SDXL, full for all others"
+    )
+    adapter_model_name_or_path: Path | None = Field(
+        None, description="start from this adapter, in any layout"
+    )

@@ -1,0 +1,120 @@
+"""Adapter files of a run: with metadata as the field writes it, flat or as a diffusers folder."""
+
+import json
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from local_control.adapter import Adapter, AdapterConfig
+from local_control.checkpoint import (
+    METADATA_PREFIX,
+    AdapterFile,
+    family_name,
+    to_diffusers,
+    write_adapter,
+)
+from local_control.z0 import PredictionType
+
+from ..config.run import TrainSettings
+from ..data.condition import PICTURES
+from ..data.files import write_whole
+from ..models.bases import Base
+
+# Family -> what kohya's scripts call the base, and modelspec its architecture.
+_NAMES = {
+    "SD1.5": ("sd_v1", "stable-diffusion-v1"),
+    "SD2": ("sd_v2", "stable-diffusion-v2-512"),
+    "SD2 v": ("sd_v2_v", "stable-diffusion-v2-768-v"),
+    "SDXL": ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base"),
+}
+
+
+def describe_method(settings: TrainSettings) -> str:
+    """Return how the adapter was trained, in a line."""
+    method = "masked features" if settings.mask_features else "features never masked"
+    if settings.z0_loss_weight:
+        method += (
+            f", z0 loss ({settings.edge}, weight {settings.z0_loss_weight:g}, "
+            f"{settings.z0_loss_schedule}, mean over {settings.z0_loss_mean})"
+        )
+    if settings.masked_condition_share:
+        method += f", conditions blank outside by a share of {settings.masked_condition_share:g}"
+    return method
+
+
+def to_file(
+    adapter: Adapter, settings: TrainSettings, base: Base, step: int | None = None
+) -> AdapterFile:
+    """Return the adapter with metadata as the field writes it; step: None for the last one."""
+    assert adapter.config.in_channels == settings.condition_channels()
+    metadata = describe(adapter.config, settings, base, step or settings.max_train_steps)
+    return AdapterFile(adapter.config, adapter.state_dict(), metadata)
+
+
+def describe(
+    config: AdapterConfig, settings: TrainSettings, base: Base, steps: int
+) -> dict[str, str]:
+    """Return an adapter's metadata.
+
+    It has no date, which would make files of equal runs differ, and no path.
+    """
+    family = _family(config, base)
+    version, architecture = _NAMES.get(family, (family, family))
+    base_name = Path(settings.pretrained_model_name_or_path).name
+    ours = {
+        "condition": PICTURES
+        if settings.conditioning_image_column
+        else str(settings.made_condition()),
+        "method": describe_method(settings),
+        "base": base_name,
+        "steps": str(steps),
+        "paper": "arXiv 2602.01991",
+    }
+    field = {
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.title": f"Local Control {ours['condition']}",
+        "modelspec.architecture": f"{architecture}/t2i-adapter",
+        "modelspec.implementation": "local_control",
+        "modelspec.resolution": f"{settings.resolution}x{settings.resolution}",
+        "modelspec.prediction_type": "v" if base.kind is PredictionType.V else "epsilon",
+        "ss_network_module": "local_control.adapter",
+        "ss_base_model_version": version,
+        "ss_sd_model_name": base_name,
+        "ss_resolution": f"({settings.resolution}, {settings.resolution})",
+        "ss_steps": str(steps),
+        "ss_max_train_steps": str(settings.max_train_steps),
+        "ss_batch_size_per_device": str(settings.train_batch_size),
+        "ss_gradient_accumulation_steps": str(settings.gradient_accumulation_steps),
+        "ss_learning_rate": f"{settings.learning_rate:g}",
+        "ss_lr_scheduler": settings.lr_scheduler,
+        "ss_lr_warmup_steps": str(settings.lr_warmup_steps),
+        "ss_optimizer": settings.optimizer,
+        "ss_mixed_precision": settings.mixed_precision,
+        "ss_seed": str(settings.seed),
+    }
+    return field | {METADATA_PREFIX + key: value for key, value in ours.items()}
+
+
+def _family(config: AdapterConfig, base: Base) -> str:
+    """The base's family; SD2 has SD1.5's channels and another text encoder."""
+    family = family_name(config)
+    if family == "SD1.5" and base.unet.config["cross_attention_dim"] == 1024:
+        return "SD2 v" if base.kind is PredictionType.V else "SD2"
+    return family
+
+
+def write_file(adapter: AdapterFile, path: Path) -> None:
+    """Write the flat layout; WriteError and nothing left over if the disk is full."""
+    write_whole(path, lambda partial: write_adapter(adapter, partial))
+
+
+def write_diffusers(adapter: AdapterFile, folder: Path) -> None:
+    """Write a folder that diffusers' T2IAdapter.from_pretrained opens, in fp16."""
+    config, tensors = to_diffusers(adapter)
+    about = json.dumps(config, indent=2) + "\n"
+    half = {key: value.detach().half().contiguous().cpu() for key, value in tensors.items()}
+    write_whole(folder / "config.json", lambda partial: partial.write_text(about, encoding="utf-8"))
+    write_whole(
+        folder / "diffusion_pytorch_model.safetensors",
+        lambda partial: save_file(half, partial, metadata={"format": "pt"}),
+    )

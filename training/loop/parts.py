@@ -1,0 +1,84 @@
+"""The parts of a run as its settings name them; what is below takes values, not settings."""
+
+import torch
+
+from local_control.adapter import Adapter
+
+from ..cached.prepared import Making
+from ..config.run import TrainSettings
+from ..models.bases import Base
+from ..models.new_adapter import new_adapter
+from ..models.sample import Sampling
+from .examples import Division, Draws
+from .optimisation import AdamOptions, LearningRate
+
+_DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def precision_of(settings: TrainSettings) -> torch.dtype | None:
+    """Return the dtype of mixed precision, or None."""
+    return _DTYPES[settings.mixed_precision]
+
+
+def making_of(settings: TrainSettings) -> Making:
+    """Return how samples become what is cached."""
+    return Making(
+        centred=settings.center_crop,
+        flip=settings.random_flip,
+        condition=settings.made_condition(),
+        column=settings.conditioning_image_column,
+        masks=settings.mask_column,
+        instances=settings.coco_instances is not None,
+        invert=settings.invert_masks,
+    )
+
+
+def draws_of(settings: TrainSettings) -> Draws:
+    """Return what is drawn for each use of a sample."""
+    return Draws(
+        settings.seed,
+        settings.masks(),
+        settings.proportion_empty_prompts,
+        settings.masked_condition_share,
+    )
+
+
+def division_of(settings: TrainSettings, rank: int, world: int) -> Division:
+    """Return how a step's global batch is divided, as seen by process `rank` of `world`."""
+    parts = settings.gradient_accumulation_steps
+    return Division(settings.train_batch_size, parts, rank, world)
+
+
+def adapter_of(settings: TrainSettings, base: Base) -> Adapter:
+    """Return the adapter at the start; AdapterFileError, BaseModelError: it does not fit."""
+    kind = None if settings.adapter_type == "auto" else settings.adapter_type
+    channels, file = settings.condition_channels(), settings.adapter_model_name_or_path
+    return new_adapter(base, channels, kind, settings.seed, file)
+
+
+def optimizer_of(settings: TrainSettings, adapter: Adapter) -> torch.optim.Optimizer:
+    """Return the optimiser of an adapter."""
+    options = AdamOptions(
+        (settings.adam_beta1, settings.adam_beta2),
+        settings.adam_weight_decay,
+        settings.adam_epsilon,
+        settings.fused,
+        settings.optimizer == "adamw_8bit",
+    )
+    return options.new(adapter.parameters(), settings.learning_rate)
+
+
+def learning_rate_of(settings: TrainSettings) -> LearningRate:
+    """Return the learning rate of a run."""
+    return LearningRate(
+        settings.lr_scheduler,
+        settings.learning_rate,
+        settings.lr_warmup_steps,
+        settings.max_train_steps,
+    )
+
+
+def sampling_of(settings: TrainSettings) -> Sampling:
+    """Return how validation samples."""
+    precision = precision_of(settings)
+    return Sampling(settings.num_inference_steps, settings.guidance_scale, precision)

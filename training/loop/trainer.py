@@ -1,0 +1,241 @@
+"""The training itself: steps, validations, checkpoints, from wherever a run is."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from tqdm import tqdm
+
+from local_control.adapter import Adapter
+
+from ..config.processes import on_cpu
+from ..config.run import TrainSettings
+from ..models.bases import Base
+from ..models.batch import Batch
+from ..models.denoise import denoise_at, timesteps
+from .adapter_files import to_file, write_file
+from .examples import Examples, Places, loader
+from .optimisation import update_ema
+from .parts import (
+    adapter_of,
+    division_of,
+    draws_of,
+    learning_rate_of,
+    optimizer_of,
+    precision_of,
+    sampling_of,
+)
+from .plan import EpochPlan
+from .prepare import Data
+from .resume import resume, run_notes
+from .state import TrainState
+from .stop_signal import StopSignal
+from .validation import Control, Validation
+
+_LOG_STEPS = 20
+
+
+class Trainer:
+    """One run: what it trains, on what, and where it writes."""
+
+    def __init__(self, settings: TrainSettings, base: Base, data: Data) -> None:
+        self.settings = settings
+        self.base = base
+        self.accelerator = _accelerator(settings)
+        self.dtype = precision_of(settings)
+        device = self.accelerator.device
+        base.place(device, self.dtype)
+        _choose_kernels(base.pipeline.unet, settings)
+        self.adapter = adapter_of(settings, base).to(device)
+        self.ema = copy.deepcopy(self.adapter).requires_grad_(False) if settings.use_ema else None
+        self.optimizer = optimizer_of(settings, self.adapter)
+        modules = {"adapter": self.adapter} | ({"ema": self.ema} if self.ema else {})
+        self.state = TrainState(modules, self.optimizer)
+        world, pictures = self.accelerator.num_processes, len(data.train.data)
+        resume(self.state, settings, world, pictures)
+        self.state.notes |= run_notes(settings, world, pictures)
+        self.wrapped, self.stepper = self.accelerator.prepare(self.adapter, self.optimizer)
+        if self.accelerator.scaler is not None and "scaler" in self.state.notes:
+            self.accelerator.scaler.load_state_dict(self.state.notes["scaler"])
+        self.objective = settings.loss()
+        self.validation = self._new_validation(data)
+        self.examples = Examples(data.train, data.prepared, draws_of(settings))
+        self._division = division_of(settings, self.accelerator.process_index, world)
+        self._plan = EpochPlan(data.train.buckets, self._division.whole, settings.seed)
+
+    def _new_validation(self, data: Data) -> Validation:
+        settings = self.settings
+        control = Control(
+            settings.masks().shown(),
+            settings.masked_condition_share,
+            settings.mask_features,
+            settings.made_condition(),
+        )
+        return Validation(
+            self.base,
+            data.held_out,
+            data.prepared,
+            control,
+            self.objective,
+            settings.validation_timesteps,
+            settings.num_validation_images,
+            sampling_of(settings),
+        )
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield this process's micro-batches from the run's step on."""
+        steps = range(self.state.step, self.settings.max_train_steps)
+        places = Places(self._plan, self._division, steps)
+        return iter(loader(self.examples, places, self.settings.dataloader_num_workers))
+
+    @property
+    def result(self) -> Adapter:
+        """What is validated and written: the average, if there is one."""
+        return self.ema or self.adapter
+
+    def run(self) -> Path:
+        """Train to `max_train_steps` -> the adapter's file."""
+        settings, state = self.settings, self.state
+        main = self.accelerator.is_main_process
+        if main:
+            settings.write()
+        batches = self.batches()
+        rate = learning_rate_of(settings).by_step()
+        progress = tqdm(
+            range(state.step, settings.max_train_steps),
+            initial=state.step,
+            total=settings.max_train_steps,
+            desc=settings.output_dir.name,
+            disable=not main,
+            mininterval=2,
+        )
+        with StopSignal() as stop:
+            for step in progress:
+                for group in self.optimizer.param_groups:
+                    group["lr"] = rate(step)
+                terms = self.step(batches, step)
+                state.step = step + 1
+                if state.step % _LOG_STEPS == 0:
+                    self._report(terms, progress)
+                stopped = self._any(stop.wanted)
+                last = state.step == settings.max_train_steps
+                if last or state.step % settings.validation_steps == 0:
+                    self._validate(progress)
+                if last or stopped or state.step % settings.checkpointing_steps == 0:
+                    self._save()
+                if stopped and not last:
+                    raise SystemExit(
+                        f"stopped at step {state.step}; go on with --resume_from_checkpoint latest"
+                    )
+        path = settings.output_dir / "adapter.safetensors"
+        if main:
+            write_file(to_file(self.result, settings, self.base), path)
+        self.accelerator.end_training()
+        return path
+
+    def step(self, batches: Iterator[Batch], step: int) -> dict[str, Tensor]:
+        """One optimiser step -> the mean of each term."""
+        settings, parts = self.settings, self.settings.gradient_accumulation_steps
+        sums: dict[str, Tensor] = {}
+        for part in range(parts):
+            batch = next(batches).to(self.accelerator.device)
+            wait = part < parts - 1
+            with self.accelerator.no_sync(self.wrapped) if wait else nullcontext():
+                t = timesteps(batch.u, len(self.base.alphas_cumprod), settings.timestep_sampling)
+                gated = settings.mask_features
+                found = denoise_at(self.base, self.wrapped, batch, t, gated, self.dtype)
+                terms = {k: v.mean() for k, v in self.objective.terms(found).items()}
+                self.accelerator.backward(torch.stack(list(terms.values())).sum())
+            for name, value in terms.items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() / parts
+        self.accelerator.clip_grad_norm_(self.adapter.parameters(), settings.max_grad_norm)
+        self.stepper.step()
+        self.stepper.zero_grad()
+        if self.ema is not None:
+            update_ema(self.ema, self.adapter, step, settings.ema_decay)
+        return sums
+
+    def _report(self, terms: dict[str, Tensor], progress: tqdm) -> None:
+        means = {name: self._mean(value) for name, value in terms.items()}
+        self.accelerator.log({f"train/{k}": v for k, v in means.items()}, self.state.step)
+        rate = progress.format_dict["rate"]
+        speed = {} if rate is None else {"images/s": f"{rate * self._division.whole:.1f}"}
+        progress.set_postfix(speed | {k: f"{v:.4f}" for k, v in means.items()})
+
+    def _validate(self, progress: tqdm) -> None:
+        if self.accelerator.is_main_process:
+            folder, step = self.settings.output_dir, self.state.step
+            found = self.validation.losses(self.result)
+            text = f"step {step}: held-out loss {found['loss']:.5f}"
+            if self.settings.num_validation_images:
+                sheet = folder / "samples" / f"step-{step:08d}.png"
+                measured = self.validation.pictures(self.result, sheet)
+                text += "".join(f", {key} {value:.3f}" for key, value in measured.items())
+                found |= measured
+            progress.write(text)
+            self.accelerator.log({f"validation/{k}": v for k, v in found.items()}, step)
+            # Losses at other timesteps are no measure of these.
+            at, notes = list(self.settings.validation_timesteps), self.state.notes
+            best = notes.get("best", float("inf"))
+            if notes.get("best_timesteps", at) != at or found["loss"] < best:
+                notes |= {"best": found["loss"], "best_timesteps": at}
+                file = to_file(self.result, self.settings, self.base, step=step)
+                write_file(file, folder / "best.safetensors")
+        self.accelerator.wait_for_everyone()
+
+    def _save(self) -> None:
+        if self.accelerator.is_main_process:
+            if self.accelerator.scaler is not None:
+                self.state.notes["scaler"] = self.accelerator.scaler.state_dict()
+            # So that what is exported from a state tells as much as the adapter itself.
+            file = to_file(self.result, self.settings, self.base, step=self.state.step)
+            self.state.notes["metadata"] = file.metadata
+            self.state.save(self.settings.output_dir, self.settings.checkpoints_total_limit)
+        self.accelerator.wait_for_everyone()
+
+    def _mean(self, value: Tensor) -> float:
+        """Over all processes."""
+        return float(self.accelerator.reduce(value, "mean"))  # pyright: ignore[reportArgumentType]
+
+    def _any(self, flag: bool) -> bool:
+        """Whether any process raises the flag."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        raised = torch.tensor(float(flag), device=self.accelerator.device)
+        return self._mean(raised) > 0
+
+
+def _choose_kernels(unet: Any, settings: TrainSettings) -> None:
+    """How the UNet computes, not what."""
+    if settings.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+    if settings.channels_last:
+        unet.to(memory_format=torch.channels_last)
+    if settings.torch_compile:
+        unet.compile()
+    if settings.allow_tf32:
+        torch.backends.cuda.matmul.allow_tf32 = True
+    if settings.deterministic:
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+
+
+def _accelerator(settings: TrainSettings) -> Accelerator:
+    tracker = None if settings.report_to == "none" else settings.report_to
+    accelerator = Accelerator(
+        cpu=on_cpu(),
+        mixed_precision=settings.mixed_precision,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        log_with=tracker,
+        project_dir=settings.output_dir / "logs",
+    )
+    if tracker is not None:
+        flat = {key: str(value) for key, value in settings.resolved().items()}
+        accelerator.init_trackers("local_control", flat)
+    return accelerator
