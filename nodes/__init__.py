@@ -10,7 +10,8 @@ from .load_adapter import LoadAdapter
 from .preview_regions import PreviewRegions
 from .region import Apply, Region
 from .score import Score
-from .z0_preview import Z0Frames, Z0Preview
+from .z0_frames import Z0Frames
+from .z0_preview import Z0Preview
 
 
 class LocalControlExtension(ComfyExtension):

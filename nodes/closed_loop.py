@@ -6,10 +6,11 @@ from dataclasses import replace
 from comfy.model_patcher import ModelPatcher
 from comfy_api.v0_0_2 import io
 
-from ..local_control.closed_loop import StrengthLoop
-from .load_adapter import CATEGORY
-from .region import AnyRegion, Regions
+from ..local_control.steering import StrengthLoop
+from .comfy_types import CATEGORY, Regions, from_comfy_latent
+from .region import AnyRegion
 from .sampler.z0.closed_loop import watch_regions
+from .sampler.z0.overlay import Overlay
 
 
 class ClosedLoop(io.ComfyNode):
@@ -26,7 +27,9 @@ class ClosedLoop(io.ComfyNode):
             "there, and raises it while they do not.",
             inputs=[
                 io.Model.Input("model"),
-                Regions.Input("regions", tooltip="Those that have no loop yet get one."),
+                Regions.Input(
+                    "regions", optional=True, tooltip="Those that have no loop yet get one."
+                ),
                 io.Latent.Input("reference", tooltip="The condition's picture through VAE Encode."),
                 io.Float.Input(
                     "target",
@@ -58,21 +61,19 @@ class ClosedLoop(io.ComfyNode):
     def execute(
         cls,
         model: ModelPatcher,
-        regions: Sequence[AnyRegion],
         reference: dict,
         target: float,
         gain: float,
         lowest: float,
         highest: float,
+        regions: Sequence[AnyRegion] = (),
     ) -> io.NodeOutput:
-        """What comes in is left as it is."""
-        tied = tuple(
-            replace(region, loop=StrengthLoop(target, gain, (lowest, highest)))
-            if region.loop is None
-            else region
-            for region in regions
-        )
-        fresh = [new for new, old in zip(tied, regions, strict=True) if new is not old]
-        masks = [region.mask.white for region in fresh]
-        loops = [region.loop for region in fresh if region.loop is not None]
-        return io.NodeOutput(watch_regions(model, reference["samples"], masks, loops), tied)
+        """What comes in is left as it is; without regions it goes on as it is."""
+        fresh = [region for region in regions if region.loop is None]
+        if not fresh:
+            return io.NodeOutput(model, tuple(regions))
+        loops = [StrengthLoop(target, gain, (lowest, highest)) for _ in fresh]
+        overlay = Overlay(from_comfy_latent(reference), [r.mask for r in fresh], "Closed Loop")
+        given = iter(loops)
+        tied = (r if r.loop is not None else replace(r, loop=next(given)) for r in regions)
+        return io.NodeOutput(watch_regions(model, overlay, loops), tuple(tied))

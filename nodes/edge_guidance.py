@@ -5,10 +5,11 @@ from comfy_api.v0_0_2 import io
 from torch import Tensor
 
 from ..local_control.edges import EDGE_FILTERS
-from ..local_control.masks import from_comfy_mask
-from .load_adapter import CATEGORY
+from ..local_control.region_mask import RegionMask
+from .comfy_types import CATEGORY, from_comfy_latent, from_comfy_mask
 from .region_inputs import check_range
 from .sampler.z0.guidance import Guidance, guide_edges
+from .sampler.z0.overlay import Overlay
 
 
 class EdgeGuidance(io.ComfyNode):
@@ -70,5 +71,6 @@ class EdgeGuidance(io.ComfyNode):
                 "where the image should follow the reference."
             )
         span = check_range(start_percent, end_percent, "Edge Guidance")
-        guidance = Guidance(reference["samples"], white, scale, span, edge)
+        overlay = Overlay(from_comfy_latent(reference), [RegionMask(white)], "Edge Guidance")
+        guidance = Guidance(overlay, scale, span, edge)
         return io.NodeOutput(guide_edges(model, guidance))

@@ -1,25 +1,26 @@
-"""z0', the predicted clean latent, in view while sampling and in hand after it."""
+"""z0', the predicted clean latent, in view while sampling."""
 
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.utils import ProgressBar
 from comfy_api.v0_0_2 import io
 from PIL import Image
 from torch import Tensor
 
-from ..local_control.curves import EdgeCurve, draw_curve, edge_curve, to_json
-from ..local_control.masks import to_comfy_image
-from .load_adapter import CATEGORY
-from .pictures.rendering import Renderer, decoder, estimate, estimate_images, write_errors
-from .region import AnyRegion, Regions
+from ..local_control.steering import EdgeCurve, edge_curve
+from .comfy_types import CATEGORY, Regions, Trace, from_comfy_latent
+from .pictures.decoding import decoder, estimate
+from .pictures.rendering import Renderer, write_errors
+from .region import AnyRegion
 from .sampler.z0.live import LivePreview
-from .sampler.z0.overlay import Overlay, to_images
-from .sampler.z0.trace import Sampling, Z0Trace, picture_of, watch_parts, watch_z0
+from .sampler.z0.overlay import Overlay, to_images, union
+from .sampler.z0.run import Run
+from .sampler.z0.trace import Z0Trace
+from .sampler.z0.watch import watch_z0
 
-Trace = io.Custom("Z0_TRACE")
+_OWNER = "Preview z0'"
 _PREVIEW_PIXELS = 1024
 _PARTS = ("result", "positive", "negative")
 
@@ -86,141 +87,43 @@ class Z0Preview(io.ComfyNode):
     ) -> io.NodeOutput:
         """The model given is left as it is; the VAE is copied for as long as a sampling runs."""
         node_id = cls.hidden.unique_id
-        latent_format = model.get_model_object("latent_format")
-        watched, latest = (model, None) if part == "result" else watch_parts(model, part)
+        masks = [region.mask for region in regions]
+        compared = (
+            None if reference is None else Overlay(from_comfy_latent(reference), masks, _OWNER)
+        )
 
         def send(step: int, steps: int, picture: Image.Image | None) -> None:
             preview = None if picture is None else ("JPEG", picture, _PREVIEW_PIXELS)
             ProgressBar(steps, node_id=node_id).update_absolute(step, steps, preview)
 
-        def preview(noise: Tensor) -> LivePreview:
+        def preview(run: Run, noise: Tensor) -> LivePreview:
+            # Asked while sampling: nodes behind this one may change it.
+            latent_format = run.model.latent_format
             decode = estimate(latent_format) if vae is None else decoder(vae, latent_format)
-            draw = Renderer(decode, regions)
-            measure = None if reference is None else error_of(model, reference, regions, noise)
+            draw = Renderer(decode, masks, _PREVIEW_PIXELS)
+            measure = None if compared is None else error_of(compared, latent_format, noise)
 
             def render(frame: Tensor) -> Image.Image:
                 picture = draw(frame)
                 return picture if measure is None else write_errors(picture, measure(frame))
 
-            return LivePreview(render, send, every, latest)
+            return LivePreview(render, send, every)
 
         trace = Z0Trace()
-        return io.NodeOutput(watch_z0(watched, trace, preview), trace)
+        return io.NodeOutput(watch_z0(model, trace, preview, part), trace)
 
 
-def error_of(
-    model: ModelPatcher, reference: dict, regions: tuple[AnyRegion, ...], noise: Tensor
-) -> Callable[[Tensor], EdgeCurve]:
+def error_of(compared: Overlay, latent_format: Any, noise: Tensor) -> Callable[[Tensor], EdgeCurve]:
     """A function from z0' of one step to its edge errors, for latents of the shape of `noise`.
 
     Raises:
         ValueError: the reference does not fit the latent.
     """
-    overlay = Overlay(model, picture_of(reference), [], "Preview z0'")
-    wanted, _ = overlay.over(noise.cpu())
-    where = union(regions, noise)
-    return lambda frame: edge_curve([to_images(frame)], wanted, where)
+    overlay = compared.on(latent_format)
+    overlay.over(noise)
 
+    def measure(frame: Tensor) -> EdgeCurve:
+        reference, masks = overlay.over(frame)
+        return edge_curve([to_images(frame)], reference, union(masks))
 
-class Z0Frames(io.ComfyNode):
-    """Z0_TRACE after sampling -> pictures, latents and an edge curve of every step."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        """The LATENT makes this node wait until sampling is over."""
-        return io.Schema(
-            node_id="LocalControl_Z0Frames",
-            display_name="z0' Frames",
-            category=CATEGORY,
-            description="The predicted clean latent of every step: all steps of the first image, "
-            "then of the next. And how its edges come to those of a reference.",
-            inputs=[
-                Trace.Input("z0_trace"),
-                io.Latent.Input("latent", tooltip="What the sampler with that model returned."),
-                io.Vae.Input(
-                    "vae", optional=True, tooltip="Decodes the frames; else colours are estimated."
-                ),
-                Regions.Input(
-                    "regions", optional=True, tooltip="The curve tells inside from outside."
-                ),
-                io.Latent.Input(
-                    "reference",
-                    optional=True,
-                    tooltip="What the curve compares with, such as the condition's picture through "
-                    "VAE Encode; else the result.",
-                ),
-            ],
-            outputs=[
-                io.Image.Output(display_name="frames"),
-                io.Latent.Output(display_name="latents"),
-                io.Image.Output(
-                    display_name="curve", tooltip="Edge error a step: green inside, red outside."
-                ),
-                io.String.Output(display_name="numbers", tooltip="The curve as JSON."),
-            ],
-        )
-
-    @classmethod
-    def execute(
-        cls,
-        z0_trace: Z0Trace,
-        latent: dict,
-        vae: Any = None,
-        regions: tuple[AnyRegion, ...] = (),
-        reference: dict | None = None,
-    ) -> io.NodeOutput:
-        """Raises ValueError if the trace is not of the sampling that made `latent`."""
-        sampling = sampling_of(z0_trace, latent)
-        # [S,B,...] -> [B*S,...]: all steps of one image stand together.
-        frames = torch.stack(sampling.frames, dim=1).flatten(0, 1)
-        latents = sampling.latent_format.process_out(frames)
-        if vae is None:
-            images = estimate_images(frames, sampling.latent_format)
-        else:
-            images = vae.decode(latents)
-        if images.ndim == 5:  # the frames of videos in a row, as stock nodes give them
-            images = images.flatten(0, 1)
-        target = sampling.frames[-1]
-        if reference is not None:
-            target = sampling.latent_format.process_in(picture_of(reference))
-        curve = edge_curve(*flat_frames(sampling.frames, target), union(regions, frames))
-        return io.NodeOutput(
-            images,
-            {"samples": latents},
-            to_comfy_image(draw_curve(curve)),
-            to_json(curve),
-        )
-
-
-def sampling_of(trace: Z0Trace, latent: dict) -> Sampling:
-    """The sampling that made `latent`; ValueError if the trace has none or only others."""
-    if not trace.samplings:
-        raise ValueError(
-            "The z0' trace is empty: connect the model of Preview z0' to the sampler, and the "
-            "sampler's latent here; if they are, change the seed, so that it samples again."
-        )
-    found = trace.sampling_of(picture_of(latent))
-    if found is None:
-        raise ValueError(
-            "The z0' trace is of other samplings than this latent; connect the latent of a sampler "
-            "that has the model of this Preview z0', or change the seed, so that it samples again."
-        )
-    return found
-
-
-def flat_frames(frames: list[Tensor], reference: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Video latents [B,C,T,h,w] as pictures [B*T,C,h,w]; ValueError names another reference."""
-    if reference.shape[1:] != frames[0].shape[1:] or len(reference) not in (1, len(frames[0])):
-        raise ValueError(
-            f"The reference of z0' Frames has the shape {tuple(reference.shape)}, but the latent "
-            f"{tuple(frames[0].shape)}; encode a picture of the result's size."
-        )
-    return [to_images(frame) for frame in frames], to_images(reference.expand_as(frames[0]))
-
-
-def union(regions: tuple[AnyRegion, ...], latents: Tensor) -> Tensor:
-    """Where any region is, [1,1,H,W]; everywhere if there is none."""
-    size = (latents.shape[-2], latents.shape[-1])
-    if not regions:
-        return torch.ones(1, 1, *size)
-    return torch.stack([region.mask.union(size).cpu() for region in regions]).amax(0)
+    return measure

@@ -100,7 +100,7 @@ def test_edge_guidance_is_as_strong_as_set_under_every_guider(comfy, guider):
     ).result[0]
     found = guided(setup, guider, *prompts, steps=1)
     latents = setup.model.model.latent_format
-    step = comfy.module("local_control.guidance").step_towards_edges
+    step = comfy.module("local_control.steering").step_towards_edges
     expected = step(
         latents.process_in(plain), latents.process_in(reference), full()[:, None], "sobel", 1.0
     )

@@ -87,7 +87,7 @@ class TestEdgeGuidance:
     @pytest.mark.parametrize("prediction", ["EPS", "V_PREDICTION", "FLOW"])
     @pytest.mark.parametrize("edge", ["sobel", "sobel_gradients", "laplacian"])
     def test_edges_come_closer_inside(self, comfy, reference, prediction, edge):
-        guidance = comfy.module("local_control.guidance")
+        guidance = comfy.module("local_control.steering")
         model, mask = build_model("sd15", prediction), mask_of((0, 0, 128, 64))
         target = model.model.latent_format.process_in(reference)
 
@@ -134,7 +134,7 @@ class TestEdgeGuidance:
         conds = apply(setup, region(setup, mask))
         guided = self.guide(comfy, setup.model, mask, reference)
         target = setup.model.model.latent_format.process_in(reference)
-        guidance = comfy.module("local_control.guidance")
+        guidance = comfy.module("local_control.steering")
 
         def error(latent):
             seen = setup.model.model.latent_format.process_in(latent)
@@ -147,7 +147,7 @@ class TestEdgeGuidance:
 
     def test_it_is_about_as_strong_at_twice_the_size(self, comfy):
         """A random model's own results differ, so it is compared with where they started."""
-        guidance = comfy.module("local_control.guidance")
+        guidance = comfy.module("local_control.steering")
         ratios = []
         for side in (16, 32):
             generator = torch.Generator().manual_seed(5)

@@ -56,8 +56,7 @@ def test_guidance_follows_the_mask_of_each_frame(comfy, setup):
 def test_a_closed_loop_looks_at_the_mask_of_each_frame(comfy, setup):
     watch = comfy.module("nodes.sampler.z0.closed_loop")
     loops = [
-        comfy.module("local_control.closed_loop").StrengthLoop(0.0, 1.0, (0.1, 10.0))
-        for _ in range(2)
+        comfy.module("local_control.steering").StrengthLoop(0.0, 1.0, (0.1, 10.0)) for _ in range(2)
     ]
     for loop in loops:
         loop.acting = True

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
-from ....local_control.closed_loop import StrengthLoop
 from ....local_control.region_mask import RegionMask
+from ....local_control.steering import StrengthLoop
 
 _CURVE_POINTS = 65
 
@@ -79,6 +79,5 @@ class Timing:
         if len(self._curve) > 1:
             factor = float(np.interp(sigma, self._sigmas, self._factors))
         if self._loop is not None:
-            self._loop.acting = True
-            factor *= self._loop.factor
+            factor *= self._loop.take()
         return factor

@@ -4,7 +4,11 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from comfy.model_management import InterruptProcessingException
+from comfy.model_management import (
+    InterruptProcessingException,
+    interrupt_current_processing,
+    throw_exception_if_processing_interrupted,
+)
 from PIL import Image
 from torch import Tensor
 
@@ -16,8 +20,12 @@ _PATIENCE = 2.0
 # never runs beside them.
 _WORKER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="z0-preview")
 
-Renderer = Callable[[Tensor], Image.Image]
-Sender = Callable[[int, int, Image.Image | None], None]
+Render = Callable[[Tensor], Image.Image]
+Send = Callable[[int, int, Image.Image | None], None]
+
+
+class _CancelTakenError(Exception):
+    """A picture was given up, since its thread took a Cancel; it has been handed back."""
 
 
 class LivePreview:
@@ -26,52 +34,50 @@ class LivePreview:
     Sampling never waits for a picture: while one is being made, later frames are passed over. What
     is ready is sent from the sampling thread, as ComfyUI's progress wants it. After the sampling
     the last frame is awaited for a moment, so that the finished image is seen. A preview that fails
-    is logged and does not end the sampling.
+    is logged once, and the sampling goes on without pictures.
     """
 
-    def __init__(
-        self,
-        render: Renderer,
-        send: Sender,
-        every: int = 1,
-        latest: Callable[[], Tensor | None] | None = None,
-    ) -> None:
+    def __init__(self, render: Render, send: Send, every: int = 1) -> None:
         self._render = render
         self._send = send
         self._every = max(1, every)
-        self._latest = latest
         self._job: Future[Image.Image] | None = None
         self._at = (0, 0)
         self._newest: Tensor | None = None
         self._rendered: Tensor | None = None
+        self._has_failed = False
 
     def show(self, step: int, steps: int, frame: Tensor) -> None:
-        """Called after every step, on the sampling thread; `latest` may know a better frame."""
-        found = self._latest() if self._latest is not None else None
-        self._newest = frame if found is None else found
+        """Called after every step, on the sampling thread."""
+        throw_exception_if_processing_interrupted()
+        self._newest = frame
         self._at = (step + 1, steps)
-        self._try(lambda: self._send(*self._at, self._step(step)))
+        picture = self._try(lambda: self._advance(step))
+        self._try(lambda: self._send(*self._at, picture))
 
     def finish(self) -> None:
         """Called once the sampling has returned: its last frame, if that is made in time."""
-        if self._newest is not None:
+        if self._newest is not None and not self._has_failed:
             self._try(self._send_last)
+        throw_exception_if_processing_interrupted()
 
     def close(self) -> None:
-        """Give up what has not begun."""
+        """Give up what has not begun, and let go of the frames."""
         self._give_up()
+        self._newest = self._rendered = None
 
     def _give_up(self) -> None:
         if self._job is not None:
             self._job.cancel()
             self._job = None
 
-    def _step(self, step: int) -> Image.Image | None:
+    def _advance(self, step: int) -> Image.Image | None:
+        """The picture that has been made, if there is one; begins another if none is on its way."""
         picture = None
         if self._job is not None and self._job.done():
             job, self._job = self._job, None
             picture = job.result()
-        if self._job is None and step % self._every == 0:
+        if self._job is None and not self._has_failed and step % self._every == 0:
             self._start()
         return picture
 
@@ -87,12 +93,31 @@ class LivePreview:
     def _start(self) -> None:
         self._give_up()
         self._rendered = self._newest
-        self._job = _WORKER.submit(self._render, self._newest)
+        self._job = _WORKER.submit(_draw, self._render, self._newest)
 
-    def _try(self, send: Callable[[], None]) -> None:
+    def _try(self, action: Callable[[], Image.Image | None]) -> Image.Image | None:
+        """What the action returns; None if it fails."""
         try:
-            send()
+            return action()
         except InterruptProcessingException:
-            raise  # the user has stopped the run
+            raise  # the sending has taken it
+        except _CancelTakenError:
+            throw_exception_if_processing_interrupted()  # unless it has ended its run already
         except Exception:
-            log.exception("The z0' preview failed at step %d; sampling goes on.", self._at[0])
+            if not self._has_failed:
+                log.exception("The z0' preview failed at step %d; sampling goes on.", self._at[0])
+            self._has_failed = True
+        return None
+
+
+def _draw(render: Render, frame: Tensor) -> Image.Image:
+    """A picture, on the worker.
+
+    ComfyUI's layers look for a Cancel and take it, whatever thread they are on. It is meant for the
+    sampling, so it is handed back.
+    """
+    try:
+        return render(frame)
+    except InterruptProcessingException as cancel:
+        interrupt_current_processing()
+        raise _CancelTakenError from cancel

@@ -1,77 +1,141 @@
 """A reference latent and masks laid over the latents of a sampling."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
-import comfy.utils
 import torch
-from comfy.model_patcher import ModelPatcher
+import torch.nn.functional as F
 from torch import Tensor
 
-from ....local_control.region_mask import match_batch, resize_frames
-from ....local_control.view import Size
+from ....local_control.region_mask import RegionMask, match_batch, resize_frames
+from ....local_control.view import Size, View
+from ..control.view import frames_in
+
+_PICTURES, _VIDEOS = 4, 5  # dimensions of their latents
 
 
+@dataclass(frozen=True)
 class Overlay:
-    """reference [1 or B,C,(T),h,w] as LATENTs hold it, masks [1 or B,1,H,W] in 0..1 each.
+    """What a node was given: reference [1 or B,C,(T),h,w] as LATENTs hold it, fp32, and masks.
 
-    `owner` names the node in what is refused. What it gives is the same at every step, so it is
-    made once.
+    owner: the node's name, for messages.
     """
 
-    def __init__(
-        self, model: ModelPatcher, reference: Tensor, masks: Sequence[Tensor], owner: str
-    ) -> None:
-        self._reference = model.get_model_object("latent_format").process_in(reference)
+    reference: Tensor
+    masks: Sequence[RegionMask]
+    owner: str
+
+    def on(self, latent_format: Any) -> "PlacedOverlay":
+        """The overlay for one sampling of a model with this latent format."""
+        reference = latent_format.process_in(self.reference)
+        return PlacedOverlay(reference, self.masks, self.owner)
+
+
+class PlacedOverlay:
+    """An overlay in one sampling. What it gives is the same at every step, so it is made once.
+
+    reference [1 or B,C,(T),h,w], fp32, in the model's latent space; masks and owner as an `Overlay`
+    has them.
+    """
+
+    def __init__(self, reference: Tensor, masks: Sequence[RegionMask], owner: str) -> None:
+        self._reference = reference
         self._masks = masks
         self._owner = owner
+        self._start: Size | None = None
         self._placed: dict[tuple[object, ...], tuple[Tensor, list[Tensor]]] = {}
 
     def over(self, z0: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The reference [N,C,h,w], fp32, and the masks [1 or N,1,H,W] for `to_images(z0)`.
+        """The reference [N,C,h,w], fp32, and the masks [1 or N,1,h,w] for `to_images(z0)`.
 
         Raises:
-            ValueError: reference or masks do not fit the latent.
+            ValueError: z0 is of no pictures, or reference or masks do not fit it.
         """
         key = (tuple(z0.shape), z0.device)
         if key not in self._placed:
             self._placed.clear()
-            masks = [place_mask(mask, z0) for mask in self._masks]
-            self._placed[key] = self._fit(z0), masks
+            self._placed[key] = self._fit(z0), [place_mask(m, z0) for m in self._masks]
         return self._placed[key]
 
     def _fit(self, z0: Tensor) -> Tensor:
+        check_pictures(z0, self._owner)
+        size = (z0.shape[-2], z0.shape[-1])
+        # Some samplers let the latent grow: the reference fits where it starts, and grows with it.
+        self._start = self._start or size
         reference = self._reference
-        if reference.shape[1:] != z0.shape[1:] or len(reference) not in (1, len(z0)):
+        if z0.ndim == _VIDEOS and reference.ndim == _PICTURES:
+            reference = reference[:, :, None]
+        wanted = (*z0.shape[1:-2], *self._start)
+        if reference.shape[1:] != wanted or len(reference) not in (1, len(z0)):
             raise ValueError(
-                f"The reference of {self._owner} has the shape {tuple(reference.shape)}, but the "
-                f"latent {tuple(z0.shape)}; encode a picture of the result's size with this "
-                f"model's VAE."
+                f"The reference of {self._owner} has the shape {tuple(reference.shape)}, "
+                f"but the latent {tuple(z0.shape)}; encode a picture of the result's size with "
+                f"this model's VAE."
             )
-        return to_images(reference.to(device=z0.device, dtype=torch.float32).expand_as(z0))
+        placed = resize(reference.to(z0.device), size)
+        return to_images(placed.expand_as(z0))
 
 
-def place_mask(mask: Tensor, z0: Tensor, size: Size | None = None) -> Tensor:
-    """mask [1 or B,1,H,W] (of a video [T,1,H,W]) -> [1 or N,1,h,w] for `to_images(z0)`.
+def check_pictures(latent: Tensor, owner: str) -> None:
+    """Raise ValueError if a latent is none of pictures or videos; owner: the node's name."""
+    if latent.ndim not in (_PICTURES, _VIDEOS):
+        raise ValueError(
+            f"{owner} looks at latents of pictures and videos, but this model's have the shape "
+            f"{tuple(latent.shape)}; leave it out for such a model."
+        )
 
-    size: another (height, width) than the latent's.
+
+def place_mask(mask: RegionMask, z0: Tensor) -> Tensor:
+    """A mask on the latent's cells: [1 or N,1,h,w] for `to_images(z0)`.
 
     Raises:
         ValueError: there are masks for another number of latents.
     """
-    height, width = size or (z0.shape[-2], z0.shape[-1])
-    placed = comfy.utils.common_upscale(mask, width, height, "area", "center").to(z0.device)
-    if z0.ndim == 5 and z0.shape[2] > 1:  # masks of a video are one for each frame
-        return resize_frames(placed, z0.shape[2]).repeat(len(z0), 1, 1, 1)
-    return match_batch(placed, len(z0))
+    size = (z0.shape[-2], z0.shape[-1])
+    frames = frames_in(z0)
+    cells = mask.on_grid(size, View(size, size), len(z0), frames).to(z0.device)
+    return cells if len(cells) == 1 or frames == 1 else cells.repeat(len(z0), 1, 1, 1)
+
+
+def place_first(mask: RegionMask, latent: Tensor, size: Size) -> Tensor:
+    """A mask at the size (h, w) of pictures of a latent, of a video of its first frames.
+
+    -> [1 or B,1,h,w]: one for all, or one for each.
+
+    Raises:
+        ValueError: there are masks for another number of latents.
+    """
+    frames = frames_in(latent)
+    white = mask.at(size)
+    return resize_frames(white, frames)[:1] if frames > 1 else match_batch(white, len(latent))
+
+
+def union(placed: Sequence[Tensor]) -> Tensor:
+    """Where any of the masks is that an overlay has placed, [1 or N,1,h,w]; all over without."""
+    if not placed:
+        return torch.ones(1, 1, 1, 1)
+    most = max(len(cells) for cells in placed)
+    return torch.stack([cells.expand(most, -1, -1, -1) for cells in placed]).amax(0)
+
+
+def resize(latent: Tensor, size: Size) -> Tensor:
+    """Latents [B,C,(T),h,w] at another (height, width); as they are if they have it."""
+    if (latent.shape[-2], latent.shape[-1]) == size:
+        return latent
+    images = F.interpolate(to_images(latent), size, mode="bilinear", antialias=True)
+    if latent.ndim == _VIDEOS:
+        return images.unflatten(0, (len(latent), latent.shape[2])).movedim(1, 2)
+    return images
 
 
 def to_images(z0: Tensor) -> Tensor:
     """Latents [B,C,h,w] as they are; frames of a video [B,C,T,h,w] as images [B*T,C,h,w]."""
-    return z0 if z0.ndim == 4 else z0.movedim(2, 1).flatten(0, 1)
+    return z0 if z0.ndim == _PICTURES else z0.movedim(2, 1).flatten(0, 1)
 
 
 def from_images(images: Tensor, z0: Tensor) -> Tensor:
     """The reverse of `to_images`, in shape, dtype and place of `z0`."""
-    if z0.ndim == 5:
+    if z0.ndim == _VIDEOS:
         images = images.unflatten(0, (len(z0), z0.shape[2])).movedim(1, 2)
     return images.to(z0)

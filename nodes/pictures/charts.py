@@ -1,44 +1,22 @@
-"""How the edges of z0' come to those of a reference, step by step, inside the mask and outside."""
+"""The edge curve of a sampling as a chart, and as numbers; words where there is none."""
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import textwrap
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from .guidance import edge_loss
+from ...local_control.steering import EdgeCurve
+from .drawing import draw_words
 
 _SIZE = (320, 512)
 _MARGIN = 40
+_LETTERS = 56  # of a line of words
+_WHITE = (255, 255, 255)
 GREEN, RED, _GRAY = (60, 180, 75), (225, 60, 60), (150, 150, 150)  # inside, outside, axes
-
-
-@dataclass(frozen=True)
-class EdgeCurve:
-    """Edge loss a step, inside the mask and outside; NaN where there is no such side."""
-
-    inside: list[float]
-    outside: list[float]
-
-
-def edge_curve(
-    frames: Sequence[Tensor], reference: Tensor, mask: Tensor, edge: str = "sobel"
-) -> EdgeCurve:
-    """frames: one z0' [B,C,h,w] a step; reference [1 or B,C,h,w]; mask [1 or B,1,H,W] in 0..1."""
-
-    def losses(side: Tensor) -> list[float]:
-        if side.max() <= 0:
-            return [float("nan")] * len(frames)
-        return [
-            edge_loss(frame, reference.expand_as(frame), side, edge).mean().item()
-            for frame in frames
-        ]
-
-    return EdgeCurve(losses(mask), losses(1 - mask))
 
 
 def to_json(curve: EdgeCurve) -> str:
@@ -53,7 +31,7 @@ def draw_curve(curve: EdgeCurve) -> Tensor:
     """A chart [1,3,H,W] in 0..1: green inside, red outside, from 0 to the largest value."""
     height, width = _SIZE
     chart = np.full((height, width, 3), 255, np.uint8)
-    values = [v for v in (*curve.inside, *curve.outside) if v == v]
+    values = [v for v in (*curve.inside, *curve.outside) if math.isfinite(v)]
     top = max(values, default=1.0) or 1.0
     steps = max(1, len(curve.inside) - 1)
 
@@ -65,7 +43,7 @@ def draw_curve(curve: EdgeCurve) -> Tensor:
     cv2.line(chart, corner, right, _GRAY, 1, cv2.LINE_AA)
     cv2.line(chart, corner, up, _GRAY, 1, cv2.LINE_AA)
     for line, colour in ((curve.inside, GREEN), (curve.outside, RED)):
-        points = [point(i, value) for i, value in enumerate(line) if value == value]
+        points = [point(i, value) for i, value in enumerate(line) if math.isfinite(value)]
         if points:
             cv2.polylines(chart, [np.array(points)], False, colour, 2, cv2.LINE_AA)
     labels = [
@@ -77,4 +55,15 @@ def draw_curve(curve: EdgeCurve) -> Tensor:
     ]
     for text, place, colour in labels:
         cv2.putText(chart, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1, cv2.LINE_AA)
-    return torch.from_numpy(chart).movedim(-1, 0).float().div(255)[None]
+    return _to_tensor(chart)
+
+
+def write_words(text: str) -> Tensor:
+    """A picture [1,3,H,W] in 0..1 of a chart's size, with a text in place of what is missing."""
+    canvas = np.zeros((*_SIZE, 3), np.uint8)
+    draw_words(canvas, [(line, _WHITE) for line in textwrap.wrap(text, _LETTERS)])
+    return _to_tensor(canvas)
+
+
+def _to_tensor(canvas: np.ndarray) -> Tensor:
+    return torch.from_numpy(canvas).movedim(-1, 0).float().div(255)[None]

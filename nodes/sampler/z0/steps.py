@@ -1,0 +1,54 @@
+"""The steps of a sampling, one look at each, however often the sampler asks the model for it."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from .run import Run, noting_runs, run_of
+
+
+class Watcher(Protocol):
+    """What looks at one sampling, on its thread. Latents are those of the pictures alone."""
+
+    def step(self, step: int, steps: int, z0: Tensor) -> None:
+        """Called after every step, from 0; z0 must not be changed."""
+
+    def end(self, samples: Tensor) -> None:
+        """Called once the sampling has returned; not after a failure."""
+
+    def close(self) -> None:
+        """Called last, whatever has happened."""
+
+
+def watch_steps(
+    model: ModelPatcher, key: str, begin: Callable[[Run, Tensor], Watcher]
+) -> ModelPatcher:
+    """A clone of `model` with a watcher of each sampling.
+
+    begin: makes it, after the controls are prepared, of the run and a latent of its shape.
+    """
+    model = noting_runs(model)
+
+    # The sampler's arguments differ between versions of ComfyUI, so they are passed through.
+    def wrapper(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
+        guider, sigmas, extra_args, callback, noise, *rest = args
+        run = run_of(guider)
+        watcher = begin(run, run.picture(noise))
+
+        def watched(step: int, x0: Tensor, x: Tensor, steps: int) -> None:
+            watcher.step(step, steps, run.picture(x0))
+            if callback is not None:
+                callback(step, x0, x, steps)
+
+        try:
+            samples = executor(guider, sigmas, extra_args, watched, noise, *rest, **kwargs)
+            watcher.end(run.picture(samples))
+        finally:
+            watcher.close()
+        return samples
+
+    model.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, key, wrapper)
+    return model

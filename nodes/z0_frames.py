@@ -1,0 +1,126 @@
+"""z0', the predicted clean latent, of every step in hand after sampling."""
+
+from typing import Any
+
+from comfy_api.v0_0_2 import io
+from torch import Tensor
+
+from ..local_control.steering import EdgeCurve, edge_curve
+from .comfy_types import CATEGORY, Regions, Trace, from_comfy_latent, to_comfy_image
+from .pictures.charts import draw_curve, to_json, write_words
+from .pictures.decoding import estimate_images
+from .region import AnyRegion
+from .sampler.z0.overlay import PlacedOverlay, check_pictures, to_images, union
+from .sampler.z0.trace import KEPT_BYTES, Sampling, Z0Trace
+
+_OWNER = "z0' Frames"
+_NO_TRACE = (
+    "There is no z0' to show: nothing is connected to z0_trace, as when Preview z0' is bypassed. "
+    "Connect the z0_trace of Preview z0', and its model to the sampler."
+)
+
+
+class Z0Frames(io.ComfyNode):
+    """Z0_TRACE after sampling -> pictures, latents and an edge curve of every step."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The LATENT makes this node wait until sampling is over."""
+        return io.Schema(
+            node_id="LocalControl_Z0Frames",
+            display_name="z0' Frames",
+            category=CATEGORY,
+            description="The predicted clean latent of every step: all steps of the first image, "
+            "then of the next. And how its edges come to those of a reference.",
+            inputs=[
+                Trace.Input("z0_trace", optional=True, tooltip="From Preview z0'."),
+                io.Latent.Input("latent", tooltip="What the sampler with that model returned."),
+                io.Vae.Input(
+                    "vae", optional=True, tooltip="Decodes the frames; else colours are estimated."
+                ),
+                Regions.Input(
+                    "regions", optional=True, tooltip="The curve tells inside from outside."
+                ),
+                io.Latent.Input(
+                    "reference",
+                    optional=True,
+                    tooltip="What the curve compares with, such as the condition's picture through "
+                    "VAE Encode; else the result.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="frames"),
+                io.Latent.Output(display_name="latents"),
+                io.Image.Output(
+                    display_name="curve", tooltip="Edge error a step: green inside, red outside."
+                ),
+                io.String.Output(display_name="numbers", tooltip="The curve as JSON."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        latent: dict,
+        z0_trace: Z0Trace | None = None,
+        vae: Any = None,
+        regions: tuple[AnyRegion, ...] = (),
+        reference: dict | None = None,
+    ) -> io.NodeOutput:
+        """Without a trace, as when Preview z0' is bypassed, pictures that say so."""
+        if z0_trace is None:
+            words = to_comfy_image(write_words(_NO_TRACE))
+            return io.NodeOutput(words, latent, words, to_json(EdgeCurve([], [])))
+        sampling = sampling_of(z0_trace, from_comfy_latent(latent))
+        frames = sampling.stacked()
+        check_pictures(frames[-1], _OWNER)
+        compared = frames[-1]
+        if reference is not None:
+            compared = sampling.latent_format.process_in(from_comfy_latent(reference))
+        overlay = PlacedOverlay(compared, [region.mask for region in regions], _OWNER)
+        wanted, masks = overlay.over(frames[-1])
+        curve = edge_curve([to_images(frame) for frame in frames], wanted, union(masks))
+        chart = to_comfy_image(draw_curve(curve))
+        # [S,B,...] -> [B*S,...]: all steps of one image stand together.
+        z0 = frames.transpose(0, 1).flatten(0, 1)
+        latents = sampling.latent_format.process_out(z0)
+        images = estimate_images(z0, sampling.latent_format) if vae is None else vae.decode(latents)
+        if images.ndim == 5:  # the frames of videos in a row, as stock nodes give them
+            images = images.flatten(0, 1)
+        return io.NodeOutput(images, {"samples": latents}, chart, to_json(curve))
+
+
+def sampling_of(trace: Z0Trace, samples: Tensor) -> Sampling:
+    """The sampling with steps that made `samples`, from a LATENT.
+
+    Raises:
+        ValueError: the trace has none, or only others, or it had no steps.
+    """
+    found = trace.sampling_of(samples)
+    if found is None:
+        raise ValueError(_why_none(trace, samples))
+    if not found.frames:
+        raise ValueError(
+            "The sampling that made this latent had no steps, so there is no z0' of it; let it end "
+            "after the step at which it starts."
+        )
+    return found
+
+
+def _why_none(trace: Z0Trace, samples: Tensor) -> str:
+    if trace.has_lost(samples):
+        return (
+            f"The z0' trace has let go of the sampling that made this latent: it keeps the latest "
+            f"ones, {KEPT_BYTES >> 20} MB of them; sample fewer or smaller latents in one run."
+        )
+    if trace.samplings:
+        return (
+            "The z0' trace is of other samplings than this latent; connect the latent of a sampler "
+            "that has the model of this Preview z0', let it sample (a denoise above 0), or change "
+            "the seed, so that it samples again."
+        )
+    return (
+        "The z0' trace is empty: no step has been sampled with the model of Preview z0'. Connect "
+        "that model to the sampler whose latent comes in here; if it is, let it sample (a denoise "
+        "above 0), or change the seed, so that it samples again."
+    )
