@@ -8,6 +8,10 @@ import torch.nn.functional as F
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
+# From here a mask counts as white where yes or no is asked: for its bounds, its outline, and
+# whether it is black. What a JPEG of middling quality leaves beside a white shape is darker.
+WHITE = 0.2
+
 
 class MaskResize(StrEnum):
     """How a mask is brought to a smaller grid."""
@@ -16,29 +20,6 @@ class MaskResize(StrEnum):
     NEAREST = "nearest-exact"  # hard edges, within 0.7 px of their place
     MAX = "max"  # a cell counts as soon as any of its pixels does
     REFERENCE = "reference"  # the original work's plain nearest, which shifts by half a cell
-
-
-def from_comfy_mask(mask: Tensor) -> Tensor:
-    """ComfyUI MASK [H,W] or [B,H,W] -> [B,1,H,W] fp32 in 0..1 on the CPU.
-
-    Masks are painted on the CPU and, under --gpu-only, computed on the GPU: one place for all.
-    """
-    if mask.ndim not in (2, 3):
-        raise ValueError(
-            f"A mask must have the shape [height, width] or [batch, height, width]; this one has "
-            f"{tuple(mask.shape)}."
-        )
-    return mask.reshape(-1, 1, *mask.shape[-2:]).float().clamp(0, 1).cpu()  # BHW -> B1HW
-
-
-def from_comfy_image(image: Tensor) -> Tensor:
-    """ComfyUI IMAGE [B,H,W,C] -> [B,C,H,W] on the CPU, where masks are; without alpha."""
-    return image[..., :3].movedim(-1, 1).cpu()  # BHWC -> BCHW
-
-
-def to_comfy_image(image: Tensor) -> Tensor:
-    """[B,1 or 3,H,W] -> ComfyUI IMAGE [B,H,W,3]."""
-    return image.expand(-1, 3, -1, -1).movedim(1, -1)  # BCHW -> BHWC
 
 
 def resize_mask(mask: Tensor, size: tuple[int, int], mode: MaskResize = MaskResize.AREA) -> Tensor:
@@ -70,18 +51,23 @@ def mask_on_grid(mask: Tensor, grid: tuple[int, int]) -> Tensor:
     return resize_mask(mask, grid)
 
 
+def has_white(mask: Tensor) -> Tensor:
+    """Whether each mask of a batch [B,1,H,W] is white somewhere, [B]."""
+    return mask.amax((1, 2, 3)) >= WHITE
+
+
 def erode(mask: Tensor, radius: int) -> Tensor:
     """Shrink white by `radius` pixels; the frame counts as white, so a full mask stays full."""
-    if radius <= 0:
-        return mask
-    return -F.max_pool2d(-mask, 2 * radius + 1, stride=1, padding=radius)
+    return -dilate(-mask, radius)
 
 
 def dilate(mask: Tensor, radius: int) -> Tensor:
-    """Grow white by `radius` pixels in each of eight directions."""
+    """Grow white by `radius` pixels in each of eight directions: along rows, then columns."""
     if radius <= 0:
         return mask
-    return F.max_pool2d(mask, 2 * radius + 1, stride=1, padding=radius)
+    side = 2 * radius + 1
+    rows = F.max_pool2d(mask, (1, side), stride=1, padding=(0, radius))
+    return F.max_pool2d(rows, (side, 1), stride=1, padding=(radius, 0))
 
 
 def feather(mask: Tensor, radius: float) -> Tensor:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .masks import WHITE
+
 
 class Fit(StrEnum):
     """Where a condition goes."""
@@ -17,14 +19,15 @@ class Fit(StrEnum):
 
 
 def bounds(mask: Tensor) -> tuple[int, int, int, int]:
-    """(top, left, bottom, right) of what is not black in a mask [1,H,W], ends exclusive.
+    """Return (top, left, bottom, right) of what is white in a mask [1,H,W], ends exclusive.
 
     Raises:
-        ValueError: it is all black.
+        ValueError: nothing is.
     """
-    rows, columns = mask[0].amax(1).nonzero(), mask[0].amax(0).nonzero()
+    white = mask[0] >= WHITE
+    rows, columns = white.any(1).nonzero(), white.any(0).nonzero()
     if not len(rows):
-        raise ValueError("The mask is all black, so it has no bounds.")
+        raise ValueError("The mask is all black or nearly so, and has no bounds.")
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
@@ -33,7 +36,7 @@ def place(picture: Tensor, mask: Tensor, fit: Fit) -> Tensor:
     elsewhere, [1 or B,C,H,W].
 
     Raises:
-        ValueError: there are other numbers of pictures and masks, or a mask is all black.
+        ValueError: there are other numbers of pictures and masks, or a mask is black.
     """
     count = max(len(picture), len(mask))
     if len(picture) not in (1, count) or len(mask) not in (1, count):

@@ -4,8 +4,8 @@ from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
 from ..local_control.conditions import CONDITIONS
-from ..local_control.masks import from_comfy_image, to_comfy_image
-from .load_adapter import CATEGORY
+from .comfy_types import CATEGORY, from_comfy_image, to_comfy_image
+from .inputs import checked
 
 _SHOWN = 16
 
@@ -60,6 +60,7 @@ class Condition(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         image: Tensor,
@@ -75,5 +76,5 @@ class Condition(io.ComfyNode):
             "colour": {"blocks": blocks},
         }
         made = CONDITIONS[kind](from_comfy_image(image), **options.get(kind, {}))
-        condition = to_comfy_image(made).cpu()
+        condition = to_comfy_image(made)
         return io.NodeOutput(condition, ui=ui.PreviewImage(condition[:_SHOWN], cls=cls))

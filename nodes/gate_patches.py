@@ -4,9 +4,10 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.v0_0_2 import io
 from torch import Tensor
 
-from ..local_control.masks import from_comfy_mask
+from ..local_control.masks import has_white
 from ..local_control.region_mask import RegionMask
-from .load_adapter import CATEGORY
+from .comfy_types import CATEGORY, from_comfy_mask
+from .inputs import checked
 from .sampler.control.patch import gate_patches
 
 
@@ -30,12 +31,13 @@ class GatePatches(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, model: ModelPatcher, mask: Tensor) -> io.NodeOutput:
         """Patches that the model has by now and that have no mask yet are gated."""
         white = from_comfy_mask(mask)
-        if white.max() <= 0:
+        if not has_white(white).any():
             raise ValueError(
-                "The mask of Gate Model Patches is all black, so nothing would be controlled; "
-                "paint white where the control should act."
+                "The mask of Gate Model Patches is all black or nearly so, and nothing would be "
+                "controlled; paint white where the control should act."
             )
         return io.NodeOutput(gate_patches(model, RegionMask(white)))

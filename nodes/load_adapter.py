@@ -6,10 +6,11 @@ import folder_paths
 from comfy_api.v0_0_2 import io
 
 from ..local_control.checkpoint import METADATA_PREFIX, AdapterFile, read_adapter
+from .comfy_types import CATEGORY
+from .inputs import checked
 from .sampler.control.adapter import AdapterControl
 from .sampler.control.loaded import LoadedAdapter
 
-CATEGORY = "local control"
 _FOLDER = "controlnet"
 
 
@@ -47,6 +48,7 @@ class LoadAdapter(io.ComfyNode):
         return stat.st_mtime_ns, stat.st_size
 
     @classmethod
+    @checked
     def execute(cls, adapter_name: str) -> io.NodeOutput:
         """Read, check and hand to ComfyUI's memory manager."""
         path = Path(folder_paths.get_full_path_or_raise(_FOLDER, adapter_name))

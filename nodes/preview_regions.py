@@ -9,11 +9,12 @@ import torch
 from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
-from ..local_control.masks import mask_on_grid, to_comfy_image
+from ..local_control.masks import mask_on_grid
 from ..local_control.view import cover
-from .load_adapter import CATEGORY
+from .comfy_types import CATEGORY, Regions, to_comfy_image
+from .inputs import checked
 from .pictures.drawing import colour_of, draw_outline, draw_words
-from .region import AnyRegion, Regions
+from .region import AnyRegion
 from .sampler.control.grids import cells_of
 from .sampler.control.view import LATENT_FACTOR
 
@@ -51,6 +52,7 @@ class PreviewRegions(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, regions: tuple[AnyRegion, ...], width: int, height: int) -> io.NodeOutput:
         """Sizes that are no multiples of 8 are rounded down, as latents are."""
         height, width = (side // LATENT_FACTOR * LATENT_FACTOR for side in (height, width))

@@ -10,11 +10,11 @@ from comfy.t2i_adapter.adapter import Adapter, Adapter_light
 from comfy_api.v0_0_2 import io
 from torch import Tensor
 
-from ..local_control.masks import from_comfy_image, from_comfy_mask
 from ..local_control.overlap import Overlap, align_masks, resolve_overlap
 from ..local_control.placement import Fit
 from ..local_control.region_mask import RegionMask
-from .load_adapter import CATEGORY
+from .comfy_types import CATEGORY, Regions, from_comfy_image, from_comfy_mask
+from .inputs import checked
 from .region_inputs import check_range, parse_curve, parse_level_weights, place_condition, soften
 from .sampler.control.adapter import AdapterControl, AdapterRegion
 from .sampler.control.any import GatedControl
@@ -23,7 +23,6 @@ from .sampler.control.loaded import LoadedAdapter
 from .sampler.control.prompts import keep_sides
 from .sampler.control.view import view_hooks
 
-Regions = io.Custom("LOCAL_REGIONS")
 AnyRegion = AdapterRegion | ControlRegion
 # ComfyUI calls Cascade's controls adapters too; they are gated as any other control.
 _ADAPTER_NETWORKS = (Adapter, Adapter_light)
@@ -37,12 +36,7 @@ def to_adapter(control: ControlBase) -> LoadedAdapter | None:
         return control.adapter
     if isinstance(control, T2IAdapter) and isinstance(control.t2i_model, _ADAPTER_NETWORKS):
         return LoadedAdapter.from_core(control)
-    if isinstance(control, ControlBase):
-        return None
-    raise ValueError(
-        f"This control is a {type(control).__name__}, which is none of ComfyUI's controls and "
-        f"cannot be gated; load one with Load Local Adapter or Load ControlNet Model."
-    )
+    return None
 
 
 class Region(io.ComfyNode):
@@ -103,6 +97,7 @@ class Region(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         control_net: ControlBase,
@@ -173,6 +168,7 @@ class Apply(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         positive: list,

@@ -1,20 +1,23 @@
 """What a person may give a region: read, checked, and refused in a sentence."""
 
-import math
-
 from torch import Tensor
 
-from ..local_control.masks import feather
+from ..local_control.masks import feather, has_white
 from ..local_control.placement import Fit, place
+
+# Of factors of a strength, which itself ends there: far beyond, half precision overflows, and the
+# picture is black.
+_LARGEST = 10.0
+_SHOWN = 60  # letters of a long text in a message
 
 
 def parse_numbers(text: str) -> tuple[float, ...]:
-    """'1, 0.5' -> its numbers; none if one of them is no finite number."""
+    """Return the numbers of '1, 0.5'; none if one of them is no factor that can be used."""
     try:
         numbers = tuple(float(part) for part in text.replace(",", " ").split())
     except ValueError:
         return ()
-    return numbers if all(map(math.isfinite, numbers)) else ()
+    return numbers if all(abs(number) <= _LARGEST for number in numbers) else ()
 
 
 def parse_level_weights(text: str, levels: int | None) -> tuple[float, ...]:
@@ -23,8 +26,8 @@ def parse_level_weights(text: str, levels: int | None) -> tuple[float, ...]:
     if not weights or levels not in (None, len(weights)):
         wanted = "numbers" if levels is None else f"{levels} numbers, one for each level"
         raise ValueError(
-            f"level_weights is {text!r}, but it must be {wanted} from fine to coarse, such as "
-            f"{', '.join(['1'] * (levels or 4))}."
+            f"level_weights is {_shorten(text)}, but it must be {wanted} from fine to coarse, each "
+            f"{_LARGEST:g} at most, such as {', '.join(['1'] * (levels or 4))}."
         )
     return weights
 
@@ -34,10 +37,14 @@ def parse_curve(text: str) -> tuple[float, ...]:
     curve = parse_numbers(text)
     if not curve:
         raise ValueError(
-            f"strength_curve is {text!r}, but it must be numbers such as '1' for always the same, "
-            f"or '1, 0.5, 0' to fade from start to end."
+            f"strength_curve is {_shorten(text)}, but it must be numbers of {_LARGEST:g} at most, "
+            f"such as '1' for always the same, or '1, 0.5, 0' to fade from start to end."
         )
     return curve
+
+
+def _shorten(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + " ...")
 
 
 def check_range(start: float, end: float, owner: str) -> tuple[float, float]:
@@ -53,10 +60,11 @@ def check_range(start: float, end: float, owner: str) -> tuple[float, float]:
 def place_condition(image: Tensor, mask: Tensor, fit: Fit, number: int) -> Tensor:
     """The condition over the whole frame; ValueError if it does not cover the mask's frame."""
     if fit is not Fit.FRAME:
-        if mask.amax((1, 2, 3)).min() <= 0:
+        if not has_white(mask).all():
             raise ValueError(
-                f"A mask in the batch of region {number} is all black, so there is no place to "
-                f"{fit} the condition in; paint it white somewhere, or choose the fit frame."
+                f"A mask in the batch of region {number} is all black or nearly so, and leaves no "
+                f"place to {fit} the condition in; paint it white somewhere, or choose the fit "
+                f"frame."
             )
         return place(image, mask, fit)
     if image.shape[-2:] != mask.shape[-2:]:
@@ -69,16 +77,16 @@ def place_condition(image: Tensor, mask: Tensor, fit: Fit, number: int) -> Tenso
 
 
 def soften(mask: Tensor, radius: int) -> Tensor:
-    """Feather; ValueError if nothing white is left."""
+    """Return the mask feathered; ValueError if nothing white is left."""
     soft = feather(mask, radius)
-    if soft.max() > 0:
+    if has_white(soft).any():
         return soft
-    if mask.max() > 0:
+    if has_white(mask).any():
         raise ValueError(
             f"A feather of {radius} px leaves nothing of this region's mask; lower the feather or "
             f"widen the mask."
         )
     raise ValueError(
-        "The mask of this region is all black, so it would control nothing; paint white where the "
-        "condition should act."
+        "The mask of this region is all black or nearly so, and would control nothing; paint white "
+        "where the condition should act."
     )

@@ -9,15 +9,11 @@ from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
 from ..local_control.conditions import canny, colour
-from ..local_control.masks import (
-    dilate,
-    from_comfy_image,
-    from_comfy_mask,
-    to_comfy_image,
-)
+from ..local_control.masks import dilate
 from ..local_control.metrics import diffcc, divergence, edge_match, leak, match_map
 from ..local_control.region_mask import match_batch
-from .load_adapter import CATEGORY
+from .comfy_types import CATEGORY, from_comfy_image, from_comfy_mask, to_comfy_image
+from .inputs import checked
 
 
 class Score(io.ComfyNode):
@@ -69,6 +65,7 @@ class Score(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         image: Tensor,

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...local_control.masks import WHITE
+
 Colour = tuple[int, int, int]
 COLOURS: tuple[Colour, ...] = (
     (230, 60, 60),
@@ -26,7 +28,7 @@ def colour_of(index: int) -> Tensor:
 
 def draw_outline(canvas: np.ndarray, mask: np.ndarray, index: int, thick: int) -> None:
     """Draw the border of one mask and its number into a picture uint8 [H,W,3]."""
-    inside = (mask > 0).astype(np.uint8)
+    inside = (mask >= WHITE).astype(np.uint8)
     borders, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     colour = COLOURS[index % len(COLOURS)]
     cv2.drawContours(canvas, borders, -1, colour, thick)

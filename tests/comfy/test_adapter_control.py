@@ -27,11 +27,12 @@ def setup(comfy, request):
     return make_setup(comfy, request.param)
 
 
-def test_no_region_touched_means_bit_equal_to_no_control(setup):
-    plain = sample(setup, *prompts())
-    nearly = torch.zeros(1, 128, 128)
-    nearly[..., 0, 0] = 1e-30  # not black, so that it is accepted
-    assert torch.equal(sample(setup, *local(setup, nearly)), plain)
+def test_a_latent_with_a_black_mask_is_bit_equal_to_no_control(setup):
+    masks = torch.stack([torch.zeros(128, 128), torch.ones(128, 128)])
+    plain = sample(setup, *prompts(), batch=2)
+    found = sample(setup, *local(setup, masks), batch=2)
+    assert torch.equal(found[0], plain[0])
+    assert not torch.equal(found[1], plain[1])
 
 
 def test_a_full_mask_is_bit_equal_to_the_plain_control(setup):

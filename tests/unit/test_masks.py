@@ -5,10 +5,7 @@ from local_control.masks import (
     MaskResize,
     erode,
     feather,
-    from_comfy_image,
-    from_comfy_mask,
     resize_mask,
-    to_comfy_image,
 )
 
 MODES = list(MaskResize)
@@ -72,13 +69,3 @@ def test_erode_shrinks_by_the_radius_but_not_at_the_frame():
     assert torch.equal(erode(box(10, 50), 3), box(13, 47))
     assert torch.equal(erode(torch.ones(1, 1, 9, 9), 2), torch.ones(1, 1, 9, 9))
     assert torch.equal(erode(box(10, 50), 0), box(10, 50))
-
-
-def test_comfy_layouts_round_trip(generator):
-    image = torch.rand(2, 6, 5, 3, generator=generator)
-    assert torch.equal(to_comfy_image(from_comfy_image(image)), image)
-    assert to_comfy_image(torch.rand(2, 1, 6, 5)).shape == (2, 6, 5, 3)
-    assert from_comfy_mask(torch.rand(6, 5)).shape == (1, 1, 6, 5)
-    assert from_comfy_mask(torch.rand(2, 6, 5)).shape == (2, 1, 6, 5)
-    with pytest.raises(ValueError, match="shape"):
-        from_comfy_mask(torch.rand(1, 2, 6, 5))
