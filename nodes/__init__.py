@@ -7,6 +7,7 @@ from .closed_loop import ClosedLoop
 from .condition import Condition
 from .edge_guidance import EdgeGuidance
 from .gate_patches import GatePatches
+from .gate_predictions import GatePredictions
 from .load_adapter import LoadAdapter
 from .preview_regions import PreviewRegions
 from .region import Region
@@ -27,6 +28,7 @@ class LocalControlExtension(ComfyExtension):
             Apply,
             PreviewRegions,
             GatePatches,
+            GatePredictions,
             Z0Preview,
             Z0Frames,
             EdgeGuidance,
