@@ -98,7 +98,12 @@ def sampling_of(trace: Z0Trace, samples: Tensor) -> Sampling:
     """
     found = trace.sampling_of(samples)
     if found is None:
-        raise ValueError(_why_none(trace, samples))
+        raise ValueError(_why_none(trace))
+    if found.is_cut:
+        raise ValueError(
+            f"The z0' trace has let go of the steps of the sampling that made this latent: it "
+            f"keeps the latest {KEPT_BYTES >> 20} MB; sample fewer or smaller latents in one run."
+        )
     if not found.frames:
         raise ValueError(
             "The sampling that made this latent had no steps, so there is no z0' of it; let it end "
@@ -107,12 +112,7 @@ def sampling_of(trace: Z0Trace, samples: Tensor) -> Sampling:
     return found
 
 
-def _why_none(trace: Z0Trace, samples: Tensor) -> str:
-    if trace.has_lost(samples):
-        return (
-            f"The z0' trace has let go of the sampling that made this latent: it keeps the latest "
-            f"ones, {KEPT_BYTES >> 20} MB of them; sample fewer or smaller latents in one run."
-        )
+def _why_none(trace: Z0Trace) -> str:
     if trace.samplings:
         return (
             "The z0' trace is of other samplings than this latent; connect the latent of a sampler "

@@ -25,8 +25,8 @@ def reference():
 
 def close(setup, model, regions, reference, **kwargs):
     options = {"target": 0.8, "gain": 1.0, "lowest": 0.1, "highest": 10.0} | kwargs
-    node = setup.comfy.nodes["LocalControl_ClosedLoop"]
-    return node.execute(model, regions, {"samples": reference}, **options).result
+    inputs = {"model": model, "regions": regions, "reference": {"samples": reference}}
+    return setup.comfy.call("LocalControl_ClosedLoop", **inputs, **options)
 
 
 def run(setup, model, regions):

@@ -4,6 +4,7 @@ import gc
 import json
 import threading
 import weakref
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -63,7 +64,13 @@ def sample(model, steps=4, sampler="euler", batch=1, channels=4, cfg=3.0, **kwar
 
 
 def frames(comfy, trace, samples, vae=None):
-    return comfy.nodes["LocalControl_Z0Frames"].execute(trace, {"samples": samples}, vae).result
+    return comfy.call("LocalControl_Z0Frames", latent={"samples": samples}, z0_trace=trace, vae=vae)
+
+
+def with_preview(comfy, model, live):
+    """The model with a preview that stands in for the node's own."""
+    trace = comfy.module("nodes.sampler.z0.trace").Z0Trace()
+    return comfy.module("nodes.sampler.z0.watch").watch_z0(model, trace, lambda run, noise: live)
 
 
 @pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_2m", "dpmpp_sde", "ddim", "uni_pc"])
@@ -126,7 +133,7 @@ def test_the_preview_is_of_the_whole_batch(watch, model):
     sample(watched, batch=3)
     kind = shown[-1][2][0]
     assert kind == "JPEG"
-    assert pictures(shown)[-1].size == (3 * 8 * SIZE, 8 * SIZE)
+    assert pictures(shown)[-1].size == (2 * 8 * SIZE, 2 * 8 * SIZE)  # a grid, not a row
     assert trace.samplings[-1].frames[0].shape[0] == 3
 
 
@@ -138,7 +145,6 @@ def test_the_last_picture_is_always_shown(watch, model):
 
 
 def test_sampling_does_not_wait_for_slow_pictures(comfy, model):
-    z0_trace = comfy.module("nodes.sampler.z0.trace")
     live_preview = comfy.module("nodes.sampler.z0.live")
     gate, made, sent = threading.Event(), [], []
 
@@ -153,9 +159,7 @@ def test_sampling_does_not_wait_for_slow_pictures(comfy, model):
         if step == steps - 1:
             gate.set()
 
-    watched = z0_trace.watch_z0(
-        model, z0_trace.Z0Trace(), lambda noise: live_preview.LivePreview(render, send)
-    )
+    watched = with_preview(comfy, model, live_preview.LivePreview(render, send))
     assert torch.equal(sample(watched), sample(model))
     assert [step for step, _ in sent] == [1, 2, 3, 4, 4]
     assert not any(shown for _, shown in sent[:3])
@@ -176,7 +180,6 @@ def test_the_end_waits_for_its_picture_for_a_moment_only(comfy, model, monkeypat
 
 
 def test_pictures_left_unfinished_never_run_beside_those_of_the_next_sampling(comfy, model):
-    z0_trace = comfy.module("nodes.sampler.z0.trace")
     live_preview = comfy.module("nodes.sampler.z0.live")
     gate, running, most = threading.Event(), [], []
 
@@ -191,9 +194,7 @@ def test_pictures_left_unfinished_never_run_beside_those_of_the_next_sampling(co
         def finish(self):
             """Does not wait."""
 
-    watched = z0_trace.watch_z0(
-        model, z0_trace.Z0Trace(), lambda noise: Impatient(render, lambda *call: None)
-    )
+    watched = with_preview(comfy, model, Impatient(render, lambda *call: None))
     for _ in range(3):
         sample(watched, steps=2)
     gate.set()
@@ -295,10 +296,12 @@ def test_errors_are_those_of_the_curve(comfy, watch, model):
     reference = {"samples": torch.randn(1, 4, SIZE, SIZE)}
     regions = region(make_setup(comfy, "sd15"), left())
     node = comfy.nodes["LocalControl_Z0Frames"]
-    numbers = node.execute(trace, {"samples": samples}, None, regions, reference).result[3]
-    measure = z0.error_of(model, reference, regions, trace.samplings[-1].frames[0])
+    numbers = node.execute({"samples": samples}, trace, None, regions, reference).result[3]
+    compared = z0.Overlay(reference["samples"], [regions[0].mask], "Preview z0'")
+    frames = trace.samplings[-1].frames
+    measure = z0.error_of(compared, model.model.latent_format, frames[0])
     for side in ("inside", "outside"):
-        found = [getattr(measure(frame), side)[0] for frame in trace.samplings[-1].frames]
+        found = [getattr(measure(frame), side)[0] for frame in frames]
         assert found == json.loads(numbers)[side]
 
 
@@ -315,15 +318,15 @@ def test_a_vae_decodes_the_preview(watch, model):
 
 
 def test_the_vae_is_copied_once_a_sampling_and_not_kept(comfy, watch, model, monkeypatch):
-    rendering = comfy.module("nodes.pictures.rendering")
-    real, copies = rendering.copy_to_cpu, []
+    decoding = comfy.module("nodes.pictures.decoding")
+    real, copies = decoding.copy_to_cpu, []
 
     def copy_and_note(network):
         copied = real(network)
         copies.append(weakref.ref(copied))
         return copied
 
-    monkeypatch.setattr(rendering, "copy_to_cpu", copy_and_note)
+    monkeypatch.setattr(decoding, "copy_to_cpu", copy_and_note)
     watched, _, _ = watch(model, vae=small_vae())
     assert len(copies) == 0
     for run in (1, 2):
@@ -341,6 +344,8 @@ class VideoVae:
         def decode(self, latent):
             large = torch.nn.functional.interpolate(latent[:, :3], scale_factor=(1, 8, 8))
             return large.repeat_interleave(4, 2)
+
+    latent_dim = 3
 
     def __init__(self):
         self.first_stage_model = self.Network()
@@ -408,21 +413,21 @@ def formats_with_colours():
 def test_pixels_are_not_enlarged(comfy):
     import comfy.latent_formats as formats
 
-    rendering = comfy.module("nodes.pictures.rendering")
+    decoding = comfy.module("nodes.pictures.decoding")
     for kind, size in ((formats.ChromaRadiance, 6), (formats.SD15, 48)):
         made = kind()
         latent = torch.zeros(1, made.latent_channels, 6, 6)
-        assert rendering.estimate(made)(latent)[0].size == (size, size)
-        assert rendering.estimate_images(latent, made).shape == (1, size, size, 3)
+        assert decoding.estimate(made)(latent)[0].size == (size, size)
+        assert decoding.estimate_images(latent, made).shape == (1, size, size, 3)
 
 
 def test_colours_of_every_latent_format_are_estimated(comfy):
-    rendering = comfy.module("nodes.pictures.rendering")
+    decoding = comfy.module("nodes.pictures.decoding")
     assert "Flux2" in {type(made).__name__ for made in formats_with_colours()}
     for made in formats_with_colours():
         frames = (2,) if made.latent_dimensions == 3 else ()
         latent = torch.randn(2, made.latent_channels, *frames, 6, 8)
-        rgb = rendering.latent_to_rgb(latent, made)
+        rgb = decoding.latent_to_rgb(latent, made)
         larger = 1 if made.latent_rgb_factors_reshape is None else 2
         assert rgb.shape == (2, 6 * larger, 8 * larger, 3), type(made).__name__
         assert 0 <= rgb.min() < rgb.max() <= 1
@@ -446,13 +451,11 @@ def test_a_second_run_forgets_the_first(comfy, watch, model):
 
 
 def test_a_preview_that_fails_does_not_end_the_sampling(comfy, model, caplog):
-    z0_trace = comfy.module("nodes.sampler.z0.trace")
-
     def broken(frame):
         raise RuntimeError("no picture")
 
     live = comfy.module("nodes.sampler.z0.live").LivePreview(broken, lambda *args: None)
-    watched = z0_trace.watch_z0(model, z0_trace.Z0Trace(), lambda noise: live)
+    watched = with_preview(comfy, model, live)
     assert torch.equal(sample(watched), sample(model))
     assert "sampling goes on" in caplog.text
 
@@ -467,10 +470,10 @@ def test_a_vae_that_cannot_be_copied_does_not_end_the_sampling(watch, model, cap
 
 
 def test_a_vae_is_copied_to_the_cpu_in_full_precision_and_left_as_it_is(comfy):
-    rendering = comfy.module("nodes.pictures.rendering")
+    copy_to_cpu = comfy.module("nodes.pictures.copying").copy_to_cpu
     network = small_vae().first_stage_model.half()
     network.register_buffer("count", torch.tensor(3))
-    copied = rendering.copy_to_cpu(network)
+    copied = copy_to_cpu(network)
     assert {p.dtype for p in copied.parameters()} == {torch.float32}
     assert copied.count == 3
     assert {p.dtype for p in network.parameters()} == {torch.float16}
@@ -504,14 +507,48 @@ def test_frames_of_a_result_from_the_cache_are_found_after_another_run(comfy, wa
         torch.testing.assert_close(last, samples, rtol=1e-3, atol=1e-3)
 
 
-def test_old_samplings_are_forgotten(comfy, watch, model, monkeypatch):
+@contextmanager
+def prompt(number):
+    """What ComfyUI tells of the prompt that runs."""
+    from comfy_execution.utils import CurrentNodeContext
+
+    with CurrentNodeContext(str(number), "3"):
+        yield
+
+
+def test_of_earlier_prompts_a_few_samplings_are_kept(comfy, watch, model):
     watched, trace, _ = watch(model)
-    for _ in range(6):
-        sample(watched)
-    assert len(trace.samplings) == 4
-    monkeypatch.setattr(comfy.module("nodes.sampler.z0.trace"), "_KEPT_BYTES", 4 * 4 * 4 * SIZE**2)
-    sample(watched)  # a step has 4 bytes of 4 channels, a sampling 4 steps
-    assert len(trace.samplings) == 2
+    results = []
+    for number in range(7):
+        with prompt(number):
+            results.append(sample(watched, steps=1, cfg=1 + number))
+    assert len(trace.samplings) == 5
+    assert len(frames(comfy, trace, results[2])[0]) == 1
+    with pytest.raises(ValueError, match="of other samplings"):
+        frames(comfy, trace, results[1])
+
+
+def test_a_list_of_any_length_has_frames_for_each(comfy, watch, model):
+    watched, trace, _ = watch(model)
+    with prompt(1):
+        results = [sample(watched, steps=2, cfg=1 + i) for i in range(9)]
+        for samples in results:
+            last = frames(comfy, trace, samples)[1]["samples"][-1:]
+            torch.testing.assert_close(last, samples, rtol=1e-3, atol=1e-3)
+
+
+def test_samplings_beyond_what_memory_allows_are_named(comfy, watch, model, monkeypatch):
+    watched, trace, _ = watch(model)
+    # A step has 4 bytes of 4 channels.
+    monkeypatch.setattr(comfy.module("nodes.sampler.z0.trace"), "KEPT_BYTES", 4 * 4 * 4 * SIZE**2)
+    first, second = sample(watched, cfg=3.0), sample(watched, cfg=1.5)
+    assert len(frames(comfy, trace, second)[0]) == 4
+    with pytest.raises(ValueError, match="has let go of the steps"):
+        frames(comfy, trace, first)
+
+
+def wrappers(model, kind):
+    return [wrapper for found in model.wrappers[kind].values() for wrapper in found]
 
 
 def test_of_pictures_with_sound_the_pictures_are_traced(comfy, watch, model):
@@ -523,15 +560,22 @@ def test_of_pictures_with_sound_the_pictures_are_traced(comfy, watch, model):
     both = [torch.randn(1, 4, SIZE, SIZE), torch.randn(1, 8, 10)]
     packed, shapes = pack_latents(both)
     watched, trace, shown = watch(model)
-    kinds = ("outer_sample", "sampler_sample")
-    outer, inner = (next(iter(watched.wrappers[kind].values()))[0] for kind in kinds)
+    outer, inner = (wrappers(watched, kind)[0] for kind in ("outer_sample", "sampler_sample"))
 
     def sampler(guider, sigmas, extra_args, callback, noise, *rest):
         callback(0, packed, packed, 1)
         return packed
 
-    guider = SimpleNamespace(inner_model=SimpleNamespace(latent_format=latent_format))
-    outer(lambda **_: inner(sampler, guider, None, {}, None, packed), latent_shapes=shapes)
+    class Outer:
+        class_obj = guider = SimpleNamespace(
+            inner_model=SimpleNamespace(latent_format=latent_format),
+            model_options=watched.model_options,
+        )
+
+        def __call__(self, **_):
+            return inner(sampler, self.guider, None, {}, None, packed)
+
+    outer(Outer(), latent_shapes=shapes)
     assert torch.equal(trace.samplings[-1].frames[0], both[0])
     assert shown[-1][2] is not None
     result = NestedTensor([latent_format.process_out(both[0]), both[1]])
@@ -588,11 +632,11 @@ def test_the_curve_tells_inside_from_outside(comfy, watch, model):
     regions = region(make_setup(comfy, "sd15"), mask)
     node = comfy.nodes["LocalControl_Z0Frames"]
     given = {"samples": samples}
-    result = node.execute(trace, given, None, regions, {"samples": reference}).result
+    result = node.execute(given, trace, None, regions, {"samples": reference}).result
     curve = json.loads(result[3])
     assert curve["inside"][-1] < 0.01 * curve["outside"][-1]
     with pytest.raises(ValueError, match="encode a picture of the result's size"):
-        node.execute(trace, given, None, regions, {"samples": reference[..., :4]})
+        node.execute(given, trace, None, regions, {"samples": reference[..., :4]})
 
 
 def test_nothing_is_kept_of_earlier_prompts(comfy, watch, model):
@@ -600,7 +644,8 @@ def test_nothing_is_kept_of_earlier_prompts(comfy, watch, model):
     watched, trace, _ = watch(model)
     counts = []
     for round_ in range(50):
-        sample(watched, steps=1)
+        with prompt(round_):
+            sample(watched, steps=1)
         if round_ in (9, 49):
             gc.collect()
             tensors = sum(isinstance(item, torch.Tensor) for item in gc.get_objects())
