@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..local_control.steering import EdgeCurve, edge_curve
 from .comfy_types import CATEGORY, Regions, Trace, from_comfy_latent, to_comfy_image
+from .inputs import checked
 from .pictures.charts import draw_curve, to_json, write_words
 from .pictures.decoding import estimate_images
 from .region import AnyRegion
@@ -59,6 +60,7 @@ class Z0Frames(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         latent: dict,
