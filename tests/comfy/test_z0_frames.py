@@ -3,21 +3,20 @@
 import gc
 import json
 import threading
-from types import SimpleNamespace
 
 import pytest
 import torch
 from adapters import left, make_setup, region
-from small_models import build_model
+from small_models import build_model, conditioning
 from watched import (
     SIZE,
     VideoVae,
     frames,
+    pictures,
     prompt,
     sample,
     sample_video,
     small_vae,
-    wrappers,
 )
 
 
@@ -119,35 +118,58 @@ def test_samplings_beyond_what_memory_allows_are_named(comfy, watch, model, monk
         frames(comfy, trace, first)
 
 
-def test_of_pictures_with_sound_the_pictures_are_traced(comfy, watch, model):
-    """ComfyUI packs both into one latent while it samples."""
-    from comfy.nested_tensor import NestedTensor
-    from comfy.utils import pack_latents
+def guided(model, sampler, sigmas):
+    """What SamplerCustomAdvanced gives."""
+    from comfy_extras import nodes_custom_sampler as custom
 
-    latent_format = model.get_model_object("latent_format")
-    both = [torch.randn(1, 4, SIZE, SIZE), torch.randn(1, 8, 10)]
-    packed, shapes = pack_latents(both)
-    watched, trace, shown = watch(model)
-    outer, inner = (wrappers(watched, kind)[0] for kind in ("outer_sample", "sampler_sample"))
+    guider = custom.CFGGuider.execute(model, conditioning(0), conditioning(1), 2.0).result[0]
+    noise = custom.RandomNoise.execute(3).result[0]
+    latent = {"samples": torch.zeros(1, 4, SIZE, SIZE)}
+    found = custom.SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent)
+    return found.result[0]["samples"]
 
-    def sampler(guider, sigmas, extra_args, callback, noise, *rest):
-        callback(0, packed, packed, 1)
-        return packed
 
-    class Outer:
-        class_obj = guider = SimpleNamespace(
-            inner_model=SimpleNamespace(latent_format=latent_format),
-            model_options=watched.model_options,
-        )
+def test_frames_of_latents_that_grow_while_sampling_are_as_large_as_the_last(comfy, watch, model):
+    from comfy.samplers import KSampler
+    from comfy_extras.nodes_advanced_samplers import SamplerLCMUpscale
 
-        def __call__(self, **_):
-            return inner(sampler, self.guider, None, {}, None, packed)
+    reference = {"samples": torch.randn(1, 4, SIZE, SIZE)}
+    watched, trace, shown = watch(
+        model, reference=reference, regions=region(make_setup(comfy, "sd15"), left())
+    )
+    (upscale,) = SamplerLCMUpscale.execute(2.0, 2, "bislerp").result
+    samples = guided(watched, upscale, KSampler(model, 4, "cpu").sigmas)
+    assert samples.shape == (1, 4, 2 * SIZE, 2 * SIZE)
+    assert [frame.shape[-1] // 8 for frame in trace.samplings[-1].frames] == [2, 3, 4, 4]
+    images, latents, _, numbers = frames(comfy, trace, samples)
+    assert images.shape == (4, 16 * SIZE, 16 * SIZE, 3)
+    torch.testing.assert_close(latents["samples"][-1:], samples, rtol=1e-3, atol=1e-3)
+    assert json.loads(numbers)["inside"][0] > 0
+    assert pictures(shown)[-1].size == (16 * SIZE, 16 * SIZE)
 
-    outer(Outer(), latent_shapes=shapes)
-    assert torch.equal(trace.samplings[-1].frames[0], both[0])
-    assert shown[-1][2] is not None
-    result = NestedTensor([latent_format.process_out(both[0]), both[1]])
-    assert frames(comfy, trace, result)[0].shape == (1, 8 * SIZE, 8 * SIZE, 3)
+
+def test_a_sampling_without_steps_is_named_by_its_cause(comfy, watch, model):
+    from comfy.samplers import sampler_object
+
+    watched, trace, _ = watch(model)
+    samples = sample(watched, denoise=0.0)
+    with pytest.raises(ValueError, match="a denoise above 0"):
+        frames(comfy, trace, samples)
+    sample(watched)
+    with pytest.raises(ValueError, match="a denoise above 0"):
+        frames(comfy, trace, samples)
+    samples = guided(watched, sampler_object("euler"), torch.tensor([0.5]))
+    with pytest.raises(ValueError, match="had no steps"):
+        frames(comfy, trace, samples)
+
+
+def test_without_a_trace_the_pictures_say_so(comfy):
+    latent = {"samples": torch.zeros(1, 4, SIZE, SIZE)}
+    images, latents, chart, numbers = comfy.call("LocalControl_Z0Frames", latent=latent)
+    assert images.shape == chart.shape == (1, 320, 512, 3)
+    assert images.max() > 0.8
+    assert latents is latent
+    assert json.loads(numbers) == {"inside": [], "outside": []}
 
 
 def test_a_result_that_is_not_finite_is_still_that_of_its_sampling(comfy, watch, model):

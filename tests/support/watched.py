@@ -88,10 +88,6 @@ def prompt(number):
         yield
 
 
-def wrappers(model, kind):
-    return [wrapper for found in model.wrappers[kind].values() for wrapper in found]
-
-
 def small_vae():
     from comfy.sd import VAE
     from comfy.taesd.taesd import TAESD
