@@ -234,7 +234,7 @@ BAD = {
     ),
     "another family": (
         lambda p: edit(p, "LocalControl_LoadAdapter", adapter_name="sdxl.safetensors"),
-        "sdxl.safetensors is for SDXL, but the model is LocalControlDemo",
+        "sdxl.safetensors of region 1 is for SDXL, but the model is LocalControlDemo",
     ),
     "another size": (
         lambda p: white_mask(p, 64, 96),
