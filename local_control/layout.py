@@ -19,6 +19,7 @@ _WRAPPERS = ("module.", "adapter.", "t2i_adapter.")
 # What no adapter comes near; files beyond it are refused before anything is built.
 _MOST_TENSORS = 1000
 _LONGEST_NAME = 200
+_MOST_DIMENSIONS = 4
 _WIDEST = 65536
 _KERNELS = (1, 3, 5, 7)
 
@@ -39,6 +40,8 @@ def read_layout(shapes: Shapes, name: str) -> tuple[AdapterConfig, dict[str, str
         raise _no_adapter(name, f"it has {len(shapes):,} tensors, and no adapter has so many")
     if any(len(key) > _LONGEST_NAME for key in shapes):
         raise _no_adapter(name, f"a name of its tensors is over {_LONGEST_NAME} characters long")
+    if any(len(shape) > _MOST_DIMENSIONS for shape in shapes.values()):
+        raise _no_adapter(name, f"a tensor of it has more than {_MOST_DIMENSIONS} dimensions")
     names = _to_flat(_unwrap(shapes), name)
     flat = {key: tuple(shapes[original]) for key, original in names.items()}
     try:
@@ -58,8 +61,8 @@ def _no_adapter(name: str, why: str) -> AdapterFileError:
     )
 
 
-def _shown(key: str) -> str:
-    """A name from a file as it may stand in a sentence."""
+def quote_key(key: str) -> str:
+    """Return a name from a file as it may stand in a sentence: short, and all of it readable."""
     return key if re.fullmatch(r"[\w.-]{1,80}", key, re.ASCII) else ascii(key[:80])
 
 
@@ -81,7 +84,7 @@ def _compare(flat: Shapes, expected: Shapes, config: AdapterConfig, name: str) -
     if unexpected:
         raise AdapterFileError(
             f"{name} has {len(unexpected)} tensors that a {config.kind} adapter does not know, "
-            f"first {_shown(unexpected[0])}; it is another kind of model."
+            f"first {quote_key(unexpected[0])}; it is another kind of model."
         )
 
 

@@ -12,6 +12,7 @@ from .sampler.control.adapter import AdapterControl
 from .sampler.control.loaded import LoadedAdapter
 
 _FOLDER = "controlnet"
+_LONGEST_LINE = 300
 
 
 class LoadAdapter(io.ComfyNode):
@@ -58,7 +59,10 @@ class LoadAdapter(io.ComfyNode):
 
 
 def describe(file: AdapterFile) -> str:
-    """What an adapter is, for a person: its shape, then what its metadata says of its training."""
+    """Return what an adapter is, for a person: its shape, then what its file says of itself.
+
+    A line each; what a file says at length is cut short.
+    """
     config = file.config
     lines = [
         f"{config.kind} T2I-Adapter for {file.family}, "
@@ -70,7 +74,13 @@ def describe(file: AdapterFile) -> str:
         for key, value in sorted(file.metadata.items())
         if key.startswith((METADATA_PREFIX, "modelspec.title", "modelspec.description"))
     }
-    lines += [f"{key}: {value}" for key, value in known.items()]
+    lines += [_line(f"{key}: {value}") for key, value in known.items()]
     if not known:
         lines.append("The file says nothing of its condition or training.")
     return "\n".join(lines)
+
+
+def _line(text: str) -> str:
+    """What a file says in one line that can be read, of a file that may say anything."""
+    line = "".join(letter if letter.isprintable() else " " for letter in text)
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} ..."
