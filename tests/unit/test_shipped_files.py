@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SHIPPED = [
     ROOT / "__init__.py",
+    ROOT / "install.py",
     *(path for room in ("nodes", "local_control") for path in sorted((ROOT / room).rglob("*.py"))),
 ]
 # The registry's scanner matches text, comments included.
