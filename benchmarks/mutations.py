@@ -147,8 +147,8 @@ def _choose(rng: np.random.Generator, options: tuple[Any, ...]) -> Any:
 
 def _fill(rng: np.random.Generator, draft: Draft, dtype: str, shape: list[int]) -> Stored:
     """A tensor with the bytes that its shape needs, if they are not too many."""
-    wanted = math.prod(shape) * _SIZES[dtype]
-    return Stored(dtype, shape, rng.bytes(int(wanted)) if 0 < wanted < 2**20 else b"")
+    wanted = math.prod(shape) * _SIZES[dtype] if all(type(side) is int for side in shape) else 0
+    return Stored(dtype, shape, rng.bytes(wanted) if 0 < wanted < 2**20 else b"")
 
 
 def drop_tensors(rng: np.random.Generator, draft: Draft) -> None:
@@ -216,7 +216,7 @@ def change_type(rng: np.random.Generator, draft: Draft) -> None:
         if not whole and name != one:
             continue
         if dtype in _NUMPY and old.dtype == "F32" and len(old.data) % 4 == 0:
-            with np.errstate(over="ignore"):
+            with np.errstate(all="ignore"):
                 data = np.frombuffer(old.data, np.float32).astype(_NUMPY[dtype]).tobytes()
             draft.tensors[name] = Stored(dtype, old.shape, data)
         elif all(isinstance(side, int) for side in old.shape):
@@ -231,7 +231,7 @@ def change_shape(rng: np.random.Generator, draft: Draft) -> None:
     shape = list(draft.tensors[name].shape)
     match rng.integers(5):
         case 0:
-            shape = [math.prod(shape)]
+            shape = [len(draft.tensors[name].data) // _SIZES["F32"]]
         case 1:
             shape = [*shape, 1]
         case 2:

@@ -32,6 +32,11 @@ def test_nothing_runs_code_of_files_or_reads_the_environment(words):
     assert [path.name for path in SHIPPED if words in path.read_text()] == []
 
 
+def test_sources_are_plain_ascii():
+    """So that no editor, console or code page of any system reads them otherwise."""
+    assert [path.name for path in SHIPPED if not path.read_bytes().isascii()] == []
+
+
 def test_nothing_reaches_for_the_network():
     for path, tree in trees():
         for node in ast.walk(tree):
