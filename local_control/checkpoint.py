@@ -40,11 +40,11 @@ class AdapterFile:
 
     @property
     def family(self) -> str:
-        """The models it is for: as the metadata tells, or as its channels let assume."""
+        """Return the models it is for, as its metadata tells or its channels let assume."""
         return family_name(self.config, self.metadata)
 
     def build(self) -> Adapter:
-        """The network with the file's weights, in the file's precision."""
+        """Return the network with the file's weights, in the file's precision."""
         with torch.device("meta"):
             adapter = Adapter(self.config)
         adapter.load_state_dict(self.tensors, assign=True)
@@ -98,7 +98,7 @@ def parse_adapter(
 
 
 def _shorten(error: Exception) -> str:
-    """What a library says of a file, without what the file makes it say at length."""
+    """Return what a library says of a file, without what the file makes it say at length."""
     text = "".join(letter if letter.isprintable() else "?" for letter in str(error))
     return text if len(text) <= _LONGEST_CAUSE else f"{text[:_LONGEST_CAUSE]} ..."
 

@@ -89,7 +89,7 @@ def _compare(flat: Shapes, expected: Shapes, config: AdapterConfig, name: str) -
 
 
 def _unwrap(shapes: Shapes) -> dict[str, str]:
-    """Names without the wrappers (DDP's module., diffusers' adapter.) that stand before all."""
+    """Return names without the wrappers (DDP's module., diffusers' adapter.) before all of them."""
     names = {key: key for key in shapes}
     while prefix := next(
         (w for w in _WRAPPERS if names and all(key.startswith(w) for key in names)), None
@@ -99,7 +99,7 @@ def _unwrap(shapes: Shapes) -> dict[str, str]:
 
 
 def _to_flat(names: Mapping[str, str], file: str) -> dict[str, str]:
-    """Flat names of either layout's; what is flat already passes through."""
+    """Return the flat names of either layout's; what is flat already passes through."""
     if _is_light(names):
         out = {key.replace(".resnets.", ".body."): value for key, value in names.items()}
     else:
@@ -112,7 +112,7 @@ def _to_flat(names: Mapping[str, str], file: str) -> dict[str, str]:
 
 
 def _number_through(key: str, blocks: int) -> str:
-    """The flat name of a diffusers full or XL adapter's tensor; blocks: a level, 0 if flat."""
+    """Return the flat name of a full or XL adapter's tensor; blocks: a level, 0 if flat."""
     match = re.match(r"body\.([0-9]{1,3})\.(?:resnets\.([0-9]{1,3})\.)?(.+)", key, re.DOTALL)
     if match is None or not blocks:
         return key
@@ -124,7 +124,7 @@ def _is_light(names: Mapping[str, object]) -> bool:
 
 
 def _infer_config(flat: Shapes, name: str) -> AdapterConfig:
-    """The network behind flat names; KeyError names what is missing."""
+    """Return the network behind flat names; KeyError names what is missing."""
     return _infer_light(flat, name) if _is_light(flat) else _infer_full(flat, name)
 
 
@@ -168,7 +168,7 @@ def _count(flat: Shapes, pattern: str) -> int:
 
 
 def _convolution(flat: Shapes, key: str, name: str) -> tuple[int, int, int]:
-    """Outputs, inputs and kernel of a convolution's weight; KeyError if there is none."""
+    """Return outputs, inputs and kernel of a convolution's weight; KeyError if there is none."""
     shape = flat[key]
     if (
         len(shape) != 4
@@ -185,7 +185,7 @@ def _convolution(flat: Shapes, key: str, name: str) -> tuple[int, int, int]:
 
 
 def _condition_channels(inputs: int, each: int, name: str) -> int:
-    """Channels of the condition behind the inputs of the first convolution, `each` for one."""
+    """Return the condition's channels, of which each gives the first convolution `each` inputs."""
     channels, rest = divmod(inputs, each)
     if rest or channels not in (1, 3):
         raise AdapterFileError(

@@ -28,7 +28,7 @@ def shipped_files() -> Iterator[Path]:
 
 
 def install_pack(custom_nodes: Path) -> Path:
-    """Copy the shipped files into `custom_nodes`, replacing what an earlier call put there."""
+    """Return the pack's folder in `custom_nodes`, put there anew."""
     target = custom_nodes / FOLDER
     shutil.rmtree(target, ignore_errors=True)
     for name in shipped_files():

@@ -103,13 +103,13 @@ class AdapterControl(RegionControl[AdapterRegion]):
         self._slots.forget()
 
     def inference_memory_requirements(self, dtype: torch.dtype) -> float:
-        """Those of earlier controls, and the largest adapter: they compute one after another."""
+        """Return the bytes of earlier controls and of the largest adapter: one runs at a time."""
         size = comfy.model_management.module_size
         own = max((size(region.adapter.network) for region in self.regions), default=0)
         return super().inference_memory_requirements(dtype) + own
 
     def pre_run(self, model: object, percent_to_timestep_function: Callable) -> None:
-        """Called once before the first step."""
+        """Prepare a sampling; ComfyUI calls it before the first step."""
         super().pre_run(model, percent_to_timestep_function)
         for region in self.regions:
             check_family(region.adapter, region.number, model)
@@ -128,7 +128,7 @@ class AdapterControl(RegionControl[AdapterRegion]):
         return found
 
     def _sum(self, regions: Sequence[AdapterRegion], acting: Acting, call: Call) -> Slots | None:
-        """The features of regions, times their factors, in ComfyUI's slots."""
+        """Return the features of regions, times their factors, in ComfyUI's slots."""
         slots: Slots | None = None
         for index, factor in acting:
             features = self._of_call(regions, index, call)
@@ -140,7 +140,7 @@ class AdapterControl(RegionControl[AdapterRegion]):
     def _of_call(
         self, regions: Sequence[AdapterRegion], index: int, call: Call
     ) -> list[Tensor] | None:
-        """The features of a region for all that is batched together, [1 or B,C,h,w] a level."""
+        """Return a region's features for all that is batched together, [1 or B,C,h,w] a level."""
         x, region = call.x, regions[index]
         parts = []
         for view in call.views:
@@ -164,14 +164,14 @@ class AdapterControl(RegionControl[AdapterRegion]):
 
 
 def _rows(feature: Tensor | None, like: Tensor, call: Call) -> Tensor:
-    """The features of one prompt, [batch,C,h,w]; none are zeros."""
+    """Return the features of one prompt, [batch,C,h,w]; none are zeros."""
     if feature is None:
         feature = torch.zeros_like(like[:1])
     return feature.expand(call.batch, -1, -1, -1)
 
 
 def to_slots(kind: str, features: Sequence[Tensor]) -> Slots:
-    """Features a level -> ComfyUI's lists, which the UNet empties from their ends."""
+    """Return features a level in ComfyUI's lists, which the UNet empties from their ends."""
     blocks = INPUT_BLOCKS[kind]
     row: list[Tensor | None] = [None] * _SLOTS[kind]
     for block, feature in zip(blocks, features, strict=False):
