@@ -10,7 +10,7 @@ _WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 
 
 def to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str, Any]:
-    """Saved workflow -> prompt in API format, as the frontend makes it; notes are left out."""
+    """Return a saved workflow as a prompt, as the frontend makes it; notes are left out."""
     links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     prompt = {}
     for node in workflow["nodes"]:
@@ -25,7 +25,7 @@ def to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str
 
 
 def _widget_inputs(node: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
-    """Widget values by name: they are saved as a list in the order of the schema."""
+    """Return widget values by name: they are saved as a list in the order of the schema."""
     values = iter(node.get("widgets_values", []))
     found = {}
     for group in ("required", "optional"):
@@ -44,6 +44,6 @@ def _widget_inputs(node: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]
 
 
 def find(prompt: dict[str, Any], class_type: str) -> str:
-    """The id of the only node of a class."""
+    """Return the id of the only node of a class."""
     (key,) = (key for key, node in prompt.items() if node["class_type"] == class_type)
     return key
