@@ -211,7 +211,7 @@ class Run:
         scenes = SceneSet(config.data_dir, self.study.split)
         found = load_variant(f"adapter={path}")
         variants = [
-            Variant(method.label, found.adapter, found.condition, method.gated)
+            Variant(method.label, found.adapter, found.condition, method.outside)
             for method in self.methods
         ]
         judge = CategoryJudge(scenes)

@@ -26,6 +26,8 @@ SCORES: dict[str, bool] = {
     "hallucination inside": False,
     "hallucination outside": False,
 }
+# Those that compare with the picture without control.
+OF_CHANGE = frozenset({"leak", "change outside"})
 
 
 def score(
