@@ -55,6 +55,13 @@ MAIN = [
 
 LONG = [method for method in MAIN if method.label in (GATED_SNR, SOBEL_SNR)]
 
+# Compared along their frontiers with the first, each with gated features and with blended
+# predictions.
+FRONTIER = [
+    Method("plain, min-SNR 1", "plain-snr", _PLAIN | _MIN_SNR),
+    Method("local", "sobel", _z0("sobel", _WEIGHT)),
+]
+
 
 def _tried(label: str, run: str, changes: dict[str, Any], rate: float = 5e-4) -> Method:
     return Method(label, run, changes | {"learning_rate": rate})
