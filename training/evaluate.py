@@ -41,7 +41,7 @@ from .models.sample import Sampling
 log = logging.getLogger(__name__)
 
 
-def load_variant(text: str, column: bool = False, outside: Outside = "gate") -> Variant:
+def load_variant(text: str, column: bool = False, outside: Outside = "gated") -> Variant:
     """Return the variant of NAME=FILE or NAME=FILE@OUTSIDE.
 
     column: whether the data has conditions of its own. outside: where the text does not say.
@@ -82,8 +82,8 @@ class EvaluateSettings(CommandSettings):
     )
     adapters: list[str] = Field(description="NAME=FILE or NAME=FILE@OUTSIDE, in a list with commas")
     outside: Outside = Field(
-        "gate",
-        description="of adapters that do not say: gate features by the mask; exact: blend "
+        "gated",
+        description="of adapters that do not say: features gated by the mask; exact: blend "
         "predictions with and without control, twice the cost; both; everywhere: neither",
     )
     strengths: tuple[PositiveFloat, ...] = Field(

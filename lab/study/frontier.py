@@ -129,7 +129,7 @@ def pieces(config: FrontierSettings) -> Iterator[Piece]:
                 if split not in config.splits or (split == "validation" and seed > 0):
                     continue
                 for method in chosen:
-                    for outside in ("gate", "exact"):
+                    for outside in ("gated", "exact"):
                         yield Piece(condition, method, outside, split, seed)
 
 

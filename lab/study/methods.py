@@ -25,7 +25,7 @@ class Method:
     label: str
     run: str
     changes: dict[str, Any] = field(default_factory=dict)
-    outside: Outside = "gate"
+    outside: Outside = "gated"
 
 
 def _z0(edge: str, weight: float, schedule: str = "alpha_bar", **more: Any) -> dict[str, Any]:

@@ -319,7 +319,7 @@ def test_names_of_files_may_hold_an_at_and_begin_like_a_state(adapter_file):
     for name in ("v2@home.safetensors", "state-of-the-art.safetensors"):
         path = adapter_file.with_name(name)
         path.write_bytes(adapter_file.read_bytes())
-        assert load_variant(f"a={path}").outside == "gate"
+        assert load_variant(f"a={path}").outside == "gated"
         assert load_variant(f"a={path}@everywhere").outside == "everywhere"
 
 

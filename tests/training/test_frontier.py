@@ -160,14 +160,14 @@ def run(make_settings, data, texts, steps=2, strength=1.0):
 
 
 def test_strength_zero_is_no_control(make_settings, data, adapter_file):
-    texts = [f"{outside}={adapter_file}@{outside}" for outside in ("gate", "exact", "everywhere")]
+    texts = [f"{outside}={adapter_file}@{outside}" for outside in ("gated", "exact", "everywhere")]
     table, variants = run(make_settings, data, texts, strength=0.0)
     for variant in variants:
         assert table.scores[variant.name]["change outside"] == [0, 0, 0]
 
 
 def test_blended_predictions_act_on_nothing_outside_in_the_step(make_settings, data, adapter_file):
-    texts = [f"{outside}={adapter_file}@{outside}" for outside in ("gate", "exact", "both")]
+    texts = [f"{outside}={adapter_file}@{outside}" for outside in ("gated", "exact", "both")]
     table, variants = run(make_settings, data, texts, steps=1)
     gate, exact, both = (np.mean(table.scores[v.name]["change outside"]) for v in variants)
     assert exact < gate

@@ -63,7 +63,7 @@ def test_best_strengths_are_chosen_first_and_on_one_seed(config):
 
 def test_ways_to_keep_control_inside_share_a_training(config):
     gate, exact = list(pieces(config))[:2]
-    assert (gate.outside, exact.outside) == ("gate", "exact")
+    assert (gate.outside, exact.outside) == ("gated", "exact")
     assert gate.run(config).settings(config) == exact.run(config).settings(config)
 
 

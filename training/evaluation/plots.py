@@ -31,16 +31,14 @@ def draw(frontier: Frontier, path: Path) -> None:
 
 def _line(panel: Axes, frontier: Frontier, curve: Curve, against: str, colour: str) -> None:
     points = [frontier.point(curve, strength) for strength in curve.variants]
-    across, up = ([point[name] for point in points] for name in (against, frontier.adherence))
-    x, y = ([value.mean for value in values] for values in (across, up))
-    spans = [
-        [[v.mean - v.low for v in values], [v.high - v.mean for v in values]]
-        for values in (across, up)
-    ]
+    sides = [[point[name] for point in points] for name in (against, frontier.adherence)]
+    x, y = ([value.mean for value in side] for side in sides)
+    spans = [[[v.mean - v.low for v in side], [v.high - v.mean for v in side]] for side in sides]
     panel.errorbar(x, y, spans[1], spans[0], color=colour, alpha=0.25, linestyle="none")
     panel.plot(x, y, marker="o", color=colour, label=curve.name)
-    for strength, *at in zip(curve.variants, x, y, strict=True):
-        panel.annotate(f"{strength:g}", at, (3, 3), textcoords="offset points", color=colour)
+    for strength, across, up in zip(curve.variants, x, y, strict=True):
+        point, aside = (across, up), (3, 3)
+        panel.annotate(f"{strength:g}", point, aside, textcoords="offset points", color=colour)
 
 
 def _level(panel: Axes, frontier: Frontier, name: str, style: str) -> None:

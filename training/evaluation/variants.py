@@ -34,7 +34,7 @@ CEILING = "true picture through the autoencoder"
 FLOOR = "another true picture"
 _SHOWN = 12
 Judge = Callable[[Tensor, Sequence[Case]], Tensor]
-Outside = Literal["gate", "exact", "both", "everywhere"]
+Outside = Literal["gated", "exact", "both", "everywhere"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Variant:
     """One way to control: an adapter (None: none), its strength, and how the outside is kept free.
 
     condition: what the adapter reads, as its metadata tells it; None: the cases' own conditions.
-    outside: gate: features are multiplied by the mask; exact: predictions with whole features and
+    outside: gated: features are multiplied by the mask; exact: predictions with whole features and
     without any are blended by it, at twice the cost; both: such predictions with gated features;
     everywhere: nothing keeps control from the outside.
     """
@@ -50,13 +50,13 @@ class Variant:
     name: str
     adapter: Adapter | None = None
     condition: Condition | None = field(default_factory=Condition)
-    outside: Outside = "gate"
+    outside: Outside = "gated"
     strength: float = 1.0
 
     @property
     def gated(self) -> bool:
         """Whether features are multiplied by the mask."""
-        return self.outside in ("gate", "both")
+        return self.outside in ("gated", "both")
 
     @property
     def blended(self) -> bool:
