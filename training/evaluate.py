@@ -30,6 +30,7 @@ from .errors import one_sentence
 from .evaluation.cases import EVALUATION_SET, make_cases, read_evaluation_set
 from .evaluation.frontier import Curve, Frontier
 from .evaluation.frontier_report import read_best, write_frontier
+from .evaluation.perceptual import PerceptualChange
 from .evaluation.report import write_report
 from .evaluation.scores import ClipScore, InceptionFeatures
 from .evaluation.table import Table
@@ -127,6 +128,9 @@ class EvaluateSettings(CommandSettings):
     inception_weights: Path | None = Field(
         None, description="torchvision's inception_v3 as .safetensors, for a Frechet distance"
     )
+    vgg_weights: Path | None = Field(
+        None, description="torchvision's vgg16 as .safetensors, for the perceptual change outside"
+    )
     output_dir: Path = Field(Path("evaluation"), description="where the report is written")
 
     @model_validator(mode="after")
@@ -215,10 +219,13 @@ def evaluate(settings: EvaluateSettings, adapters: Sequence[Variant]) -> Table:
     inception = None
     if settings.inception_weights is not None:
         inception = InceptionFeatures(str(settings.inception_weights))
+    perceptual = None if settings.vgg_weights is None else PerceptualChange(settings.vgg_weights)
     base.place(process_state().device or torch.device("cpu"), None)
     sampling = Sampling(settings.num_inference_steps, settings.guidance_scale)
     canny = Condition("canny", settings.canny_low, settings.canny_high, settings.canny_blur)
-    evaluation = Evaluation(base, sampling, settings.batch_size, judge, inception, canny)
+    evaluation = Evaluation(
+        base, sampling, settings.batch_size, judge, inception, canny, perceptual
+    )
     table = evaluation.run(cases, variants)
     table.about = {
         "base": settings.pretrained_model_name_or_path,

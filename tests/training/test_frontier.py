@@ -212,6 +212,7 @@ def test_strengths_that_do_not_fit_are_refused(monkeypatch, capsys, flags, messa
 
 
 def test_the_command_draws_frontiers(base_folder, data, adapter_file, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
     arguments = f"""evaluate --pretrained_model_name_or_path {base_folder}
         --eval_data_dir {data.source._folder} --mask_column mask --masks object
         --adapters gated={adapter_file},exact={adapter_file}@exact --strengths 2,1

@@ -11,11 +11,11 @@ import numpy as np
 
 from .intervals import Interval, interval, mean_of, paired
 from .paths import Reading, cost_reaching, gain_within, means, read_off, resamples
-from .scores import SCORES
+from .scores import PERCEPTUAL, SCORES
 from .table import Table
 
 JUDGED = "prompt following"
-_COSTS = ("leak", "change outside", "perceptual change outside")
+_COSTS = ("leak", "change outside", PERCEPTUAL)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from ..data.records import DatasetError
 from .frontier import Comparison, Curve, Frontier
 from .intervals import Interval, interval
 from .paths import Reading
-from .plots import draw
 from .table import null_for_nan
 
 _BEST = "best strengths on these pictures"
@@ -37,6 +36,8 @@ def write_frontier(frontier: Frontier, folder: Path) -> str:
     (folder / "frontier.json").write_text(content, encoding="utf-8")
     text = as_markdown(frontier)
     (folder / "frontier.md").write_text(text, encoding="utf-8")
+    from .plots import draw  # matplotlib, which nothing else needs
+
     draw(frontier, folder / "frontier.png")
     return text
 

@@ -17,8 +17,10 @@ from ..models.bases import Base
 from ..models.denoise import control_features
 from ..models.sample import Sampling, sample
 from .cases import Case, first_of_each, spread_out
+from .perceptual import PerceptualChange
 from .scores import (
     OF_CHANGE,
+    PERCEPTUAL,
     InceptionFeatures,
     blank_lfmse,
     frechet_distance,
@@ -81,6 +83,7 @@ class Evaluation:
     judge: Judge | None = None
     inception: InceptionFeatures | None = None
     canny: Condition = field(default_factory=Condition)
+    perceptual: PerceptualChange | None = None
 
     def run(
         self, cases: Sequence[Case], variants: Sequence[Variant], free: Tensor | None = None
@@ -106,6 +109,8 @@ class Evaluation:
             for variant in everything:
                 images = without if variant is everything[0] else self._sample(part, variant)
                 found = score(images, without, sources, masks, self.canny)
+                if self.perceptual is not None:
+                    found[PERCEPTUAL] = self.perceptual(images, without, 1 - masks)
                 if self.judge is not None:
                     found["prompt following"] = self.judge(images, part)
                 table.add(variant.name, found)
