@@ -17,7 +17,7 @@ from ..config.processes import on_cpu
 from ..config.run import TrainSettings
 from ..models.bases import Base
 from ..models.batch import Batch
-from ..models.denoise import denoise_at, timesteps
+from ..models.denoise import denoise_at, drawn_alpha_bar, timesteps
 from .adapter_files import to_file, write_file
 from .examples import Examples, Places, loader
 from .optimisation import update_ema
@@ -62,7 +62,7 @@ class Trainer:
         self.wrapped, self.stepper = self.accelerator.prepare(self.adapter, self.optimizer)
         if self.accelerator.scaler is not None and "scaler" in self.state.notes:
             self.accelerator.scaler.load_state_dict(self.state.notes["scaler"])
-        self.objective = settings.loss()
+        self.objective = settings.loss(drawn_alpha_bar(base, settings.timestep_sampling))
         self.validation = self._new_validation(data)
         self.examples = Examples(data.train, data.prepared, draws_of(settings))
         self._division = division_of(settings, self.accelerator.process_index, world)
@@ -147,8 +147,8 @@ class Trainer:
             wait = part < parts - 1
             with self.accelerator.no_sync(self.wrapped) if wait else nullcontext():
                 t = timesteps(batch.u, len(self.base.alphas_cumprod), settings.timestep_sampling)
-                gated = settings.mask_features
-                found = denoise_at(self.base, self.wrapped, batch, t, gated, self.dtype)
+                gated, free = settings.mask_features, self.objective.needs_free
+                found = denoise_at(self.base, self.wrapped, batch, t, gated, self.dtype, free)
                 terms = {k: v.mean() for k, v in self.objective.terms(found).items()}
                 self.accelerator.backward(torch.stack(list(terms.values())).sum())
             for name, value in terms.items():
