@@ -79,17 +79,17 @@ def frames_in(x: Tensor) -> int:
     return x.shape[_VIDEO] if x.ndim == 5 else 1
 
 
-def view_wrappers(*more: Callable) -> dict[str, list[Callable]]:
-    """What ComfyUI must call so that `views_of` knows all; more: of CALC_COND_BATCH."""
+def view_wrappers(*before: Callable) -> dict[str, list[Callable]]:
+    """What ComfyUI must call so that `views_of` knows all; before: of CALC_COND_BATCH."""
     return {
         WrappersMP.PREDICT_NOISE: [note_whole],
-        WrappersMP.CALC_COND_BATCH: [note_areas, *more],
+        WrappersMP.CALC_COND_BATCH: [*before, note_areas],
     }
 
 
-def view_hooks(*more: Callable) -> comfy.hooks.HookGroup:
+def view_hooks(*before: Callable) -> comfy.hooks.HookGroup:
     """The same as hooks for a control's `extra_hooks`."""
-    wrappers = {kind: {_KEY: row} for kind, row in view_wrappers(*more).items()}
+    wrappers = {kind: {_KEY: row} for kind, row in view_wrappers(*before).items()}
     group = comfy.hooks.HookGroup()
     group.add(comfy.hooks.TransformerOptionsHook({"wrappers": wrappers}))
     return group
@@ -98,7 +98,7 @@ def view_hooks(*more: Callable) -> comfy.hooks.HookGroup:
 # Arguments behind `options` may come with newer versions of ComfyUI, so they are passed through.
 def note_whole(executor: Any, x: Tensor, timestep: Tensor, options: dict, *rest: Any) -> Any:
     """A wrapper of PREDICT_NOISE that notes the shape of all latents, before any window."""
-    return executor(x, timestep, _with(options, _WHOLE, tuple(x.shape)), *rest)
+    return executor(x, timestep, with_option(options, _WHOLE, tuple(x.shape)), *rest)
 
 
 def note_areas(
@@ -118,10 +118,10 @@ def note_areas(
         if entry.get("area") is not None
     }
     areas = _Areas((x.shape[-2], x.shape[-1]), by_id)
-    return executor(model, conds, x, timestep, _with(options, _KEY, areas), *rest)
+    return executor(model, conds, x, timestep, with_option(options, _KEY, areas), *rest)
 
 
-def _with(options: dict, key: str, value: object) -> dict:
+def with_option(options: dict, key: str, value: object) -> dict:
     """Model options with one more entry of transformer_options."""
     inner = {**options.get("transformer_options", {}), key: value}
     return {**options, "transformer_options": inner}
