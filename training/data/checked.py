@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm.contrib.concurrent import thread_map
 
-from .files import write_whole
+from .files import write_text
 from .pictures import Size
 from .records import DatasetError, Record, Source
 
@@ -116,7 +116,7 @@ def check_once(source: Source, min_side: int, limit: int | None, folder: Path) -
     checked = check(source, min_side, limit)
     names = ("indices", "sizes", "skipped")
     kept = json.dumps({name: getattr(checked, name) for name in names})
-    write_whole(path, lambda partial: partial.write_text(kept, encoding="utf-8"), shared=True)
+    write_text(path, kept)
     if len(checked.skipped) > _TOLD:
         log.warning("All that are skipped are named in %s.", path)
     return checked

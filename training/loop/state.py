@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,10 +10,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..data.files import WriteError, write_whole
+from ..data.files import WriteError, write_tensors
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +74,7 @@ class TrainState:
                 untouched.
         """
         path = folder / f"state-{self.step:08d}.safetensors"
-        tensors = {key: value.detach().cpu().contiguous() for key, value in self.tensors().items()}
+        tensors = self.tensors()
         for key, value in tensors.items():
             if key.startswith("module.") and not value.isfinite().all():
                 raise StateError(
@@ -88,16 +86,8 @@ class TrainState:
         about = {"step": self.step, "notes": self.notes, "numbers": numbers}
         metadata = {key: json.dumps(value) for key, value in about.items()}
 
-        def write(partial: Path) -> None:
-            save_file(tensors, partial, metadata=metadata)
-            with partial.open("r+b") as written:  # Windows flushes only what can be written
-                os.fsync(written.fileno())
-            for left in [state for state in list_states(folder) if state.name >= path.name]:
-                log.info("%s is set aside: the run went on from an earlier state", left)
-                left.replace(left.with_suffix(".aside"))
-
         try:
-            write_whole(path, write)
+            write_tensors(path, tensors, metadata, before=lambda: _set_aside(folder, path))
         except WriteError as error:
             raise StateError(
                 f"{path} could not be written ({error.__cause__}); the checkpoints before it are "
@@ -144,6 +134,13 @@ class TrainState:
             else:
                 return True
         return False
+
+
+def _set_aside(folder: Path, path: Path) -> None:
+    """Rename the states from `path` on, which are of a run that was left."""
+    for left in [state for state in list_states(folder) if state.name >= path.name]:
+        log.info("%s is set aside: the run went on from an earlier state", left)
+        left.replace(left.with_suffix(".aside"))
 
 
 def read_notes(path: Path) -> tuple[int, dict[str, Any]]:
