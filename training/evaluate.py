@@ -14,7 +14,7 @@ from pydantic import Field
 
 from .config.base_flags import PredictionName
 from .config.commands import CommandSettings, read_settings
-from .config.processes import process_state
+from .config.processes import end_as_by_hand, process_state
 from .data.checked import check
 from .data.condition import PICTURES, Condition
 from .data.folder import ImageFolder
@@ -104,6 +104,7 @@ class EvaluateSettings(CommandSettings):
 def main() -> None:
     """Sample, score, and write report.json, report.md and sheets."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    end_as_by_hand()
     settings = read_settings(EvaluateSettings)
     with one_sentence("Lower --batch_size or --resolution."):
         log.info("%s", write_report(evaluate(settings), settings.output_dir))
@@ -135,7 +136,8 @@ def evaluate(settings: EvaluateSettings) -> Table:
         if variant.adapter is not None:
             base.check_fit(variant.adapter.config, variant.name)
     resolution = settings.resolution or base.resolution
-    data = check(source, resolution // 2, settings.max_pictures)
+    folder = settings.output_dir / "cache"
+    data = check(source, resolution // 2, settings.max_pictures, folder)
     cases = make_cases(data, resolution, chosen, settings.masks, settings.invert_masks)
     judge = None if settings.clip_model is None else ClipScore(settings.clip_model)
     inception = None

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 STATE_NAME = re.compile(r"state-(\d{8})\.safetensors")
 # What a file is said to be by that is damaged, or of other modules.
-UNREADABLE = (SafetensorError, OSError, KeyError, RuntimeError, ValueError)
+UNREADABLE = (SafetensorError, OSError, KeyError, RuntimeError, ValueError, TypeError)
 
 
 class StateError(OSError):
@@ -151,7 +151,10 @@ def read_notes(path: Path) -> tuple[int, dict[str, Any]]:
     """
     with safe_open(path, framework="pt") as file:
         about = file.metadata() or {}
-    return int(json.loads(about["step"])), json.loads(about.get("notes", "{}"))
+    notes = json.loads(about.get("notes", "{}"))
+    if not isinstance(notes, dict):
+        raise ValueError(f"its notes are a {type(notes).__name__}")
+    return int(json.loads(about["step"])), notes
 
 
 def list_states(folder: Path) -> list[Path]:
