@@ -38,7 +38,8 @@ class PerceptualChange:
                 f"{weights.name} has no trunk of a VGG16 under torchvision's keys; name one that "
                 f"has features.0.weight to features.28.bias."
             ) from None
-        self._layers = network.features[: _TAPS[-1] + 1].eval().requires_grad_(False)
+        layers = torch.nn.Sequential(*list(network.features.children())[: _TAPS[-1] + 1])
+        self._layers = layers.eval().requires_grad_(False)
 
     @torch.no_grad()
     def __call__(self, a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
