@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from demo.edges import EDGES
 from testbed.comfyui import ROOT
@@ -35,11 +35,12 @@ from ..world.scenes import SceneSet
 from ..world.vocabulary import Split
 from .cases import CategoryJudge, scene_cases
 from .experiment import ExperimentSettings, Run, Study, prepare, uncontrolled
-from .methods import FRONTIER, Method
+from .methods import FRONTIER, FRONTIER_SEARCH, Method
 
 log = logging.getLogger(__name__)
 
 _BATCH = 22  # divides the objects of both splits
+_METHODS = {method.run: method for method in (*FRONTIER, *FRONTIER_SEARCH)}
 
 
 class FrontierSettings(ExperimentSettings):
@@ -51,8 +52,18 @@ class FrontierSettings(ExperimentSettings):
     num_inference_steps: int = 10
     strengths: tuple[float, ...] = Field((0.5, 1.0, 2.0, 3.0), min_length=1)
     methods: tuple[str, ...] = Field(
-        tuple(method.label for method in FRONTIER), description="labels of lab.study.methods"
+        tuple(method.run for method in FRONTIER),
+        min_length=1,
+        description="runs of FRONTIER and FRONTIER_SEARCH in lab.study.methods (default: those of "
+        "the main comparison); the first is what the others are held against",
     )
+
+    @field_validator("methods")
+    @classmethod
+    def _known_methods(cls, runs: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := set(runs) - _METHODS.keys():
+            raise ValueError(f"{min(unknown)} is none of {', '.join(_METHODS)}")
+        return runs
 
 
 @dataclass(frozen=True)
@@ -122,13 +133,12 @@ class Piece:
 
 def pieces(config: FrontierSettings) -> Iterator[Piece]:
     """All there is to do: seed by seed, so that what is there is whole seeds; validation first."""
-    chosen = [method for method in FRONTIER if method.label in config.methods]
     for condition in config.conditions:
         for seed in range(config.seeds):
             for split in ("validation", "test"):
                 if split not in config.splits or (split == "validation" and seed > 0):
                     continue
-                for method in chosen:
+                for method in (_METHODS[run] for run in config.methods):
                     for outside in ("gated", "exact"):
                         yield Piece(condition, method, outside, split, seed)
 

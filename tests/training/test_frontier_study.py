@@ -7,7 +7,7 @@ import torch
 
 from lab.study.cases import subject_scene
 from lab.study.frontier import FrontierSettings, frontier, pieces, report, whole_seeds
-from lab.study.methods import FRONTIER
+from lab.study.methods import FRONTIER, FRONTIER_SEARCH
 from training.evaluation.table import Table
 from training.evaluation.variants import FREE, Variant
 
@@ -65,6 +65,22 @@ def test_ways_to_keep_control_inside_share_a_training(config):
     gate, exact = list(pieces(config))[:2]
     assert (gate.outside, exact.outside) == ("gated", "exact")
     assert gate.run(config).settings(config) == exact.run(config).settings(config)
+
+
+def test_methods_are_named_by_their_runs(config):
+    chosen = config.model_copy(update={"methods": ("sobel", "plain-snr-0")})
+    assert {piece.method.run for piece in pieces(chosen)} == {"sobel", "plain-snr-0"}
+    with pytest.raises(ValueError, match="blob is none of plain-snr, sobel, "):
+        FrontierSettings(methods=("blob",))
+    labels = [method.label for method in (*FRONTIER, *FRONTIER_SEARCH)]
+    assert len(set(labels)) == len(labels)
+
+
+def test_every_method_searched_is_a_training_of_its_own(config):
+    every = [method.run for method in (*FRONTIER, *FRONTIER_SEARCH)]
+    chosen = config.model_copy(update={"methods": tuple(every)})
+    found = {str(p.run(chosen).settings(chosen).resolved()) for p in pieces(chosen) if p.seed == 0}
+    assert len(found) == len(every)
 
 
 def test_methods_and_seeds_have_folders_of_their_own(config):
