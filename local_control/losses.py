@@ -38,7 +38,7 @@ class Denoising:
 
 
 def per_sample_mean(values: Tensor, mask: Tensor, mean: Mean) -> Tensor:
-    """Mean of `values` [B,C,h,w] (already masked) over all pixels, or over the mask's area -> [B].
+    """Return means [B] of masked `values` [B,C,h,w] over all pixels, or over the mask's area.
 
     With "pixels" a mask of 1.6 % weighs 64 times less than a full one; "area" evens that out. An
     empty mask gives 0 in both.
@@ -52,7 +52,7 @@ def per_sample_mean(values: Tensor, mask: Tensor, mean: Mean) -> Tensor:
 def masked_error(
     z0: Tensor, reference: Tensor, mask: Tensor, edge: str | None, mean: Mean = "area"
 ) -> Tensor:
-    """Squared error of a latent's edges (edge None: of itself) inside a mask on its grid -> [B].
+    """Return the squared error [B] of a latent's edges (None: its own) inside a mask on its grid.
 
     z0 and reference [B,C,h,w], mask [B,1,h,w] in 0..1; edge: a name of `EDGE_FILTERS`.
     """
@@ -147,7 +147,7 @@ class NoiseLoss:
         self.weight = weight
 
     def error(self, batch: Denoising) -> Tensor:
-        """Unreduced squared error [B,C,h,w] fp32, zero outside the mask if masked."""
+        """Return the unreduced squared error [B,C,h,w] fp32, zero outside the mask if masked."""
         difference = batch.output.float() - batch.target.float()
         if self.masked:
             difference = difference * self._mask(batch)
@@ -258,7 +258,7 @@ class LocalControlLoss:
         return self.freedom_weight > 0
 
     def terms(self, batch: Denoising) -> dict[str, Tensor]:
-        """The terms by name, each [B] and weighted; a term of weight 0 is not computed."""
+        """Return the terms by name, each [B] and weighted; a term of weight 0 is not computed."""
         out = {"noise": self.noise_weight * self.noise(batch)}
         if self.z0_weight:
             out["z0"] = self.z0_weight * self.z0(batch)

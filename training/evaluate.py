@@ -21,7 +21,7 @@ from pydantic import Field, PositiveFloat, model_validator
 
 from .config.base_flags import PredictionName
 from .config.commands import CommandSettings, read_settings
-from .config.processes import process_state
+from .config.processes import end_as_by_hand, process_state
 from .data.checked import check
 from .data.condition import PICTURES, Condition
 from .data.folder import ImageFolder
@@ -147,6 +147,7 @@ class EvaluateSettings(CommandSettings):
 def main() -> None:
     """Sample, score, and write report.json, report.md and sheets, and the frontier if asked for."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    end_as_by_hand()
     settings = read_settings(EvaluateSettings)
     with one_sentence("Lower --batch_size or --resolution."):
         variants = load_variants(settings)
@@ -213,7 +214,8 @@ def evaluate(settings: EvaluateSettings, adapters: Sequence[Variant]) -> Table:
         if variant.adapter is not None:
             base.check_fit(variant.adapter.config, variant.name)
     resolution = settings.resolution or base.resolution
-    data = check(source, resolution // 2, settings.max_pictures)
+    folder = settings.output_dir / "cache"
+    data = check(source, resolution // 2, settings.max_pictures, folder)
     cases = make_cases(data, resolution, chosen, settings.masks, settings.invert_masks)
     judge = None if settings.clip_model is None else ClipScore(settings.clip_model)
     inception = None

@@ -94,7 +94,7 @@ def test_coco_is_a_folder_of_files():
 def test_settings_are_read_again_whatever_the_encoding_of_the_system(tmp_path, monkeypatch):
     monkeypatch.setattr("locale.getpreferredencoding", lambda *_: "cp1252")
     monkeypatch.setattr("locale.getencoding", lambda: "cp1252")
-    folder = tmp_path / "Jörg 絵"
+    folder = tmp_path / "J\u00f6rg \u7d75"
     read("--output_dir", str(folder)).write()
     assert read("--config", str(folder / "config.toml")).output_dir == folder
 

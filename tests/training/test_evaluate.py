@@ -274,6 +274,18 @@ def test_conditions_are_read_as_they_are_written(text):
     assert str(parse_condition(text)) == text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("canny a b", "canny", "canny 1", "canny 1 2 3 4", "canny nan nan", "canny 200 100"),
+        *("canny 1 1e999", "canny -1 2", "canny 1 2 1e9", "colour", "colour 0", "colour 1e9"),
+        *("colour 99999999999", "colour 1.5", "sobel 3", "depth", "", "\0"),
+    ],
+)
+def test_text_that_names_no_condition_gives_none(text):
+    assert parse_condition(text) is None
+
+
 def test_what_an_adapter_reads_comes_from_its_file(adapter_file, tmp_path):
     assert load_variant(f"a={adapter_file}").condition == Condition("canny", 50, 150)
     config = AdapterConfig(channels=CHANNELS, in_channels=3)
