@@ -148,7 +148,8 @@ def test_a_report_has_every_point_and_both_comparisons(frontier):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = pictures(tmp_path_factory.mktemp("frontier"), 3)
-    return check(ImageFolder(folder, Columns(mask="mask")), 32)
+    kept = tmp_path_factory.mktemp("kept")
+    return check(ImageFolder(folder, Columns(mask="mask")), 32, None, kept)
 
 
 def run(make_settings, data, texts, steps=2, strength=1.0):
