@@ -50,6 +50,9 @@ class FrontierSettings(ExperimentSettings):
     conditions: tuple[Literal["canny", "colour"], ...] = ("canny",)
     max_train_steps: int = 250
     num_inference_steps: int = 10
+    direct_leak: bool = Field(
+        False, description="tell leak of single steps too, in a results_dir of its own"
+    )
     strengths: tuple[float, ...] = Field((0.5, 1.0, 2.0, 3.0), min_length=1)
     methods: tuple[str, ...] = Field(
         tuple(method.run for method in FRONTIER),
@@ -112,7 +115,8 @@ class Piece:
         base.place(torch.device("cpu"), None)
         scenes = SceneSet(config.data_dir, self.split)
         judge = CategoryJudge(scenes, number=self.seed)
-        evaluation = Evaluation(base, config.sampling(), _BATCH, judge, canny=EDGES)
+        sampling, direct = config.sampling(), config.direct_leak
+        evaluation = Evaluation(base, sampling, _BATCH, judge, canny=EDGES, direct=direct)
         cases = scene_cases(scenes, [self.seed], number=self.seed)
         stamp = run.stamp(config)
         depends = [stamp[key] for key in ("base", "scenes", "split", "sampling")]
