@@ -97,15 +97,13 @@ class Piece:
         return config.results_dir / name
 
     def known(self, config: FrontierSettings) -> bool:
-        """Whether the scores are there and still hold."""
+        """Whether the scores are there, at these strengths at least, and still hold."""
         path = self.file(config)
-        if not path.exists():
+        found = Table.read(path).stamps.get(self.curve) if path.exists() else None
+        if not isinstance(found, dict):
             return False
-        found = Table.read(path).stamps.get(self.curve, {})
-        strengths = found.get("strengths") if isinstance(found, dict) else None
-        return strengths == list(config.strengths) and self.run(config).fits(
-            {k: v for k, v in found.items() if k != "strengths"}, config
-        )
+        strengths = found.pop("strengths", [])
+        return set(config.strengths) <= set(strengths) and self.run(config).fits(found, config)
 
     def perform(self, config: FrontierSettings) -> None:
         """Train, unless that is done, evaluate, and keep the scores."""

@@ -93,7 +93,8 @@ def test_scores_hold_until_what_they_depend_on_changes(config):
     assert not piece.known(config)
     keep(piece, config)
     assert piece.known(config)
-    for changes in ({"strengths": (1.0, 2.0)}, {"num_inference_steps": 20}):
+    assert piece.known(config.model_copy(update={"strengths": (1.0, 2.0)}))
+    for changes in ({"strengths": (1.0, 1.5)}, {"num_inference_steps": 20}):
         assert not piece.known(config.model_copy(update=changes))
     config.checkpoint.write_bytes(b"another base")
     assert not piece.known(config)
