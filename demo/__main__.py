@@ -7,7 +7,6 @@ import copy
 import io
 import json
 import logging
-import shutil
 import webbrowser
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,12 @@ from testbed.workflow import find, to_prompt
 from training.config.commands import CommandSettings, read_settings
 
 from .base import ADAPTERS, CHECKPOINT
-from .drawing import draw, draw_regions, sheet, write_thumbnails
-from .examples import COLOURS_PICTURE, EDGES_PICTURE, ONE_REGION, SEVERAL_REGIONS
+from .drawing import draw, draw_regions, sheet
+from .examples import EDGES_PICTURE, SEVERAL_REGIONS, WATCH, copy_pictures
+from .templates.thumbnails import write_thumbnails
 from .workspace import default_workspace, prepare_demo_workspace
 
 log = logging.getLogger("demo")
-
-PICTURES = (EDGES_PICTURE, COLOURS_PICTURE)
 
 
 class DemoSettings(CommandSettings):
@@ -41,7 +39,7 @@ class DemoSettings(CommandSettings):
 
 
 def variants(prompt: dict[str, Any], seed: int) -> dict[str, dict[str, Any]]:
-    """The example's prompt as it is, without control, and with the plain adapter everywhere."""
+    """Return the example's prompt: as it is, without control, with the plain adapter everywhere."""
     local = copy.deepcopy(prompt)
     sampler = find(local, "KSampler")
     local[sampler]["inputs"]["seed"] = seed
@@ -63,7 +61,7 @@ def variants(prompt: dict[str, Any], seed: int) -> dict[str, dict[str, Any]]:
 
 
 def run_variant(server: ComfyServer, name: str, prompt: dict[str, Any]) -> dict[str, list]:
-    """Run one prompt under a progress bar; pictures by the class of the node that made them."""
+    """Return a prompt's pictures by the class of their node; a progress bar shows its run."""
     with tqdm(desc=f"{name:>26}", unit="step") as bar:
 
         def progress(_node: str, step: int, steps: int) -> None:
@@ -88,13 +86,12 @@ def main() -> None:
         default_workspace(),
         {"checkpoints": [CHECKPOINT], "controlnet": list(ADAPTERS.values())},
     )
-    for picture in PICTURES:
-        shutil.copy(picture, workspace / "input")
+    copy_pictures(workspace / "input")
     log.info("Starting ComfyUI (its log is %s)", workspace / "server.log")
     with ComfyServer(workspace) as server:
         info = server.object_info()
         prompt, several = (
-            to_prompt(json.loads(path.read_text()), info) for path in (ONE_REGION, SEVERAL_REGIONS)
+            to_prompt(json.loads(path.read_text()), info) for path in (WATCH, SEVERAL_REGIONS)
         )
         several[find(several, "KSampler")]["inputs"]["seed"] = settings.seed
         results = {
@@ -105,7 +102,7 @@ def main() -> None:
         rows = [*draw(results, prompt), draw_regions(regions, several)]
         sheet(rows).save(settings.output)
         if settings.thumbnails:
-            write_thumbnails(rows)
+            write_thumbnails(server)
         log.info("The picture is %s", settings.output)
         if settings.open_browser:
             log.info("Open %s, then Workflow > Browse Templates > local_control", server.url)

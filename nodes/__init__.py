@@ -2,13 +2,15 @@
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 
+from .apply import Apply
 from .closed_loop import ClosedLoop
 from .condition import Condition
 from .edge_guidance import EdgeGuidance
 from .gate_patches import GatePatches
+from .gate_predictions import GatePredictions
 from .load_adapter import LoadAdapter
 from .preview_regions import PreviewRegions
-from .region import Apply, Region
+from .region import Region
 from .score import Score
 from .z0_frames import Z0Frames
 from .z0_preview import Z0Preview
@@ -18,7 +20,7 @@ class LocalControlExtension(ComfyExtension):
     """All nodes of the pack."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """In the order of the graph."""
+        """Return the nodes in the order of the graph."""
         return [
             LoadAdapter,
             Condition,
@@ -26,6 +28,7 @@ class LocalControlExtension(ComfyExtension):
             Apply,
             PreviewRegions,
             GatePatches,
+            GatePredictions,
             Z0Preview,
             Z0Frames,
             EdgeGuidance,

@@ -19,7 +19,7 @@ class ClosedLoop(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Both outputs must reach the same sampler."""
+        """Return the schema; both outputs must reach the same sampler."""
         return io.Schema(
             node_id="LocalControl_ClosedLoop",
             display_name="Closed Loop",
@@ -70,7 +70,7 @@ class ClosedLoop(io.ComfyNode):
         highest: float,
         regions: Sequence[AnyRegion] = (),
     ) -> io.NodeOutput:
-        """What comes in is left as it is; without regions it goes on as it is."""
+        """Return model and regions, tied; what comes in is left as it is."""
         fresh = [region for region in regions if region.loop is None]
         if not fresh:
             return io.NodeOutput(model, tuple(regions))

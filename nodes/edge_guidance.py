@@ -19,7 +19,7 @@ class EdgeGuidance(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """No adapter, no training, no backpropagation through the model: for every family."""
+        """Return the schema; it needs no adapter and no training, so every family has it."""
         return io.Schema(
             node_id="LocalControl_EdgeGuidance",
             display_name="Edge Guidance",
@@ -66,7 +66,7 @@ class EdgeGuidance(io.ComfyNode):
         end_percent: float,
         edge: str,
     ) -> io.NodeOutput:
-        """The model given is left as it is."""
+        """Return a guided model; the one given is left as it is."""
         white = from_comfy_mask(mask)
         if not has_white(white).any():
             raise ValueError(

@@ -30,7 +30,7 @@ class PreviewRegions(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """No sampling is needed."""
+        """Return the schema; no sampling is needed."""
         return io.Schema(
             node_id="LocalControl_PreviewRegions",
             display_name="Preview Regions",
@@ -54,7 +54,7 @@ class PreviewRegions(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, regions: tuple[AnyRegion, ...], width: int, height: int) -> io.NodeOutput:
-        """Sizes that are no multiples of 8 are rounded down, as latents are."""
+        """Return pictures at the size rounded down to multiples of 8, as latents are."""
         height, width = (side // LATENT_FACTOR * LATENT_FACTOR for side in (height, width))
         masks = [region.mask.union((height, width)).cpu() for region in regions]
         conditions = [cover(region.condition[:1], (height, width), "area") for region in regions]
@@ -78,7 +78,7 @@ class PreviewRegions(io.ComfyNode):
 
 
 def at_grid(mask: Tensor, cell: int) -> Tensor:
-    """A mask as a grid of cells sees it, at full size again."""
+    """Return a mask as a grid of cells sees it, at full size again."""
     height, width = mask.shape[-2:]
     cells = mask_on_grid(mask, (-(-height // cell), -(-width // cell)))
     full = cells.repeat_interleave(cell, -2).repeat_interleave(cell, -1)
@@ -86,7 +86,7 @@ def at_grid(mask: Tensor, cell: int) -> Tensor:
 
 
 def thin_grids(number: int, mask: Tensor, cells: Sequence[int]) -> list[str]:
-    """A sentence for each grid at which a mask fills no cell well."""
+    """Return a sentence for each grid at which a mask fills no cell well."""
     found = []
     for cell in cells:
         most = at_grid(mask, cell).max().item()
@@ -100,7 +100,7 @@ def thin_grids(number: int, mask: Tensor, cells: Sequence[int]) -> list[str]:
 
 
 def coloured(masks: Sequence[Tensor]) -> Tensor:
-    """Masks [1,1,H,W] in the regions' colours, added up -> [1,3,H,W]."""
+    """Return masks [1,1,H,W] in the regions' colours, added up: [1,3,H,W]."""
     layers = [mask * colour_of(i).view(1, 3, 1, 1) for i, mask in enumerate(masks)]
     return torch.stack(layers).sum(0).clamp(0, 1)
 
@@ -108,7 +108,7 @@ def coloured(masks: Sequence[Tensor]) -> Tensor:
 def outlines(
     masks: Sequence[Tensor], conditions: Sequence[Tensor], warnings: Sequence[str] = ()
 ) -> Tensor:
-    """Each region's condition where it acts, its border and its number, and what is wrong.
+    """Return the regions' conditions where they act, borders, numbers, and what is wrong.
 
     -> [1,3,H,W]
     """

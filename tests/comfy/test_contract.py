@@ -140,3 +140,21 @@ def test_a_second_pass_over_larger_latents_keeps_the_region(kind):
     image = image.repeat(1, 2, 2, 1)
     expected = kind.sample(kind.local(half((32, 32)), image), size=(32, 32))
     torch.testing.assert_close(large, expected, **CLOSE)
+
+
+class TestExact:
+    """Exact regions: predictions with and without whole control, blended by the mask."""
+
+    def test_a_step_is_that_of_whole_control_inside_and_of_none_outside(self, kind):
+        found = kind.sample(kind.local(half(), outside="exact"), steps=1)
+        free, whole = kind.free(steps=1), kind.sample(kind.stock(), steps=1)
+        assert torch.equal(found[..., 8:], free[..., 8:])
+        torch.testing.assert_close(found[..., :8], whole[..., :8], **CLOSE)
+        assert not torch.allclose(whole[..., 8:], free[..., 8:])
+
+    def test_a_latent_with_a_black_mask_is_bit_equal_to_no_control(self, kind):
+        masks = torch.cat([torch.zeros_like(half()), half()])
+        found = kind.sample(kind.local(masks, outside="exact"), batch=2)
+        free = kind.free(batch=2)
+        assert torch.equal(found[0], free[0])
+        assert not torch.allclose(found[1], free[1])

@@ -9,11 +9,12 @@ import pytest
 from demo_server import make_workspace
 from PIL import Image
 
-from demo.examples import DEMO_EXAMPLES, ONE_REGION, SEVERAL_REGIONS
+from demo.examples import DEMO_EXAMPLES, SEVERAL_REGIONS, WATCH
 from testbed.server import ComfyServer, PromptError
-from testbed.workflow import EXAMPLES, find, to_prompt
+from testbed.workflow import EXAMPLES, find, to_prompt, viewer_of
 
 ROOT = Path(__file__).parents[2]
+FROM_FILES = {"ckpt_name", "adapter_name", "image"}  # combos of what lies in a folder
 WORKFLOWS = sorted([*EXAMPLES.glob("*.json"), *DEMO_EXAMPLES.glob("*.json")])
 
 
@@ -25,7 +26,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prompt(server):
-    found = to_prompt(json.loads(ONE_REGION.read_text()), server.object_info())
+    found = to_prompt(json.loads(WATCH.read_text()), server.object_info())
     found[find(found, "KSampler")]["inputs"]["steps"] = 3
     return found
 
@@ -44,13 +45,8 @@ def test_the_example_workflow_gives_a_picture_and_its_z0_frames(server, prompt):
     steps = []
     outputs = server.run(prompt, lambda node, step, total: steps.append((node, step, total)))
     assert [p.size for p in pictures(server, outputs, find(prompt, "SaveImage"))] == [(128, 128)]
-    frames = [
-        node
-        for node, entry in prompt.items()
-        if entry["class_type"] == "PreviewImage"
-        and prompt[entry["inputs"]["images"][0]]["class_type"] == "LocalControl_Z0Frames"
-    ]
-    assert len(pictures(server, outputs, frames[0])) == 3
+    frames = viewer_of(prompt, [find(prompt, "LocalControl_Z0Frames"), 0])
+    assert len(pictures(server, outputs, frames)) == 3
     preview = find(prompt, "LocalControl_Z0Preview")
     assert [(step, total) for node, step, total in steps if node == preview] == [
         (1, 3),
@@ -89,10 +85,29 @@ def test_every_example_fits_the_nodes(server, path):
         assert required.keys() <= node["inputs"].keys()
 
 
+def test_every_example_passes_the_linter_of_prompts(server, tmp_path):
+    """Files that an example names need not lie here."""
+    cli = pytest.importorskip("comfy_lint.cli")
+    info = server.object_info()
+    paths = []
+    for path in WORKFLOWS:
+        prompt = to_prompt(json.loads(path.read_text()), info)
+        for node in prompt.values():
+            for name in FROM_FILES & node["inputs"].keys():
+                if isinstance(node["inputs"][name], str):
+                    info[node["class_type"]]["input"]["required"][name][0] = "STRING"
+        paths.append(tmp_path / path.name)
+        paths[-1].write_text(json.dumps(prompt))
+    known = tmp_path / "object_info.json"
+    known.write_text(json.dumps(info))
+    assert not cli.main([*map(str, ("--strict", "--schema-cache", known, *paths))])
+
+
 def test_every_other_node_runs_in_one_graph(server, prompt):
     """Preview, guidance, loop, curve and score beside the example's own nodes."""
     graph = copy.deepcopy(prompt)
     image, checkpoint = find(graph, "LoadImage"), find(graph, "CheckpointLoaderSimple")
+    mask = find(graph, "LoadImageMask")
     region, sampler = find(graph, "LocalControl_Region"), find(graph, "KSampler")
     frames = find(graph, "LocalControl_Z0Frames")
 
@@ -106,7 +121,7 @@ def test_every_other_node_runs_in_one_graph(server, prompt):
         "LocalControl_EdgeGuidance",
         model=graph[sampler]["inputs"]["model"],
         reference=["encoded", 0],
-        mask=[image, 1],
+        mask=[mask, 0],
         scale=1.0,
         start_percent=0.0,
         end_percent=0.8,
@@ -132,7 +147,7 @@ def test_every_other_node_runs_in_one_graph(server, prompt):
         "LocalControl_Score",
         image=[decoded, 0],
         condition=[find(graph, "LocalControl_Condition"), 0],
-        mask=[image, 1],
+        mask=[mask, 0],
         kind="edges",
         tolerance=2,
         low_threshold=100,

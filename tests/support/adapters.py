@@ -98,15 +98,18 @@ def region(setup, mask, image=None, regions=(), **kwargs):
     return node.execute(setup.control, image, mask, **kwargs, regions=regions).result[0]
 
 
-def local(setup, mask, image=None, positive=None, negative=None, overlap="add", **kwargs):
+def local(
+    setup, mask, image=None, positive=None, negative=None, overlap="add", outside="gated", **kwargs
+):
     regions = region(setup, mask, image, **kwargs)
-    return apply(setup, regions, positive, negative, overlap)
+    return apply(setup, regions, positive, negative, overlap, outside)
 
 
-def apply(setup, regions, positive=None, negative=None, overlap="add"):
+def apply(setup, regions, positive=None, negative=None, overlap="add", outside="gated"):
     first, second = prompts()
     node = setup.comfy.nodes["LocalControl_Apply"]
-    return node.execute(positive or first, negative or second, regions, overlap).result
+    pair = positive or first, negative or second
+    return node.execute(*pair, regions, overlap, outside=outside).result
 
 
 def stock(setup, control, image=None, positive=None, negative=None, **kwargs):

@@ -54,14 +54,14 @@ def prompts(setup):
     return setup.text(seed=0), setup.text(seed=1)
 
 
-def local(setup, mask, image=None, positive=None, negative=None, **kwargs):
+def local(setup, mask, image=None, positive=None, negative=None, outside="gated", **kwargs):
     first, second = prompts(setup)
     image = picture() if image is None else image
     nodes = setup.comfy.nodes
     options = {"control_net": setup.control, "image": image, "mask": mask} | kwargs
     regions = nodes["LocalControl_Region"].execute(**options).result[0]
     pair = positive or first, negative or second
-    return nodes["LocalControl_Apply"].execute(*pair, regions, "add", setup.vae).result
+    return nodes["LocalControl_Apply"].execute(*pair, regions, "add", setup.vae, outside).result
 
 
 def stock(setup, image=None, positive=None, negative=None, **kwargs):

@@ -1,5 +1,6 @@
 """What every control with regions does; the kinds say what their regions add to the model."""
 
+import uuid
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -18,6 +19,10 @@ from .view import frames_in, views_of
 
 R = TypeVar("R", bound=Region)
 T = TypeVar("T")
+# Masks on the latent's grid that are kept: of windows, tiles and sets of regions that act.
+_KEPT_BLENDS = 64
+# Of transformer_options: the `exact` of the controls that add nothing in this run.
+OFF = "local_control_off"
 # A region's place in its control, and the factor of its strength.
 Acting = tuple[tuple[int, float], ...]
 
@@ -63,7 +68,7 @@ class Call:
     @property
     def steps(self) -> int:
         """Frames of a video latent, or 1."""
-        return frames_in(self.x)
+        return frames_in(self.x.shape)
 
     @property
     def key(self) -> tuple[Hashable, ...]:
@@ -98,10 +103,15 @@ class RegionControl(ControlBase, Generic[R]):
     """A control object of one or several regions.
 
     ComfyUI has a copy of it for each GPU, so nothing in it is used by two threads.
+
+    exact: None, or what the controls of one Apply node have in common if the predictions with and
+    without them are blended.
     """
 
     def __init__(self, regions: Sequence[R] = ()) -> None:
         self._given = tuple(regions)
+        self.exact: uuid.UUID | None = None
+        self._blends: Recent[Tensor] = Recent(_KEPT_BLENDS)
         self._cut: Tensor | None = None
         self._cut_regions: tuple[R, ...] = ()
         self._timings: list[Timing] = []
@@ -153,6 +163,7 @@ class RegionControl(ControlBase, Generic[R]):
     def copy(self) -> "RegionControl[R]":
         """The same regions, without a predecessor."""
         new = self._new()
+        new.exact = self.exact
         # Not `copy_to`: it would have the picture of the regions made for nobody.
         new.cond_hint_original = self._cut
         new.strength = self.strength
@@ -165,6 +176,7 @@ class RegionControl(ControlBase, Generic[R]):
     ) -> "RegionControl[R]":
         """A copy for another GPU, where networks that stay loaded are its own."""
         clone = self._on(load_device)
+        clone.exact = self.exact
         if autoregister:
             self.multigpu_clones[load_device] = clone
         return clone
@@ -186,6 +198,7 @@ class RegionControl(ControlBase, Generic[R]):
         """Called once before the first step."""
         super().pre_run(model, percent_to_timestep_function)
         self._forget()  # ComfyUI skips cleanup when a sampling fails or is interrupted
+        self._blends.forget()
         self.sub_idxs = self.cond_hint = None
         self._timings = [Timing(r, percent_to_timestep_function) for r in self.regions]
 
@@ -193,6 +206,7 @@ class RegionControl(ControlBase, Generic[R]):
         """Called once after the last step."""
         super().cleanup()
         self._forget()
+        self._blends.forget()
         self.sub_idxs = None
 
     def get_control(
@@ -207,12 +221,37 @@ class RegionControl(ControlBase, Generic[R]):
         arguments = (x_noisy, t, cond, batched_number, transformer_options)
         previous = self.previous_controlnet
         found = None if previous is None else previous.get_control(*arguments)
+        if self.exact in transformer_options.get(OFF, ()):
+            return found
         acting = self._acting(float(t[0]))
         if not acting:
             return found
         regions, views = self._looked_at(x_noisy, batched_number, transformer_options)
         own = self._add(regions, acting, Call(x_noisy, t, cond, transformer_options, views))
         return found if own is None else merge(own, found)
+
+    def blend(self, x: Tensor, sigma: float, options: dict) -> Tensor | None:
+        """Where the regions act at a noise level, to be multiplied with the latents `x` of one
+        prompt; None if nowhere in them.
+        """
+        acting = tuple(i for i, timing in enumerate(self._timings) if timing.acts(sigma))
+        if not acting:
+            return None
+        (view,) = views_of(x.shape, 1, {**options, "uuids": ()}, self._window(len(x)))
+
+        def add_up() -> Tensor:
+            masks = [self.regions[i].mask for i in acting]
+            parts = [mask.as_factor(x.shape, view, len(x), frames_in(x.shape)) for mask in masks]
+            return torch.stack(torch.broadcast_tensors(*parts)).sum(0).clamp(0, 1).to(x)
+
+        found = self._blends.get_or((acting, view, x.shape, x.dtype, x.device), add_up)
+        return found if found.any() else None
+
+    def _window(self, count: int) -> Window | None:
+        """The window of AnimateDiff-Evolved, if it is what `count` latents of a prompt are."""
+        if self.sub_idxs is None or len(self.sub_idxs) != count:
+            return None
+        return Window(tuple(self.sub_idxs), self.full_latent_length)
 
     def _acting(self, sigma: float) -> Acting:
         """The regions that act at a noise level."""
@@ -228,7 +267,5 @@ class RegionControl(ControlBase, Generic[R]):
             size = (x.shape[-2], x.shape[-1])
             count = 1 if len(tiles) == len(x) else batched_number
             return self._read(tiles), (View(size, size),) * count
-        window = None
-        if self.sub_idxs is not None and len(self.sub_idxs) * batched_number == len(x):
-            window = Window(tuple(self.sub_idxs), self.full_latent_length)
-        return self.regions, views_of(x, batched_number, options, window)
+        window = self._window(len(x) // batched_number)
+        return self.regions, views_of(x.shape, batched_number, options, window)

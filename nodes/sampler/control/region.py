@@ -42,7 +42,7 @@ class Region:
         """
         if self.blend is None:
             return self.mask
-        return RegionMask((self.mask.white + 1 - self.blend.white).clamp(0, 1))
+        return RegionMask((1 - (self.blend.white - self.mask.white)).clamp(0, 1))
 
 
 def sigma_at(percent: float, percent_to_sigma: Callable[[float], float]) -> float:
@@ -71,9 +71,13 @@ class Timing:
             self._sigmas = np.asarray(sigmas, float)[::-1]
             self._factors = np.interp(shares, at, region.curve)[::-1]
 
+    def acts(self, sigma: float) -> bool:
+        """Whether the region acts at a noise level."""
+        return self._end <= sigma <= self._start
+
     def factor(self, sigma: float) -> float | None:
         """The factor at a noise level, or None when the region does not act."""
-        if not self._end <= sigma <= self._start:
+        if not self.acts(sigma):
             return None
         factor = self._curve[0]
         if len(self._curve) > 1:

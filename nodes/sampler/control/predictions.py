@@ -1,0 +1,103 @@
+"""Predictions with and without control, blended by a mask: control then ends at its border.
+
+Gated features still reach the outside, through what the model's layers see of their surroundings;
+predictions that are made without them have nothing of them. It costs one more run a step.
+"""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import OFF, RegionControl
+from .view import with_option
+
+Entry = dict[str, Any]
+# Of one prompt: its conditions, or None if it is not wanted.
+Cond = Sequence[Entry] | None
+
+
+# Arguments behind `options` may come with newer versions of ComfyUI, so they are passed through.
+def blend_exact(
+    executor: Any,
+    model: Any,
+    conds: Sequence[Cond],
+    x: Tensor,
+    timestep: Tensor,
+    options: dict,
+    *rest: Any,
+) -> list[Tensor]:
+    """A wrapper of CALC_COND_BATCH: what exact controls lead to, inside their masks alone.
+
+    All predictions are made without them. For each Apply node whose controls act, those of the
+    prompts on which they do are made once more, with them, and replace the others in the mask.
+    """
+    inner = options.get("transformer_options", {})
+    sides = [exact_controls(cond or ()) for cond in conds]
+    keys = list(dict.fromkeys(key for side in sides for key in side))
+    if not keys or OFF in inner:  # a second Apply node has brought this wrapper once more
+        return executor(model, conds, x, timestep, options, *rest)
+
+    def run(conds: Sequence[Cond], off: Sequence[uuid.UUID]) -> Sequence[Tensor]:
+        conds = [cond and [_without_idle(entry, off) for entry in cond] for cond in conds]
+        return executor(model, conds, x, timestep, with_option(options, OFF, off), *rest)
+
+    found = list(run(conds, keys))
+    for key in keys:
+        masks = [_blend(side.get(key, ()), x, float(timestep[0]), inner) for side in sides]
+        if all(mask is None for mask in masks):
+            continue
+        chosen = [
+            None if mask is None else told_apart(cond or (), key)
+            for cond, mask in zip(conds, masks, strict=True)
+        ]
+        within = run(chosen, [other for other in keys if other != key])
+        found = [
+            without if mask is None else torch.lerp(without, wanted, mask)
+            for without, wanted, mask in zip(found, within, masks, strict=True)
+        ]
+    return found
+
+
+def exact_controls(cond: Sequence[Entry]) -> dict[uuid.UUID, list[RegionControl]]:
+    """The exact controls of a prompt by what those of one Apply node have in common."""
+    found: dict[uuid.UUID, list[RegionControl]] = {}
+    for entry in cond:
+        own: dict[uuid.UUID, list[RegionControl]] = {}
+        for control in reversed(list(_chain(entry))):  # the first that was applied comes first
+            if isinstance(control, RegionControl) and control.exact is not None:
+                own.setdefault(control.exact, []).append(control)
+        found = own | found  # conditions that share a node's controls have equal masks
+    return found
+
+
+def told_apart(cond: Sequence[Entry], key: uuid.UUID) -> list[Entry]:
+    """A prompt's conditions under other ids, for what caches predictions by these."""
+    return [{**entry, "uuid": uuid.uuid5(key, str(entry["uuid"]))} for entry in cond]
+
+
+def _without_idle(entry: Entry, off: Sequence[uuid.UUID]) -> Entry:
+    """A condition without its control, if nothing of that has an effect: it is batched alike."""
+    if all(isinstance(c, RegionControl) and c.exact in off for c in _chain(entry)):
+        return {name: value for name, value in entry.items() if name != "control"}
+    return entry
+
+
+def _chain(entry: Entry) -> Iterator[Any]:
+    """The controls of a condition, the last that was applied first."""
+    control = entry.get("control")
+    while control is not None:
+        yield control
+        control = control.previous_controlnet
+
+
+def _blend(
+    controls: Sequence[RegionControl], x: Tensor, sigma: float, options: dict
+) -> Tensor | None:
+    """The union of where controls act in the latents `x` of a prompt; None if nowhere."""
+    masks = [mask for c in controls if (mask := c.blend(x, sigma, options)) is not None]
+    if not masks:
+        return None
+    return torch.stack(torch.broadcast_tensors(*masks)).sum(0).clamp(max=1)

@@ -1,0 +1,144 @@
+"""Exact regions in odd graphs: windows, tiles, several nodes and prompts, and what a step costs."""
+
+import pytest
+import torch
+from adapters import apply, left, make_setup, picture, prompts, region, sample, stock
+from kinds import CLOSE, make_kind, stripes, windowed
+from small_models import conditioning
+
+# An adapter, maps in a UNet, tokens.
+KINDS = ("adapter sd15", "union", "flux")
+
+
+@pytest.fixture
+def setup(comfy):
+    return make_setup(comfy, "sd15")
+
+
+@pytest.fixture
+def runs(setup):
+    """How many prompts each run of the model is asked for, in their order."""
+    from comfy.patcher_extension import WrappersMP
+
+    found = []
+
+    def count(executor, x, *args, **kwargs):
+        found.append(len(x))
+        return executor(x, *args, **kwargs)
+
+    setup.model = setup.model.clone()
+    setup.model.add_wrapper(WrappersMP.APPLY_MODEL, count)
+    return found
+
+
+def right():
+    return 1 - left()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_windowed_is_as_unwindowed(comfy, kind):
+    kind = make_kind(comfy, kind)
+    conds = kind.local(stripes(6), picture(batch=6), outside="exact")
+    run = {"batch": 6, "steps": 5}
+    whole = kind.sample(conds, **run)
+    found = kind.sample(conds, model=windowed(kind.setup.model, 4), **run)
+    torch.testing.assert_close(found, whole, **CLOSE)
+
+
+def test_a_step_costs_one_more_run_where_control_acts(setup, runs):
+    regions = region(setup, left(), start_percent=0.5)
+    sample(setup, *apply(setup, regions, outside="exact"), steps=2)
+    assert runs == [2, 2, 2]
+
+
+def test_a_prompt_on_which_nothing_acts_is_run_once(setup, runs):
+    regions = region(setup, left(), acts_on="positive")
+    sample(setup, *apply(setup, regions, outside="exact"), steps=1)
+    assert runs == [2, 1]
+
+
+def test_without_guidance_the_negative_is_not_run(setup, runs):
+    sample(setup, *apply(setup, region(setup, left()), outside="exact"), steps=1, cfg=1.0)
+    assert runs == [1, 1]
+
+
+def test_a_region_that_acts_on_one_prompt_leaves_the_others_prediction(setup):
+    regions = region(setup, left(), acts_on="negative")
+    found = sample(setup, *apply(setup, regions, outside="exact"), steps=1, cfg=1.0)
+    assert torch.equal(found, sample(setup, *prompts(), steps=1, cfg=1.0))
+
+
+def test_regions_that_share_a_node_are_each_whole_in_their_own_place(setup):
+    images = picture(seed=2), picture(seed=7)
+    regions = region(setup, right(), images[1], regions=region(setup, left(), images[0]))
+    found = sample(setup, *apply(setup, regions, outside="exact"), steps=1)
+    gated = sample(setup, *apply(setup, regions), steps=1)
+    torch.testing.assert_close(found, gated, **CLOSE)  # together they cover all: nothing is blended
+
+
+def test_nodes_in_a_row_blend_one_after_another(setup):
+    images = picture(seed=2), picture(seed=7)
+    conds = apply(setup, region(setup, left(), images[0]), outside="exact")
+    conds = apply(setup, region(setup, right(), images[1]), *conds, outside="exact")
+    found = sample(setup, *conds, steps=1)
+    halves = [sample(setup, *stock(setup, setup.control, image), steps=1) for image in images]
+    torch.testing.assert_close(found[..., :8], halves[0][..., :8], **CLOSE)
+    torch.testing.assert_close(found[..., 8:], halves[1][..., 8:], **CLOSE)
+
+
+def test_a_gated_node_in_the_same_row_acts_in_both_predictions(setup):
+    other = region(setup, right(), picture(seed=7), acts_on="positive")
+    alone = sample(setup, *apply(setup, other), steps=1)
+    for first, second in (("gated", "exact"), ("exact", "gated")):
+        chain = {first: None, second: None}
+        conds = (None, None)
+        for outside in chain:
+            own = other if outside == "gated" else region(setup, left())
+            conds = apply(setup, own, *conds, outside=outside)
+        found = sample(setup, *conds, steps=1)
+        assert torch.equal(found[..., 8:], alone[..., 8:])
+        assert not torch.allclose(found[..., :8], alone[..., :8])
+
+
+def test_a_condition_with_an_area_is_blended_where_it_lies(setup):
+    from nodes import ConditioningSetArea
+
+    (positive,) = ConditioningSetArea().append(conditioning(0), 64, 128, 0, 0, 1.0)
+    pair = [*positive, *conditioning(2)], conditioning(1)
+    free = sample(setup, *pair, steps=1)
+    found = sample(setup, *apply(setup, region(setup, left()), *pair, outside="exact"), steps=1)
+    assert torch.equal(found[..., 8:], free[..., 8:])
+    assert not torch.allclose(found[..., :8], free[..., :8])
+
+
+def test_a_region_that_acts_later_has_no_part_in_the_blend_before(setup):
+    early = region(setup, left(), end_percent=0.4)
+    both = region(setup, right(), picture(seed=7), regions=early, start_percent=0.6)
+    found = sample(setup, *apply(setup, both, outside="exact"), steps=1)
+    free = sample(setup, *prompts(), steps=1)
+    assert torch.equal(found[..., 8:], free[..., 8:])
+    assert not torch.allclose(found[..., :8], free[..., :8])
+
+
+def test_predictions_have_ids_of_their_own_which_stay(setup):
+    """EasyCache and the like keep what a prompt led to in the step before by its id."""
+    from comfy.patcher_extension import WrappersMP
+
+    found = []
+
+    def note(executor, *args, **kwargs):
+        found.extend(frozenset(a["uuids"]) for a in args if isinstance(a, dict) and "uuids" in a)
+        return executor(*args, **kwargs)
+
+    model = setup.model.clone()
+    model.add_wrapper(WrappersMP.APPLY_MODEL, note)
+    sample(setup, *apply(setup, region(setup, left()), outside="exact"), steps=2, model=model)
+    without, within, *later = found
+    assert not without & within
+    assert later == [without, within]
+
+
+def test_nothing_to_apply_leaves_the_prompts(setup):
+    node = setup.comfy.nodes["LocalControl_Apply"]
+    pair = prompts()
+    assert [*node.execute(*pair, None, "add").result] == [*pair]

@@ -1,0 +1,185 @@
+"""Gate Predictions: whatever controls a model acts inside the mask alone."""
+
+import pytest
+import torch
+from adapters import CLOSE, left, make_setup, picture, prompts, region, sample
+from small_controls import flux
+from small_models import conditioning
+
+
+@pytest.fixture
+def setup(comfy):
+    return make_setup(comfy, "sd15")
+
+
+@pytest.fixture
+def gate(comfy):
+    def run(model, positive, negative, mask, **without):
+        node = comfy.nodes["LocalControl_GatePredictions"]
+        return node.execute(model, positive, negative, mask, **without).result
+
+    return run
+
+
+class Louder:
+    """A patch of attention's output that no mask gates, an object as other packs have them."""
+
+    def __call__(self, value, options):
+        return value * 3
+
+
+def patched(model, patch=None):
+    model = model.clone()
+    model.set_model_attn2_output_patch(patch or Louder())
+    return model
+
+
+def sampled(setup, gated, **options):
+    model, positive, negative = gated
+    return sample(setup, positive, negative, model=model, **options)
+
+
+def counted(model):
+    """A clone of a model, and the numbers of latents in each of its runs."""
+    from comfy.patcher_extension import WrappersMP
+
+    runs = []
+
+    def count(executor, x, *args, **kwargs):
+        runs.append(len(x))
+        return executor(x, *args, **kwargs)
+
+    model = model.clone()
+    model.add_wrapper(WrappersMP.APPLY_MODEL, count)
+    return model, runs
+
+
+def check_halves(found, within, without):
+    torch.testing.assert_close(found[..., :8], within[..., :8], **CLOSE)
+    assert torch.equal(found[..., 8:], without[..., 8:])
+    assert not torch.allclose(within, without)
+
+
+def test_a_prompt_acts_inside_and_another_outside(setup, gate):
+    (positive, negative), other = prompts(), conditioning(7)
+    gated = gate(setup.model, other, negative, left(), positive_without=positive)
+    found = sampled(setup, gated, steps=1)
+    within = sample(setup, other, negative, steps=1)
+    check_halves(found, within, sample(setup, positive, negative, steps=1))
+
+
+def test_a_patch_of_the_model_acts_inside_alone(setup, gate):
+    louder = patched(setup.model)
+    gated = gate(louder, *prompts(), left(), model_without=setup.model)
+    found = sampled(setup, gated, steps=1)
+    within = sample(setup, *prompts(), model=louder, steps=1)
+    check_halves(found, within, sample(setup, *prompts(), steps=1))
+
+
+def test_a_wrapper_of_the_model_acts_inside_alone(setup, gate):
+    from comfy.patcher_extension import WrappersMP
+
+    wrapped = setup.model.clone()
+    double = lambda executor, *args, **kwargs: 2 * executor(*args, **kwargs)  # noqa: E731
+    wrapped.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "double", double)
+    gated = gate(wrapped, *prompts(), left(), model_without=setup.model)
+    found = sampled(setup, gated, steps=1)
+    within = sample(setup, *prompts(), model=wrapped, steps=1)
+    check_halves(found, within, sample(setup, *prompts(), steps=1))
+
+
+def test_what_nodes_behind_add_to_the_model_acts_in_both(setup, gate):
+    model, *conds = gate(patched(setup.model), *prompts(), left(), model_without=setup.model)
+    quieter = lambda value, options: value * 0.5  # noqa: E731
+    found = sample(setup, *conds, model=patched(model, quieter).clone(), steps=1)
+    both = patched(patched(setup.model), quieter)
+    within = sample(setup, *prompts(), model=both, steps=1)
+    without = sample(setup, *prompts(), model=patched(setup.model, quieter), steps=1)
+    check_halves(found, within, without)
+
+
+def test_a_black_mask_of_a_latent_is_bit_equal_to_no_control(setup, gate):
+    masks = torch.cat([torch.zeros_like(left()), torch.ones_like(left())])
+    gated = gate(patched(setup.model), *prompts(), masks, model_without=setup.model)
+    found = sampled(setup, gated, batch=2)
+    assert torch.equal(found[0], sample(setup, *prompts(), batch=2)[0])
+    within = sample(setup, *prompts(), model=patched(setup.model), batch=2)
+    torch.testing.assert_close(found[1], within[1], **CLOSE)
+
+
+def test_gates_in_a_row_have_a_place_each(setup, gate):
+    right, (positive, negative) = 1 - left(), prompts()
+    first = gate(setup.model, conditioning(7), negative, left(), positive_without=positive)
+    model, positive_1, negative_1 = first
+    louder = patched(model)
+    second = gate(louder, positive_1, negative_1, right, model_without=model)
+    found = sampled(setup, second, steps=1)
+    prompt = sample(setup, conditioning(7), negative, steps=1)
+    patch = sample(setup, positive, negative, model=patched(setup.model), steps=1)
+    torch.testing.assert_close(found[..., :8], prompt[..., :8], **CLOSE)
+    torch.testing.assert_close(found[..., 8:], patch[..., 8:], **CLOSE)
+
+
+def test_it_goes_with_regions(setup, gate):
+    apply = setup.comfy.nodes["LocalControl_Apply"]
+    conds = apply.execute(*prompts(), region(setup, left(), picture()), "add").result
+    gated = gate(patched(setup.model), *conds, 1 - left(), model_without=setup.model)
+    found = sampled(setup, gated, steps=1)
+    outside = sample(setup, *conds, steps=1)
+    assert torch.equal(found[..., :8], outside[..., :8])
+    inside = sample(setup, *conds, model=patched(setup.model), steps=1)
+    torch.testing.assert_close(found[..., 8:], inside[..., 8:], **CLOSE)
+
+
+def test_only_prompts_that_differ_are_run_twice(setup, gate):
+    positive, negative = prompts()
+    model, runs = counted(setup.model)
+    gated = gate(model, conditioning(7), negative, left(), positive_without=positive)
+    sampled(setup, gated, steps=1)
+    assert runs == [2, 1]
+    model, runs = counted(setup.model)
+    sampled(setup, gate(patched(model), *prompts(), left(), model_without=model), steps=1)
+    assert runs == [2, 2]
+
+
+def test_reference_latents_are_seen_inside_alone(comfy, gate):
+    setup = flux()
+    setup.comfy, setup.family = comfy, "flux"
+    model = setup.model
+    text, negative = setup.text(seed=0), setup.text(seed=1)
+    reference = torch.randn(1, 16, 16, 16, generator=torch.Generator().manual_seed(9))
+    referring = [[e, {**values, "reference_latents": [reference]}] for e, values in text]
+    gated = gate(model, referring, negative, left(), positive_without=text)
+
+    def run(model, *conds):
+        import controls
+
+        return controls.sample(setup, *conds, model=model, steps=1)
+
+    check_halves(run(*gated), run(model, referring, negative), run(model, text, negative))
+
+
+def test_models_of_other_weights_are_refused(setup, gate):
+    other = make_setup(setup.comfy, "sd15").model
+    with pytest.raises(ValueError, match="different checkpoints"):
+        gate(setup.model, *prompts(), left(), model_without=other)
+    tuned = setup.model.clone()
+    key = next(iter(tuned.model_state_dict()))
+    tuned.add_patches({key: (torch.zeros(1),)})
+    with pytest.raises(ValueError, match="different weights"):
+        gate(tuned, *prompts(), left(), model_without=setup.model)
+
+
+def test_nothing_to_blend_with_and_black_masks_are_refused(setup, gate):
+    with pytest.raises(ValueError, match="nothing without control to blend with"):
+        gate(setup.model, *prompts(), left())
+    with pytest.raises(ValueError, match="all black"):
+        gate(setup.model, *prompts(), 0 * left(), model_without=setup.model)
+
+
+def test_masks_for_another_number_of_latents_are_named(setup, gate):
+    gated = gate(
+        patched(setup.model), *prompts(), left().repeat(3, 1, 1), model_without=setup.model
+    )
+    with pytest.raises(ValueError, match="3 masks for 2 latents"):
+        sampled(setup, gated, batch=2)
