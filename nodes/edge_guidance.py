@@ -5,6 +5,7 @@ from comfy_api.v0_0_2 import io
 from torch import Tensor
 
 from ..local_control.edges import EDGE_FILTERS
+from ..local_control.masks import has_white
 from ..local_control.region_mask import RegionMask
 from .comfy_types import CATEGORY, from_comfy_latent, from_comfy_mask
 from .inputs import checked
@@ -67,10 +68,10 @@ class EdgeGuidance(io.ComfyNode):
     ) -> io.NodeOutput:
         """Return a guided model; the one given is left as it is."""
         white = from_comfy_mask(mask)
-        if white.max() <= 0:
+        if not has_white(white).any():
             raise ValueError(
-                "The mask of Edge Guidance is all black, so it would guide nothing; paint white "
-                "where the image should follow the reference."
+                "The mask of Edge Guidance is all black or nearly so, and would guide nothing; "
+                "paint white where the image should follow the reference."
             )
         span = check_range(start_percent, end_percent, "Edge Guidance")
         overlay = Overlay(from_comfy_latent(reference), [RegionMask(white)], "Edge Guidance")

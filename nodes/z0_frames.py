@@ -26,7 +26,7 @@ class Z0Frames(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """The LATENT makes this node wait until sampling is over."""
+        """Return the schema; the LATENT makes this node wait until sampling is over."""
         return io.Schema(
             node_id="LocalControl_Z0Frames",
             display_name="z0' Frames",
@@ -69,7 +69,7 @@ class Z0Frames(io.ComfyNode):
         regions: tuple[AnyRegion, ...] = (),
         reference: dict | None = None,
     ) -> io.NodeOutput:
-        """Without a trace, as when Preview z0' is bypassed, pictures that say so."""
+        """Return frames, latents, curve and numbers; without a trace pictures that say so."""
         if z0_trace is None:
             words = to_comfy_image(write_words(_NO_TRACE))
             return io.NodeOutput(words, latent, words, to_json(EdgeCurve([], [])))
@@ -93,7 +93,7 @@ class Z0Frames(io.ComfyNode):
 
 
 def sampling_of(trace: Z0Trace, samples: Tensor) -> Sampling:
-    """The sampling with steps that made `samples`, from a LATENT.
+    """Return the sampling with steps that made `samples`, from a LATENT.
 
     Raises:
         ValueError: the trace has none, or only others, or it had no steps.

@@ -31,7 +31,7 @@ class Z0Preview(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Works with every sampler, whatever preview the server is set to."""
+        """Return the schema; it works with every sampler, whatever preview the server is set to."""
         return io.Schema(
             node_id="LocalControl_Z0Preview",
             display_name="Preview z0'",
@@ -87,7 +87,7 @@ class Z0Preview(io.ComfyNode):
         part: str = "result",
         reference: dict | None = None,
     ) -> io.NodeOutput:
-        """The model given is left as it is; the VAE is copied for as long as a sampling runs."""
+        """Return a watched model and its trace; what is given is left as it is."""
         node_id = cls.hidden.unique_id
         masks = [region.mask for region in regions]
         compared = (
@@ -116,7 +116,7 @@ class Z0Preview(io.ComfyNode):
 
 
 def error_of(compared: Overlay, latent_format: Any, noise: Tensor) -> Callable[[Tensor], EdgeCurve]:
-    """A function from z0' of one step to its edge errors, for latents of the shape of `noise`.
+    """Return a function from z0' of a step to its edge errors, for latents shaped as `noise`.
 
     Raises:
         ValueError: the reference does not fit the latent.
