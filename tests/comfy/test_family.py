@@ -85,7 +85,7 @@ def adapter_region(comfy, kind, channels=None, told=None, name="mine.safetensors
 
 
 def check(comfy, region, model):
-    family = comfy.module("nodes.sampler.control.family")
+    family = comfy.module("nodes.sampler.control.places")
     family.check_family(region.adapter, region.number, model)
 
 
