@@ -7,7 +7,6 @@ import copy
 import io
 import json
 import logging
-import shutil
 import webbrowser
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,12 @@ from testbed.workflow import find, to_prompt
 from training.config.commands import CommandSettings, read_settings
 
 from .base import ADAPTERS, CHECKPOINT
-from .drawing import draw, draw_regions, sheet, write_thumbnails
-from .examples import COLOURS_PICTURE, EDGES_PICTURE, ONE_REGION, SEVERAL_REGIONS
+from .drawing import draw, draw_regions, sheet
+from .examples import EDGES_PICTURE, SEVERAL_REGIONS, WATCH, copy_pictures
+from .templates.thumbnails import write_thumbnails
 from .workspace import default_workspace, prepare_demo_workspace
 
 log = logging.getLogger("demo")
-
-PICTURES = (EDGES_PICTURE, COLOURS_PICTURE)
 
 
 class DemoSettings(CommandSettings):
@@ -88,13 +86,12 @@ def main() -> None:
         default_workspace(),
         {"checkpoints": [CHECKPOINT], "controlnet": list(ADAPTERS.values())},
     )
-    for picture in PICTURES:
-        shutil.copy(picture, workspace / "input")
+    copy_pictures(workspace / "input")
     log.info("Starting ComfyUI (its log is %s)", workspace / "server.log")
     with ComfyServer(workspace) as server:
         info = server.object_info()
         prompt, several = (
-            to_prompt(json.loads(path.read_text()), info) for path in (ONE_REGION, SEVERAL_REGIONS)
+            to_prompt(json.loads(path.read_text()), info) for path in (WATCH, SEVERAL_REGIONS)
         )
         several[find(several, "KSampler")]["inputs"]["seed"] = settings.seed
         results = {
@@ -105,7 +102,7 @@ def main() -> None:
         rows = [*draw(results, prompt), draw_regions(regions, several)]
         sheet(rows).save(settings.output)
         if settings.thumbnails:
-            write_thumbnails(rows)
+            write_thumbnails(server)
         log.info("The picture is %s", settings.output)
         if settings.open_browser:
             log.info("Open %s, then Workflow > Browse Templates > local_control", server.url)

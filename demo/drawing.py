@@ -1,4 +1,4 @@
-"""The picture that explains the demo, and the thumbnails of the template browser."""
+"""The picture that explains the demo."""
 
 import logging
 from pathlib import Path
@@ -10,10 +10,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from local_control.metrics import edge_match, leak
-from testbed.workflow import EXAMPLES, find
+from testbed.workflow import find, viewer_of
 
 from .edges import EDGES
-from .examples import DEMO_EXAMPLES, EDGES_PICTURE
+from .examples import EDGES_PICTURE, mask_of
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +27,17 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 
 def read_masked(path: Path) -> tuple[Image.Image, Tensor]:
+<<<<<<< HEAD
     """A picture and its mask [1,1,H,W], white where it is transparent."""
     with Image.open(path) as picture:
         alpha = torch.from_numpy(np.array(picture.getchannel("A"))).float() / 255
         return picture.convert("RGB"), (1 - alpha)[None, None]
+=======
+    """Return a picture and its mask [1,1,H,W] in 0..1."""
+    with Image.open(path) as picture, Image.open(mask_of(path)) as mask:
+        white = torch.from_numpy(np.array(mask.convert("L"))).float() / 255
+        return picture.convert("RGB"), white[None, None]
+>>>>>>> main
 
 
 def measure(result: Image.Image, free: Image.Image, source: Image.Image, mask: Tensor) -> str:
@@ -61,12 +68,7 @@ def sheet(rows: list[Row]) -> Image.Image:
 def draw(results: dict[str, dict[str, list]], prompt: dict[str, Any]) -> list[Row]:
     """One region: condition and results, z0' frames; logs adherence and freedom of each variant."""
     saved = "SaveImage" + find(prompt, "SaveImage")
-    frames_node = next(
-        node
-        for node, entry in prompt.items()
-        if entry["class_type"] == "PreviewImage"
-        and prompt[entry["inputs"]["images"][0]]["class_type"] == "LocalControl_Z0Frames"
-    )
+    frames_node = viewer_of(prompt, [find(prompt, "LocalControl_Z0Frames"), 0])
     source, mask = read_masked(EDGES_PICTURE)
     edges = Image.fromarray((EDGES(to_tensor(source))[0, 0] * 255).byte().numpy()).convert("RGB")
     inside = Image.fromarray((mask[0, 0] * 255).byte().numpy())
@@ -99,6 +101,7 @@ def draw_regions(result: dict[str, list], prompt: dict[str, Any]) -> Row:
         if entry["class_type"] == "LocalControl_Score":
             row.append((words[entry["inputs"]["kind"]], result["LocalControl_Score" + node][0]))
     return row
+<<<<<<< HEAD
 
 
 def write_thumbnails(rows: list[Row]) -> None:
@@ -115,3 +118,5 @@ def write_thumbnails(rows: list[Row]) -> None:
         for i, (_, picture) in enumerate(pictures):
             canvas.paste(picture.resize((_CELL, _CELL), Image.Resampling.LANCZOS), (i * _CELL, 0))
         canvas.save(name.with_suffix(".jpg"), quality=90)
+=======
+>>>>>>> main

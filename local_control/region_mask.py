@@ -49,16 +49,24 @@ class RegionMask:
             return resize_frames(cells, steps)
         return in_window(resize_frames(cells, view.window.total), view.window, steps)
 
-    def as_tokens(self, tokens: int, view: View, batch: int = 1, steps: int = 1) -> Tensor:
+    def as_tokens(
+        self,
+        tokens: int,
+        view: View,
+        batch: int = 1,
+        steps: int = 1,
+        sides: Sequence[int] = PATCHES,
+    ) -> Tensor:
         """Return the mask for a model's image tokens: patches of the latent, frame by frame.
 
-        -> [1 or batch,tokens,1], or [1,tokens,1] of a video.
+        sides: of a patch, in latent cells, of which the first that gives so many tokens counts ->
+        [1 or batch,tokens,1], or [1,tokens,1] of a video.
 
         Raises:
             ValueError: no patch size gives that many tokens.
         """
-        for patch in PATCHES:
-            grid = (-(-view.size[0] // patch), -(-view.size[1] // patch))
+        for side in sides:
+            grid = (-(-view.size[0] // side), -(-view.size[1] // side))
             if steps * grid[0] * grid[1] == tokens:
                 break
         else:

@@ -8,6 +8,7 @@ from comfy_api.v0_0_2 import io
 
 from ..local_control.steering import StrengthLoop
 from .comfy_types import CATEGORY, Regions, from_comfy_latent
+from .inputs import checked
 from .region import AnyRegion
 from .sampler.z0.closed_loop import watch_regions
 from .sampler.z0.overlay import Overlay
@@ -58,6 +59,7 @@ class ClosedLoop(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: ModelPatcher,

@@ -7,6 +7,7 @@ from torch import Tensor
 from ..local_control.edges import EDGE_FILTERS
 from ..local_control.region_mask import RegionMask
 from .comfy_types import CATEGORY, from_comfy_latent, from_comfy_mask
+from .inputs import checked
 from .region_inputs import check_range
 from .sampler.z0.guidance import Guidance, guide_edges
 from .sampler.z0.overlay import Overlay
@@ -53,6 +54,7 @@ class EdgeGuidance(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: ModelPatcher,

@@ -1,5 +1,6 @@
 """A saved workflow (the graph that users open) as a prompt (what the server runs)."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from .pack import ROOT
@@ -28,22 +29,51 @@ def _widget_inputs(node: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]
     """Return widget values by name: they are saved as a list in the order of the schema."""
     values = iter(node.get("widgets_values", []))
     found = {}
+    for name, spec in inputs_of(info):
+        if not is_widget(spec):
+            continue
+        value = next(values, None)
+        if value is None:
+            break  # saved before the node had this widget; its default holds
+        found[name] = value
+        if has_seed_control(spec):
+            next(values, None)
+    return found
+
+
+def inputs_of(info: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
+    """The inputs of a node in the order of its schema, each as name and specification."""
     for group in ("required", "optional"):
         for name in info["input_order"].get(group, []):
-            spec = info["input"][group][name]
-            kind, options = spec[0], spec[1] if len(spec) > 1 else {}
-            if not isinstance(kind, list) and kind not in _WIDGET_TYPES:
-                continue
-            value = next(values, None)
-            if value is None:
-                break  # saved before the node had this widget; its default holds
-            found[name] = value
-            if options.get("control_after_generate") or options.get("image_upload"):
-                next(values, None)  # a widget of the frontend's own
-    return found
+            yield name, info["input"][group][name]
+
+
+def is_widget(spec: list[Any]) -> bool:
+    """Whether an input is set on the node itself; the others are sockets alone."""
+    return isinstance(spec[0], list) or spec[0] in _WIDGET_TYPES
+
+
+def has_seed_control(spec: list[Any]) -> bool:
+    """Whether the frontend adds a widget behind an input: what becomes of a seed after a run."""
+    return len(spec) > 1 and bool(spec[1].get("control_after_generate"))
+
+
+def is_upload(spec: list[Any]) -> bool:
+    """Whether the frontend adds a button for uploads, as the last widget of the node."""
+    return len(spec) > 1 and bool(spec[1].get("image_upload"))
 
 
 def find(prompt: dict[str, Any], class_type: str) -> str:
     """Return the id of the only node of a class."""
     (key,) = (key for key, node in prompt.items() if node["class_type"] == class_type)
+    return key
+
+
+def viewer_of(prompt: dict[str, Any], output: list[Any]) -> str:
+    """The id of the only Preview Image that shows an output, a list of node id and slot."""
+    (key,) = (
+        key
+        for key, node in prompt.items()
+        if node["class_type"] == "PreviewImage" and node["inputs"]["images"] == output
+    )
     return key

@@ -1,8 +1,6 @@
-"""The demo's input pictures: two held-out objects, the mask of one of them in the alpha channel.
+"""The demo's input pictures: two held-out objects, and the mask of one of them.
 
 python -m lab.make.picture
-
-Transparent = white in the mask, as ComfyUI's mask editor saves it.
 """
 
 from pathlib import Path
@@ -10,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from demo.examples import COLOURS_PICTURE, EDGES_PICTURE
+from demo.examples import COLOURS_PICTURE, EDGES_PICTURE, mask_of
 from training.data.random_masks import object_box
 
 from ..world.data import DEFAULT_FOLDER, fetch_pictures
@@ -29,13 +27,13 @@ def find_scene(scenes: SceneSet, left: str, right: str, backdrop: str) -> Scene:
 
 
 def save(scene: Scene, masked: int, path: Path) -> None:
-    """Write a scene with a box around one of its objects as transparency."""
+    """Write a scene, and beside it the mask: a box around one of its objects."""
     mask = object_box(
         scene.image.shape[:2], np.random.default_rng(0), scene.masks[masked : masked + 1]
     )
-    alpha = ((1 - mask) * 255).astype(np.uint8)
     path.parent.mkdir(exist_ok=True)
-    Image.fromarray(np.dstack([scene.image, alpha]), "RGBA").save(path)
+    Image.fromarray(scene.image).save(path)
+    Image.fromarray((mask * 255).astype(np.uint8)).save(mask_of(path))
 
 
 def main() -> None:

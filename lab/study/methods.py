@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from training.data.random_masks import DEFAULT_SHARES
+from training.evaluation.variants import Outside
 
 _PLAIN = {"mask_features": False, "z0_loss_weight": 0.0}
 _NO_Z0 = {"z0_loss_weight": 0.0}
@@ -24,7 +25,7 @@ class Method:
     label: str
     run: str
     changes: dict[str, Any] = field(default_factory=dict)
-    gated: bool = True
+    outside: Outside = "gated"
 
 
 def _z0(edge: str, weight: float, schedule: str = "alpha_bar", **more: Any) -> dict[str, Any]:
@@ -42,7 +43,7 @@ SOBEL = "(e) c + Sobel z0 loss"
 _WEIGHT = 16.0
 
 MAIN = [
-    Method("(a) plain adapter, everywhere", "plain", _PLAIN, gated=False),
+    Method("(a) plain adapter, everywhere", "plain", _PLAIN, outside="everywhere"),
     Method(GATED, "plain", _PLAIN),
     Method(MASKED, "masked", _NO_Z0),
     Method("(d) c + z0 MSE", "z0", _z0("none", 40.0)),
@@ -53,6 +54,13 @@ MAIN = [
 ]
 
 LONG = [method for method in MAIN if method.label in (GATED_SNR, SOBEL_SNR)]
+
+# Compared along their frontiers with the first, each with gated features and with blended
+# predictions.
+FRONTIER = [
+    Method("plain, min-SNR 1", "plain-snr", _PLAIN | _MIN_SNR),
+    Method("local", "sobel", _z0("sobel", _WEIGHT)),
+]
 
 
 def _tried(label: str, run: str, changes: dict[str, Any], rate: float = 5e-4) -> Method:

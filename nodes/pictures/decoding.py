@@ -41,6 +41,8 @@ def latent_to_rgb(x0: Tensor, latent_format: Any) -> Tensor:
     """Return x0 [B,C,h,w] of model space in the format's linear colours, [B,h,w,3] in 0..1.
 
     Of a video [B,C,T,h,w] the first frame. Formats that pack pixels into channels come out larger.
+    Latents without colours show their first channels.
+
     By numpy, which stays on its thread: torch would start others, and they would hold up the
     sampling on machines that sample on the CPU.
     """
@@ -52,7 +54,7 @@ def latent_to_rgb(x0: Tensor, latent_format: Any) -> Tensor:
     if x0.ndim == 5:
         x0 = x0[:, :, 0]
     values = x0.numpy()
-    if factors is None:
+    if factors is None or len(factors) != values.shape[1]:
         rgb = np.moveaxis(values[:, [min(c, x0.shape[1] - 1) for c in range(3)]], 1, -1)
     else:
         rgb = np.einsum("bchw,ck->bhwk", values, np.array(factors, np.float32))

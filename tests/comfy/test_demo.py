@@ -2,7 +2,6 @@
 
 import copy
 import json
-import shutil
 
 import pytest
 from demo_server import sample
@@ -10,7 +9,7 @@ from demo_server import sample
 from demo.base import ADAPTERS, CHECKPOINT
 from demo.drawing import read_masked, to_tensor
 from demo.edges import EDGES
-from demo.examples import COLOURS_PICTURE, EDGES_PICTURE, SEVERAL_REGIONS
+from demo.examples import COLOURS_PICTURE, EDGES_PICTURE, SEVERAL_REGIONS, copy_pictures
 from demo.workspace import prepare_demo_workspace
 from local_control.conditions import colour
 from local_control.metrics import divergence, edge_match
@@ -22,8 +21,7 @@ from testbed.workflow import to_prompt
 def server(tmp_path_factory):
     models = {"checkpoints": [CHECKPOINT], "controlnet": list(ADAPTERS.values())}
     workspace = prepare_demo_workspace(tmp_path_factory.mktemp("demo"), models)
-    for picture in (EDGES_PICTURE, COLOURS_PICTURE):
-        shutil.copy(picture, workspace / "input")
+    copy_pictures(workspace / "input")
     with ComfyServer(workspace) as running:
         yield running
 

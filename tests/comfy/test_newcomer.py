@@ -15,7 +15,7 @@ import torch
 from demo_server import sample
 
 from demo.base import CHECKPOINT
-from demo.examples import EDGES_PICTURE, ONE_REGION
+from demo.examples import WATCH, copy_pictures
 from demo.workspace import prepare_demo_workspace
 from testbed.pack import ROOT
 from testbed.server import ComfyServer
@@ -61,9 +61,9 @@ def test_the_readme_s_run_writes_what_it_says(trained):
 def test_its_file_controls_in_our_nodes_and_in_stock_ones(trained, tmp_path):
     models = {"checkpoints": [CHECKPOINT], "controlnet": [trained / "best.safetensors"]}
     workspace = prepare_demo_workspace(tmp_path, models)
-    shutil.copy(EDGES_PICTURE, workspace / "input")
+    copy_pictures(workspace / "input")
     with ComfyServer(workspace) as server:
-        local = to_prompt(json.loads(ONE_REGION.read_text()), server.object_info())
+        local = to_prompt(json.loads(WATCH.read_text()), server.object_info())
         adapter = local[find(local, "LocalControl_LoadAdapter")]["inputs"]
         adapter["adapter_name"] = "best.safetensors"
         local[find(local, "KSampler")]["inputs"]["steps"] = 2

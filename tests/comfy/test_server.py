@@ -9,9 +9,9 @@ import pytest
 from demo_server import make_workspace
 from PIL import Image
 
-from demo.examples import DEMO_EXAMPLES, ONE_REGION, SEVERAL_REGIONS
+from demo.examples import DEMO_EXAMPLES, SEVERAL_REGIONS, WATCH
 from testbed.server import ComfyServer, PromptError
-from testbed.workflow import EXAMPLES, find, to_prompt
+from testbed.workflow import EXAMPLES, find, to_prompt, viewer_of
 
 ROOT = Path(__file__).parents[2]
 FROM_FILES = {"ckpt_name", "adapter_name", "image"}  # combos of what lies in a folder
@@ -26,7 +26,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prompt(server):
-    found = to_prompt(json.loads(ONE_REGION.read_text()), server.object_info())
+    found = to_prompt(json.loads(WATCH.read_text()), server.object_info())
     found[find(found, "KSampler")]["inputs"]["steps"] = 3
     return found
 
@@ -45,13 +45,8 @@ def test_the_example_workflow_gives_a_picture_and_its_z0_frames(server, prompt):
     steps = []
     outputs = server.run(prompt, lambda node, step, total: steps.append((node, step, total)))
     assert [p.size for p in pictures(server, outputs, find(prompt, "SaveImage"))] == [(128, 128)]
-    frames = [
-        node
-        for node, entry in prompt.items()
-        if entry["class_type"] == "PreviewImage"
-        and prompt[entry["inputs"]["images"][0]]["class_type"] == "LocalControl_Z0Frames"
-    ]
-    assert len(pictures(server, outputs, frames[0])) == 3
+    frames = viewer_of(prompt, [find(prompt, "LocalControl_Z0Frames"), 0])
+    assert len(pictures(server, outputs, frames)) == 3
     preview = find(prompt, "LocalControl_Z0Preview")
     assert [(step, total) for node, step, total in steps if node == preview] == [
         (1, 3),
@@ -112,6 +107,7 @@ def test_every_other_node_runs_in_one_graph(server, prompt):
     """Preview, guidance, loop, curve and score beside the example's own nodes."""
     graph = copy.deepcopy(prompt)
     image, checkpoint = find(graph, "LoadImage"), find(graph, "CheckpointLoaderSimple")
+    mask = find(graph, "LoadImageMask")
     region, sampler = find(graph, "LocalControl_Region"), find(graph, "KSampler")
     frames = find(graph, "LocalControl_Z0Frames")
 
@@ -125,7 +121,7 @@ def test_every_other_node_runs_in_one_graph(server, prompt):
         "LocalControl_EdgeGuidance",
         model=graph[sampler]["inputs"]["model"],
         reference=["encoded", 0],
-        mask=[image, 1],
+        mask=[mask, 0],
         scale=1.0,
         start_percent=0.0,
         end_percent=0.8,
@@ -151,7 +147,7 @@ def test_every_other_node_runs_in_one_graph(server, prompt):
         "LocalControl_Score",
         image=[decoded, 0],
         condition=[find(graph, "LocalControl_Condition"), 0],
-        mask=[image, 1],
+        mask=[mask, 0],
         kind="edges",
         tolerance=2,
         low_threshold=100,
@@ -253,7 +249,7 @@ BAD = {
     ),
     "another family": (
         lambda p: edit(p, "LocalControl_LoadAdapter", adapter_name="sdxl.safetensors"),
-        "sdxl.safetensors is for SDXL, but the model is LocalControlDemo",
+        "sdxl.safetensors of region 1 is for SDXL, but the model is LocalControlDemo",
     ),
     "another size": (
         lambda p: white_mask(p, 64, 96),

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from demo.base import CHANNELS, Base, new_autoencoder, new_text_model, new_unet, save_checkpoint
 from demo.drawing import to_tensor
+from demo.examples import PICTURES, mask_of
 from demo.workspace import prepare_demo_workspace
 from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import AdapterFile, write_adapter
@@ -53,10 +54,13 @@ def make_workspace(folder):
     workspace = prepare_demo_workspace(
         folder / "workspace", {"checkpoints": [checkpoint], "controlnet": adapters}
     )
-    picture = Image.new("RGBA", (128, 128), (0, 0, 0, 255))
-    picture.paste((250, 240, 20, 0), (64, 20, 120, 100))
-    for name in ("local_control_demo", "local_control_demo_colours"):
-        picture.save(workspace / "input" / f"{name}.png")
+    box = (64, 20, 120, 100)
+    picture, mask = Image.new("RGB", (128, 128)), Image.new("L", (128, 128))
+    picture.paste((250, 240, 20), box)
+    mask.paste(255, box)
+    for path in PICTURES:
+        picture.save(workspace / "input" / path.name)
+        mask.save(workspace / "input" / mask_of(path).name)
     return workspace
 
 

@@ -60,7 +60,7 @@ def test_what_is_written_is_read_again(tmp_path):
         (["--learning_rate", "-1"], "--learning_rate is"),
         (["--adam_beta2", "2"], "--adam_beta2 is"),
         (["--seed", "-1"], "--seed is"),
-        (["--snr_gamma", "0"], "--snr_gamma is"),
+        (["--snr_gamma", "-1"], "--snr_gamma is"),
         (["--max_grad_norm", "0"], "--max_grad_norm is"),
         (["--colour_blocks", "0"], "--colour_blocks is"),
         (["--mask_shares", "box=nan"], "at least 0"),

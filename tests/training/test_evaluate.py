@@ -256,7 +256,7 @@ def test_adapters_have_names_of_their_own(make_settings, adapter_file, tmp_path,
         eval_data_dir=tmp_path,
     )
     with pytest.raises(DatasetError, match=message):
-        evaluate.evaluate(settings)
+        evaluate.load_variants(settings)
 
 
 @pytest.mark.parametrize(
@@ -331,8 +331,8 @@ def test_names_of_files_may_hold_an_at_and_begin_like_a_state(adapter_file):
     for name in ("v2@home.safetensors", "state-of-the-art.safetensors"):
         path = adapter_file.with_name(name)
         path.write_bytes(adapter_file.read_bytes())
-        assert load_variant(f"a={path}").gated
-        assert not load_variant(f"a={path}@everywhere").gated
+        assert load_variant(f"a={path}").outside == "gated"
+        assert load_variant(f"a={path}@everywhere").outside == "everywhere"
 
 
 def test_what_is_assumed_of_a_file_that_does_not_tell_is_said(tmp_path, caplog):
@@ -359,7 +359,12 @@ def test_the_command_writes_its_reports(
     assert len(content["scores"]["two"]["leak"]) == 9
     assert content["about"]["settings"]["num_inference_steps"] == 1
     assert content["about"]["settings"]["resolution"] == 64
-    assert content["about"]["adapters"]["two"] == {"condition": "canny 50 150", "gated": False}
+    assert content["about"]["adapters"]["two"] == {
+        "condition": "canny 50 150",
+        "gated": False,
+        "blended": False,
+        "strength": 1.0,
+    }
     assert Image.open(tmp_path / "out" / "sheet.png").size == (4 * 64, 9 * 64)
 
 

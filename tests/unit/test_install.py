@@ -65,10 +65,13 @@ def test_where_there_is_no_opencv_one_comes_that_fits_numpy(tmp_path, numpy, ope
     assert environment.say(code) == "0"
 
 
-def test_without_opencv_the_pack_says_what_to_do(monkeypatch):
+def test_where_opencv_cannot_be_installed_the_pack_says_what_to_do(monkeypatch):
+    calls = []
     spec = importlib.util.spec_from_file_location("pack", ROOT / "__init__.py")
     pack = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(pack)
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(ImportError, match=r"needs OpenCV, .* run install\.py"):
+    monkeypatch.setattr(pack.subprocess, "run", lambda command, check: calls.append(command))
+    with pytest.raises(ImportError, match=r"needs OpenCV, and its install\.py could not"):
         asyncio.run(pack.comfy_entrypoint())
+    assert calls == [[sys.executable, ROOT / "install.py"]]

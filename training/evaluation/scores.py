@@ -26,6 +26,9 @@ SCORES: dict[str, bool] = {
     "hallucination inside": False,
     "hallucination outside": False,
 }
+PERCEPTUAL = "perceptual change outside"
+# Those that compare with the picture without control.
+OF_CHANGE = frozenset({"leak", "change outside"})
 
 
 def score(

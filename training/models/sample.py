@@ -8,6 +8,8 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
+from local_control.gating import blend_predictions
+
 from .bases import Base
 from .denoise import predict
 
@@ -30,10 +32,13 @@ def sample(
     options: Sampling,
     features: Sequence[Tensor] | None = None,
     time_ids: Tensor | None = None,
+    blend: Tensor | None = None,
 ) -> Tensor:
-    """noise [B,C,h,w], texts as `Base.encode_text` gives them -> clean latents [B,C,h,w].
+    """Return clean latents [B,C,h,w] for noise [B,C,h,w] under texts as `Base.encode_text` gives.
 
-    features: gated, for B samples or one; like ComfyUI's control they act on both predictions.
+    features: for B samples or one; like ComfyUI's control they act on both predictions. blend
+    [B,1,H,W] in 0..1 at any size: predictions with features act where it is 1, those without
+    elsewhere, at twice the cost of a step.
     """
     scheduler: Any = DDIMScheduler.from_config(base.pipeline.scheduler.config, clip_sample=False)
     scheduler.set_timesteps(options.steps, device=noise.device)
@@ -47,17 +52,17 @@ def sample(
     amp = torch.autocast(
         noise.device.type, options.mixed_precision, enabled=options.mixed_precision is not None
     )
-    for timestep in scheduler.timesteps:
+
+    def predicted(z_t: Tensor, t: Tensor, features: Sequence[Tensor] | None) -> Tensor:
         with amp:
-            output = predict(
-                base.unet,
-                torch.cat([latents, latents]),
-                timestep.expand(2 * len(latents)),
-                both["context"],
-                features,
-                added,
-            )
-        free, guided = output.float().chunk(2)
+            return predict(base.unet, z_t, t, both["context"], features, added).float()
+
+    for timestep in scheduler.timesteps:
+        z_t, t = torch.cat([latents, latents]), timestep.expand(2 * len(latents))
+        output = predicted(z_t, t, features)
+        if features is not None and blend is not None:
+            output = blend_predictions(output, predicted(z_t, t, None), torch.cat([blend, blend]))
+        free, guided = output.chunk(2)
         output = free + options.guidance * (guided - free)
         latents = scheduler.step(output, int(timestep), latents).prev_sample
     return latents

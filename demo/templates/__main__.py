@@ -1,0 +1,42 @@
+"""Write the example workflows anew, from their descriptions and the nodes of a real ComfyUI.
+
+python -m demo.templates
+"""
+
+import json
+import tempfile
+import tomllib
+from pathlib import Path
+
+from testbed.pack import ROOT
+from testbed.server import ComfyServer
+from testbed.workflow import EXAMPLES
+
+from ..examples import DEMO_EXAMPLES
+from ..workspace import prepare_demo_workspace
+from .canvas import Canvas, Infos
+from .catalogue import TEMPLATES
+
+
+def write_all(infos: Infos) -> None:
+    """Write every template of the catalogue into the folder of its setting."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    for template in TEMPLATES:
+        canvas = Canvas(template.name, infos, version)
+        template.draw(canvas, template.setting)
+        folder = DEMO_EXAMPLES if template.setting.suffix == "demo" else EXAMPLES
+        text = json.dumps(canvas.to_json(), indent=1, ensure_ascii=True)
+        (folder / f"{template.name}.json").write_text(text + "\n")
+
+
+def main() -> None:
+    """Ask a server for its nodes, and write."""
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = prepare_demo_workspace(Path(folder), {})
+        with ComfyServer(workspace) as server:
+            infos = server.object_info()
+    write_all(infos)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""All templates in the order in which the template browser lists them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import graphs
+from .canvas import Canvas
+from .settings import DEMO, QWEN, SD15, SDXL, Setting
+
+
+@dataclass(frozen=True)
+class Template:
+    """draw: puts the template's nodes on a canvas."""
+
+    number: int
+    draw: Callable[[Canvas, Setting], None]
+    setting: Setting
+
+    @property
+    def name(self) -> str:
+        """Of its file, and in the template browser."""
+        return f"{self.number:02}_{self.draw.__name__}_{self.setting.suffix}"
+
+
+_RUNNABLE = (
+    graphs.one_region,
+    graphs.several_regions,
+    graphs.watch_and_time,
+    graphs.guide_without_adapter,
+    graphs.with_and_without,
+    graphs.inpaint,
+    graphs.hires,
+)
+TEMPLATES = (
+    *(Template(n, draw, s) for s in (DEMO, SD15) for n, draw in enumerate(_RUNNABLE, 2)),
+    Template(9, graphs.one_region, SDXL),
+    Template(10, graphs.controlnet_in_a_region, QWEN),
+    Template(11, graphs.patch_in_a_region, QWEN),
+)

@@ -1,0 +1,380 @@
+"""The templates, each a function that draws one for a setting."""
+
+from .canvas import Canvas
+from .parts import (
+    CONTROL,
+    LOAD,
+    PROMPT,
+    RESULT,
+    SAMPLE,
+    apply,
+    decode,
+    empty_latent,
+    load_adapter,
+    load_checkpoint,
+    load_picture,
+    load_qwen,
+    make_source,
+    preview,
+    sample,
+    save,
+    show_edges,
+    write_prompts,
+)
+from .settings import Setting
+
+
+def one_region(canvas: Canvas, setting: Setting) -> None:
+    """An adapter that controls one region of the picture."""
+    with canvas.group("Model and adapter", LOAD):
+        model = load_checkpoint(canvas, setting)
+        adapter = load_adapter(canvas, setting)
+        canvas.note(
+            "**White in the mask is controlled**: there the image follows the edges of the "
+            "picture. Everywhere else the prompt is free.\n\n" + setting.note,
+            200,
+        )
+    with canvas.group("What is controlled, and where", CONTROL):
+        source = make_source(canvas, setting)
+        region = canvas.add(
+            "LocalControl_Region",
+            control_net=adapter,
+            image=source.condition,
+            mask=source.mask,
+            strength=setting.edges[1],
+        )
+    with canvas.group("Prompt", PROMPT):
+        prompts = write_prompts(canvas, setting, model.clip)
+        controlled = apply(canvas, prompts, region["regions"])
+        latent = empty_latent(canvas, setting)
+    with canvas.group("Sampling, in view", SAMPLE):
+        shown = preview(canvas, model, regions=region["regions"])
+        samples = sample(canvas, setting, shown["model"], controlled, latent)
+    with canvas.group("Result", RESULT):
+        save(canvas, decode(canvas, samples, model.vae))
+        canvas.note("Too free? Raise the *strength* of the region. Too stiff? Lower it.", 90)
+
+
+def several_regions(canvas: Canvas, setting: Setting) -> None:
+    """Edges of one picture in one region, colours of another in a second."""
+    assert setting.colours is not None
+    assert setting.second is not None
+    with canvas.group("Model and adapters", LOAD):
+        model = load_checkpoint(canvas, setting)
+        edges = load_adapter(canvas, setting)
+        colours = canvas.add("LocalControl_LoadAdapter", adapter_name=setting.colours[0])
+        canvas.note(
+            "Two regions, each with a control and a picture of its own: one follows **edges**, the "
+            "other **colours**. Elsewhere the prompt is free.\n\n" + setting.note,
+            200,
+        )
+    with canvas.group("Region 1: edges", CONTROL):
+        one = make_source(canvas, setting)
+        first = canvas.add(
+            "LocalControl_Region",
+            "Region 1: edges",
+            control_net=edges,
+            image=one.condition,
+            mask=one.mask,
+            strength=setting.edges[1],
+        )
+    with canvas.group("Region 2: colours", CONTROL):
+        picture, mask = load_picture(canvas, setting.second)
+        canvas.next_column()
+        blocks = canvas.add("LocalControl_Condition", shows=True, image=picture, kind="colour")
+        second = canvas.add(
+            "LocalControl_Region",
+            "Region 2: colours",
+            control_net=colours["control_net"],
+            image=blocks["condition"],
+            mask=mask,
+            regions=first["regions"],
+            strength=setting.colours[1],
+        )
+    with canvas.group("Prompt", PROMPT):
+        prompts = write_prompts(canvas, setting, model.clip, setting.two)
+        controlled = apply(canvas, prompts, second["regions"])
+        latent = empty_latent(canvas, setting)
+        canvas.next_column()
+        size = {"width": setting.size, "height": setting.size}
+        canvas.add("LocalControl_PreviewRegions", shows=True, regions=second["regions"], **size)
+    with canvas.group("Sampling, in view", SAMPLE):
+        shown = preview(canvas, model, regions=second["regions"])
+        samples = sample(canvas, setting, shown["model"], controlled, latent)
+    with canvas.group("Result and scores", RESULT):
+        image = decode(canvas, samples, model.vae)
+        save(canvas, image)
+        canvas.next_column()
+        inputs = {"image": image, "condition": one.condition, "mask": one.mask}
+        canvas.add(
+            "LocalControl_Score", "Score of the edges", shows=True, **inputs, **setting.canny
+        )
+        inputs = {"image": image, "condition": blocks["condition"], "mask": mask, "kind": "colour"}
+        canvas.next_column()
+        canvas.add("LocalControl_Score", "Score of the colours", shows=True, **inputs)
+
+
+def watch_and_time(canvas: Canvas, setting: Setting) -> None:
+    """z0' of every step, and how its edges come to those of the picture."""
+    with canvas.group("Model and adapter", LOAD):
+        model = load_checkpoint(canvas, setting)
+        adapter = load_adapter(canvas, setting)
+        canvas.note(
+            "**z0'** is the image that the model expects at each step. *Preview z0'* shows it "
+            "while it samples; *z0' Frames* keeps every step and draws how far its edges are from "
+            "the picture's: green inside the mask, red outside. Where the green line is flat the "
+            "control has done its work: set *end_percent* of the region there.\n\n" + setting.note,
+            330,
+        )
+    with canvas.group("What is controlled, and where", CONTROL):
+        source = make_source(canvas, setting)
+        region = canvas.add(
+            "LocalControl_Region",
+            control_net=adapter,
+            image=source.condition,
+            mask=source.mask,
+            strength=setting.edges[1],
+        )
+    with canvas.group("Prompt", PROMPT):
+        prompts = write_prompts(canvas, setting, model.clip)
+        controlled = apply(canvas, prompts, region["regions"])
+        latent = empty_latent(canvas, setting)
+        reference = canvas.add(
+            "VAEEncode", "Reference for the numbers", pixels=source.picture, vae=model.vae
+        )
+    with canvas.group("Sampling, in view", SAMPLE):
+        known = {"regions": region["regions"], "reference": reference["LATENT"]}
+        shown = preview(canvas, model, **known)
+        samples = sample(canvas, setting, shown["model"], controlled, latent)
+    with canvas.group("Every step", RESULT):
+        frames = canvas.add(
+            "LocalControl_Z0Frames",
+            z0_trace=shown["z0_trace"],
+            latent=samples,
+            vae=model.vae,
+            **known,
+        )
+        save(canvas, decode(canvas, samples, model.vae))
+        canvas.next_column()
+        canvas.add("PreviewImage", "z0' of every step", shows=True, images=frames["frames"])
+        canvas.add("PreviewImage", "Curve of the edges", shows=True, images=frames["curve"])
+
+
+def guide_without_adapter(canvas: Canvas, setting: Setting) -> None:
+    """Edges from a reference, and no adapter at all."""
+    with canvas.group("Model", LOAD):
+        model = load_checkpoint(canvas, setting)
+        canvas.note(
+            "No adapter: at each step *Edge Guidance* moves the predicted image towards the edges "
+            "of the picture, where the mask is white. It works with every model. Raise *scale* for "
+            "more.\n\n" + setting.note,
+            210,
+        )
+    with canvas.group("What guides, and where", CONTROL):
+        picture, mask = load_picture(canvas, setting.picture)
+        canvas.next_column()
+        reference = canvas.add("VAEEncode", pixels=picture, vae=model.vae)
+        guided = canvas.add(
+            "LocalControl_EdgeGuidance",
+            model=model.model,
+            reference=reference["LATENT"],
+            mask=mask,
+            scale=2.0,
+        )
+    with canvas.group("Prompt", PROMPT):
+        prompts = write_prompts(canvas, setting, model.clip)
+        latent = empty_latent(canvas, setting)
+    with canvas.group("Sampling, in view", SAMPLE):
+        shown = canvas.add(
+            "LocalControl_Z0Preview", shows=True, model=guided["model"], vae=model.vae
+        )
+        samples = sample(canvas, setting, shown["model"], prompts, latent)
+    with canvas.group("Result", RESULT):
+        save(canvas, decode(canvas, samples, model.vae))
+
+
+def with_and_without(canvas: Canvas, setting: Setting) -> None:
+    """The same seed with control and without, and a score of both."""
+    with canvas.group("Model and adapter", LOAD):
+        model = load_checkpoint(canvas, setting)
+        adapter = load_adapter(canvas, setting)
+        canvas.note(
+            "The same seed twice, with control and without. *Score* compares both: how well the "
+            "inside follows its condition, and how little the outside was changed.\n\n"
+            + setting.note,
+            200,
+        )
+    with canvas.group("What is controlled, and where", CONTROL):
+        source = make_source(canvas, setting)
+        region = canvas.add(
+            "LocalControl_Region",
+            control_net=adapter,
+            image=source.condition,
+            mask=source.mask,
+            strength=setting.edges[1],
+        )
+    with canvas.group("Prompt", PROMPT):
+        prompts = write_prompts(canvas, setting, model.clip)
+        controlled = apply(canvas, prompts, region["regions"])
+        latent = empty_latent(canvas, setting)
+    with canvas.group("The same seed twice", SAMPLE):
+        with_control = sample(canvas, setting, model.model, controlled, latent, "With control")
+        without = sample(canvas, setting, model.model, prompts, latent, "Without control")
+        canvas.next_column()
+        image = decode(canvas, with_control, model.vae)
+        free = decode(canvas, without, model.vae)
+    with canvas.group("Results and score", RESULT):
+        save(canvas, image, "With control")
+        canvas.add("PreviewImage", "Without control", shows=True, images=free)
+        canvas.next_column()
+        inputs = {"image": image, "condition": source.condition, "mask": source.mask}
+        canvas.add(
+            "LocalControl_Score",
+            wide=380,
+            shows=True,
+            **inputs,
+            **setting.canny,
+            uncontrolled=free,
+        )
+
+
+def inpaint(canvas: Canvas, setting: Setting) -> None:
+    """Another thing in the place of the masked one, with its edges; the rest stays."""
+    with canvas.group("Model and adapter", LOAD):
+        model = load_checkpoint(canvas, setting)
+        adapter = load_adapter(canvas, setting)
+        canvas.note(
+            "Only the masked part is sampled, and there the new image follows the edges of the old "
+            "one. The rest of the picture stays as it is.\n\n" + setting.note,
+            200,
+        )
+    with canvas.group("What is repainted", CONTROL):
+        source = make_source(canvas, setting)
+        region = canvas.add(
+            "LocalControl_Region",
+            control_net=adapter,
+            image=source.condition,
+            mask=source.mask,
+            strength=setting.edges[1],
+        )
+    with canvas.group("Prompt", PROMPT):
+        prompts = write_prompts(canvas, setting, model.clip)
+        controlled = apply(canvas, prompts, region["regions"])
+        encoded = canvas.add("VAEEncode", pixels=source.picture, vae=model.vae)
+        masked = canvas.add("SetLatentNoiseMask", samples=encoded["LATENT"], mask=source.mask)
+    with canvas.group("Sampling, in view", SAMPLE):
+        shown = preview(canvas, model, regions=region["regions"])
+        samples = sample(canvas, setting, shown["model"], controlled, masked["LATENT"])
+    with canvas.group("Result", RESULT):
+        save(canvas, decode(canvas, samples, model.vae))
+
+
+def hires(canvas: Canvas, setting: Setting) -> None:
+    """A second sampling at twice the size, under the same regions."""
+    with canvas.group("Model and adapter", LOAD):
+        model = load_checkpoint(canvas, setting)
+        adapter = load_adapter(canvas, setting)
+        canvas.note(
+            "The first result is doubled and sampled again. Regions know no size, so the same ones "
+            "control both samplings; the second is decoded in tiles.\n\n" + setting.note,
+            200,
+        )
+    with canvas.group("What is controlled, and where", CONTROL):
+        source = make_source(canvas, setting)
+        region = canvas.add(
+            "LocalControl_Region",
+            control_net=adapter,
+            image=source.condition,
+            mask=source.mask,
+            strength=setting.edges[1],
+        )
+    with canvas.group("Prompt", PROMPT):
+        prompts = write_prompts(canvas, setting, model.clip)
+        controlled = apply(canvas, prompts, region["regions"])
+        latent = empty_latent(canvas, setting)
+    with canvas.group("Small, then twice as large", SAMPLE):
+        small = sample(canvas, setting, model.model, controlled, latent)
+        doubled = canvas.add(
+            "LatentUpscaleBy", samples=small, upscale_method="bislerp", scale_by=2.0
+        )
+        canvas.next_column()
+        shown = preview(canvas, model, regions=region["regions"])
+        large = sample(canvas, setting, shown["model"], controlled, doubled["LATENT"], denoise=0.4)
+    with canvas.group("Result", RESULT):
+        image = canvas.add("VAEDecodeTiled", samples=large, vae=model.vae)
+        save(canvas, image["IMAGE"])
+
+
+def controlnet_in_a_region(canvas: Canvas, setting: Setting) -> None:
+    """A ControlNet of Qwen-Image in one region."""
+    with canvas.group("Model and ControlNet", LOAD):
+        model = load_qwen(canvas, setting)
+        control = canvas.add("ControlNetLoader", control_net_name=setting.edges[0])
+        canvas.note(
+            "Regions take any ControlNet. This one reads latents, so *Apply Local Control* has the "
+            "VAE.\n\n" + setting.note,
+            170,
+        )
+    with canvas.group("What is controlled, and where", CONTROL):
+        source = make_source(canvas, setting)
+        region = canvas.add(
+            "LocalControl_Region",
+            control_net=control["CONTROL_NET"],
+            image=source.condition,
+            mask=source.mask,
+            strength=setting.edges[1],
+        )
+    with canvas.group("Prompt", PROMPT):
+        prompts = write_prompts(canvas, setting, model.clip)
+        controlled = apply(canvas, prompts, region["regions"], vae=model.vae)
+        latent = canvas.add("EmptySD3LatentImage", width=setting.size, height=setting.size)
+    with canvas.group("Sampling, in view", SAMPLE):
+        shifted = canvas.add("ModelSamplingAuraFlow", model=model.model, shift=3.1)
+        shown = canvas.add(
+            "LocalControl_Z0Preview",
+            shows=True,
+            model=shifted["MODEL"],
+            regions=region["regions"],
+        )
+        samples = sample(
+            canvas, setting, shown["model"], controlled, latent["LATENT"], scheduler="simple"
+        )
+    with canvas.group("Result", RESULT):
+        save(canvas, decode(canvas, samples, model.vae))
+
+
+def patch_in_a_region(canvas: Canvas, setting: Setting) -> None:
+    """A control of Qwen-Image that is a model patch, gated by a mask."""
+    name = "qwen_image_canny_diffsynth_controlnet.safetensors"
+    with canvas.group("Model and patch", LOAD):
+        model = load_qwen(canvas, setting)
+        patch = canvas.add("ModelPatchLoader", name=name)
+        canvas.note(
+            "Some controls are patches of the model and no ControlNet. *Gate Model Patches* lets "
+            "them act where the mask is white.\n\n" + setting.note,
+            170,
+        )
+    with canvas.group("What is controlled, and where", CONTROL):
+        picture, mask = load_picture(canvas, setting.picture)
+        canvas.next_column()
+        condition = show_edges(canvas, setting, picture)
+        patched = canvas.add(
+            "QwenImageDiffsynthControlnet",
+            model=model.model,
+            model_patch=patch["MODEL_PATCH"],
+            vae=model.vae,
+            image=condition,
+            strength=1.0,
+        )
+        gated = canvas.add("LocalControl_GatePatches", model=patched["MODEL"], mask=mask)
+    with canvas.group("Prompt", PROMPT):
+        prompts = write_prompts(canvas, setting, model.clip)
+        latent = canvas.add("EmptySD3LatentImage", width=setting.size, height=setting.size)
+    with canvas.group("Sampling, in view", SAMPLE):
+        shifted = canvas.add("ModelSamplingAuraFlow", model=gated["model"], shift=3.1)
+        shown = canvas.add("LocalControl_Z0Preview", shows=True, model=shifted["MODEL"])
+        samples = sample(
+            canvas, setting, shown["model"], prompts, latent["LATENT"], scheduler="simple"
+        )
+    with canvas.group("Result", RESULT):
+        save(canvas, decode(canvas, samples, model.vae))

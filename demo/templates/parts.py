@@ -1,0 +1,130 @@
+"""The parts that most templates have, and their colours."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from .canvas import Canvas, Node, Output
+from .settings import Picture, Setting
+
+LOAD, CONTROL, PROMPT = "#7a8f99", "#88aa88", "#b58b2a"
+SAMPLE, RESULT = "#3f789e", "#b04fa8"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model with its text encoder and VAE."""
+
+    model: Output
+    clip: Output
+    vae: Output
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture, its mask, and the condition that is made of it."""
+
+    picture: Output
+    mask: Output
+    condition: Output
+
+
+def load_checkpoint(canvas: Canvas, setting: Setting) -> Model:
+    """The three that one checkpoint holds."""
+    loader = canvas.add("CheckpointLoaderSimple", ckpt_name=setting.checkpoint)
+    return Model(loader["MODEL"], loader["CLIP"], loader["VAE"])
+
+
+def load_qwen(canvas: Canvas, setting: Setting) -> Model:
+    """Qwen-Image comes in three files."""
+    model = canvas.add("UNETLoader", unet_name=setting.checkpoint, weight_dtype="default")
+    name = "qwen_2.5_vl_7b_fp8_scaled.safetensors"
+    clip = canvas.add("CLIPLoader", clip_name=name, type="qwen_image")
+    vae = canvas.add("VAELoader", vae_name="qwen_image_vae.safetensors")
+    return Model(model["MODEL"], clip["CLIP"], vae["VAE"])
+
+
+def load_adapter(canvas: Canvas, setting: Setting) -> Output:
+    """The adapter for edges."""
+    return canvas.add("LocalControl_LoadAdapter", adapter_name=setting.edges[0])["control_net"]
+
+
+def load_picture(canvas: Canvas, picture: Picture, title: str | None = None) -> tuple:
+    """A picture and its mask; the mask has a file of its own, or is painted on the picture."""
+    image = canvas.add("LoadImage", title or "Picture", shows=True, image=picture.name)
+    if picture.mask is None:
+        return image["IMAGE"], image["MASK"]
+    mask = canvas.add(
+        "LoadImageMask", "Mask: white is controlled", shows=True, image=picture.mask, channel="red"
+    )
+    return image["IMAGE"], mask["MASK"]
+
+
+def show_edges(canvas: Canvas, setting: Setting, picture: Output) -> Output:
+    """The condition for an adapter of edges."""
+    node = canvas.add(
+        "LocalControl_Condition", shows=True, image=picture, kind="canny", **setting.canny
+    )
+    return node["condition"]
+
+
+def make_source(canvas: Canvas, setting: Setting) -> Source:
+    """The picture with its mask, and its edges in the next column."""
+    picture, mask = load_picture(canvas, setting.picture)
+    canvas.next_column()
+    return Source(picture, mask, show_edges(canvas, setting, picture))
+
+
+def write_prompts(canvas: Canvas, setting: Setting, clip: Output, text: str = "") -> tuple:
+    """Positive and negative."""
+    positive = canvas.add("CLIPTextEncode", "Prompt", clip=clip, text=text or setting.prompt)
+    negative = canvas.add("CLIPTextEncode", "Negative prompt", clip=clip, text=setting.negative)
+    return positive["CONDITIONING"], negative["CONDITIONING"]
+
+
+def apply(canvas: Canvas, prompts: tuple, regions: Output, **more: Any) -> tuple:
+    """Both prompts under the control of the regions."""
+    positive, negative = prompts
+    node = canvas.add(
+        "LocalControl_Apply", positive=positive, negative=negative, regions=regions, **more
+    )
+    return node["positive"], node["negative"]
+
+
+def empty_latent(canvas: Canvas, setting: Setting) -> Output:
+    """What sampling begins with."""
+    size = setting.size
+    return canvas.add("EmptyLatentImage", width=size, height=size, batch_size=1)["LATENT"]
+
+
+def preview(canvas: Canvas, model: Model, **more: Any) -> Node:
+    """z0' of every step, through the VAE."""
+    return canvas.add(
+        "LocalControl_Z0Preview", shows=True, model=model.model, vae=model.vae, **more
+    )
+
+
+def sample(
+    canvas: Canvas,
+    setting: Setting,
+    model: Output,
+    prompts: tuple,
+    latent: Output,
+    title: str | None = None,
+    **more: Any,
+) -> Output:
+    """A LATENT."""
+    positive, negative = prompts
+    numbers = {"seed": 0, "steps": setting.steps, "cfg": setting.cfg, "denoise": 1.0}
+    names = {"sampler_name": "euler", "scheduler": "normal"}
+    inputs = {"model": model, "positive": positive, "negative": negative, "latent_image": latent}
+    return canvas.add("KSampler", title, **{**inputs, **numbers, **names, **more})["LATENT"]
+
+
+def decode(canvas: Canvas, samples: Output, vae: Output, title: str | None = None) -> Output:
+    """An IMAGE."""
+    return canvas.add("VAEDecode", title, samples=samples, vae=vae)["IMAGE"]
+
+
+def save(canvas: Canvas, image: Output, title: str | None = None) -> None:
+    """The result in view and in the output folder."""
+    canvas.add("SaveImage", title, shows=True, images=image, filename_prefix="local_control")

@@ -1,0 +1,33 @@
+"""How much room a node takes, in units of the canvas.
+
+The frontend has two ways to draw nodes. The numbers are of the one that needs more: Nodes 2.0 of
+ComfyUI 0.3.75's frontend; the other ones leave some of the room empty.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from testbed.workflow import inputs_of, is_upload, is_widget
+
+TITLE = 30
+_SLOT, _WIDGET, _REST = 24, 34, 24
+_TEXT = 100  # a field of several lines
+_PICTURE = 380  # what a node shows below its widgets, once it has run
+_ADDED = {"LocalControl_Condition": 1}  # widgets that are in no schema
+
+
+def body_height(node_type: str, info: Mapping[str, Any], is_showing: bool) -> int:
+    """The height of a node without its title; is_showing: it shows a picture below its widgets."""
+    specs = [spec for _, spec in inputs_of(info)]
+    sockets = sum(not is_widget(spec) for spec in specs)
+    slots = max(sockets, len(info["output"]))
+    widgets = sum(_widget_height(spec) for spec in specs if is_widget(spec))
+    widgets += _WIDGET * _ADDED.get(node_type, 0)
+    return _SLOT * slots + widgets + _REST + (_PICTURE if is_showing else 0)
+
+
+def _widget_height(spec: list[Any]) -> int:
+    options = spec[1] if len(spec) > 1 else {}
+    if options.get("multiline"):
+        return _TEXT
+    return _WIDGET * (2 if is_upload(spec) else 1)
