@@ -13,19 +13,27 @@ EdgeFilter = Callable[[Tensor], Tensor]
 def sobel_magnitude(x: Tensor) -> Tensor:
     """Return the length of the Sobel gradient, blind to polarity: [B,C,H,W] -> [B,C,H,W].
 
-    Normalised by 8; a flat area gives 1e-3, since 1e-6 stands inside the root to keep the
-    derivative finite.
+    Scale: kernels divided by 8, so a step of 1 gives 0.5 on both of its sides. A flat area gives
+    1e-3, since 1e-6 stands inside the root to keep the derivative finite. Border: replicated.
     """
     return kornia_sobel(x)
 
 
 def sobel_gradients(x: Tensor) -> Tensor:
-    """Return horizontal and vertical Sobel gradients with their sign: [B,C,H,W] -> [B,2C,H,W]."""
+    """Return horizontal and vertical Sobel gradients with their sign: [B,C,H,W] -> [B,2C,H,W].
+
+    Sign: positive where values rise to the right, or downwards. Scale and border as those of
+    `sobel_magnitude`; of each channel the horizontal one comes first.
+    """
     return spatial_gradient(x).flatten(1, 2)
 
 
 def laplacian(x: Tensor) -> Tensor:
-    """Return the Laplacian by a 5x5 kernel, as in the original work: [B,C,H,W] -> [B,C,H,W]."""
+    """Return the Laplacian by a 5x5 kernel, as in the original work: [B,C,H,W] -> [B,C,H,W].
+
+    Sign: positive on the dark side of an edge, negative on the bright one. Scale: the kernel is
+    divided by the sum of its absolute values, so a single pixel of 1 gives -0.5. Border: reflected.
+    """
     return kornia_laplacian(x, kernel_size=5)
 
 

@@ -20,6 +20,7 @@ _WRAPPERS = ("module.", "adapter.", "t2i_adapter.")
 _MOST_TENSORS = 1000
 _LONGEST_NAME = 200
 _MOST_DIMENSIONS = 4
+_MOST_BLOCKS = 16
 _WIDEST = 65536
 _KERNELS = (1, 3, 5, 7)
 
@@ -48,6 +49,8 @@ def read_layout(shapes: Shapes, name: str) -> tuple[AdapterConfig, dict[str, str
         config = _infer_config(flat, name)
     except KeyError as missing:
         raise _no_adapter(name, f"it has no tensor {missing}") from None
+    if config.blocks > _MOST_BLOCKS:
+        raise _no_adapter(name, f"it has {config.blocks} blocks a level, and adapters have a few")
     with torch.device("meta"):
         expected = {key: tuple(v.shape) for key, v in Adapter(config).state_dict().items()}
     _compare(flat, expected, config, name)

@@ -17,22 +17,12 @@ class MaskResize(StrEnum):
     """How a mask is brought to a smaller grid."""
 
     AREA = "area"  # the covered share of each cell; thin strokes stay as soft weights
-    NEAREST = "nearest-exact"  # hard edges, within 0.7 px of their place
-    MAX = "max"  # a cell counts as soon as any of its pixels does
-    REFERENCE = "reference"  # the original work's plain nearest, which shifts by half a cell
+    REFERENCE = "nearest"  # the original work's, which shifts by half a cell; for parity with it
 
 
 def resize_mask(mask: Tensor, size: tuple[int, int], mode: MaskResize = MaskResize.AREA) -> Tensor:
     """Return a mask [B,1,H,W] in 0..1 at a size (h, w): [B,1,h,w] in 0..1."""
-    match mode:
-        case MaskResize.AREA:
-            return F.interpolate(mask, size, mode="area")
-        case MaskResize.NEAREST:
-            return F.interpolate(mask, size, mode="nearest-exact")
-        case MaskResize.MAX:
-            return F.adaptive_max_pool2d(mask, size)
-        case MaskResize.REFERENCE:
-            return F.interpolate(mask, size, mode="nearest")
+    return F.interpolate(mask, size, mode=mode.value)
 
 
 def mask_on_grid(mask: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -11,16 +11,13 @@ class PredictionType(StrEnum):
 
     EPSILON = "epsilon"
     V = "v_prediction"
-    FLOW = "flow_prediction"
-    SAMPLE = "sample"
 
 
 def predict_z0(output: Tensor, z_t: Tensor, level: Tensor, kind: PredictionType) -> Tensor:
     """Return the clean latent that `output` implies at noise level `level`.
 
-    output, z_t [B,...], level [B] -> [B,...] fp32. `level` is alpha_bar in 0..1 for epsilon and v
-    (z_t = sqrt(alpha_bar) z0 + sqrt(1 - alpha_bar) eps), sigma in 0..1 for flow
-    (z_t = (1 - sigma) z0 + sigma eps), and unused for sample.
+    output, z_t [B,...], level [B] -> [B,...] fp32. `level` is alpha_bar in 0..1, where
+    z_t = sqrt(alpha_bar) z0 + sqrt(1 - alpha_bar) eps.
 
     Raises:
         ValueError: shapes differ, or epsilon at alpha_bar = 0, where z0' is infinite.
@@ -49,7 +46,3 @@ def predict_z0(output: Tensor, z_t: Tensor, level: Tensor, kind: PredictionType)
                 return (z_t - (1 - level).sqrt() * output) / level.sqrt()
             case PredictionType.V:
                 return level.sqrt() * z_t - (1 - level).sqrt() * output
-            case PredictionType.FLOW:
-                return z_t - level * output
-            case PredictionType.SAMPLE:
-                return output

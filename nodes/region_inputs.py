@@ -21,7 +21,7 @@ def parse_numbers(text: str) -> tuple[float, ...]:
 
 
 def parse_level_weights(text: str, levels: int | None) -> tuple[float, ...]:
-    """'1, 0.5, 1, 1' -> numbers, `levels` of them (None: any); ValueError says what is expected."""
+    """Return the numbers of '1, 0.5, 1, 1', `levels` of them; ValueError says what is expected."""
     weights = parse_numbers(text)
     if not weights or levels not in (None, len(weights)):
         wanted = "numbers" if levels is None else f"{levels} numbers, one for each level"
@@ -33,7 +33,7 @@ def parse_level_weights(text: str, levels: int | None) -> tuple[float, ...]:
 
 
 def parse_curve(text: str) -> tuple[float, ...]:
-    """'1, 0.5, 0' -> factors; ValueError says what is expected."""
+    """Return the factors of '1, 0.5, 0'; ValueError says what is expected."""
     curve = parse_numbers(text)
     if not curve:
         raise ValueError(
@@ -48,7 +48,7 @@ def _shorten(text: str) -> str:
 
 
 def check_range(start: float, end: float, owner: str) -> tuple[float, float]:
-    """Both; ValueError if nothing lies between them."""
+    """Return both; ValueError if nothing lies between them."""
     if start < end:
         return start, end
     raise ValueError(
@@ -58,7 +58,7 @@ def check_range(start: float, end: float, owner: str) -> tuple[float, float]:
 
 
 def place_condition(image: Tensor, mask: Tensor, fit: Fit, number: int) -> Tensor:
-    """The condition over the whole frame; ValueError if it does not cover the mask's frame."""
+    """Return the condition over the whole frame; ValueError if it does not cover the mask's."""
     if fit is not Fit.FRAME:
         if not has_white(mask).all():
             raise ValueError(

@@ -1,6 +1,7 @@
 """An adapter is taken by every UNet with places for its features, and by no other."""
 
 import logging
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -85,7 +86,7 @@ def adapter_region(comfy, kind, channels=None, told=None, name="mine.safetensors
 
 
 def check(comfy, region, model):
-    family = comfy.module("nodes.sampler.control.family")
+    family = comfy.module("nodes.sampler.control.places")
     family.check_family(region.adapter, region.number, model)
 
 
@@ -229,3 +230,58 @@ def test_the_region_that_does_not_fit_is_named_before_the_first_step(comfy):
 def test_what_a_file_tells_reaches_the_control(comfy, metadata, told):
     control = loaded(comfy, "sd15", (320, 64, 64, 64), metadata)
     assert control.adapter.told_family == told
+
+
+def test_a_unet_with_other_residual_blocks_is_refused_by_name_before_the_first_step(
+    comfy, monkeypatch
+):
+    from comfy.sample import sample
+
+    koala = replace(FAMILIES["sdxl"], base="KOALA_700M", config=UNETS["KOALA_700M"])
+    monkeypatch.setitem(FAMILIES, "koala", koala)
+    model, steps = build_model("koala"), []
+    regions = comfy.nodes["LocalControl_Region"].execute(
+        loaded(comfy, "sdxl"), torch.rand(1, 128, 128, 3), torch.ones(1, 128, 128)
+    )
+    prompts = comfy.nodes["LocalControl_Apply"].execute(
+        conditioning(0), conditioning(1), regions.result[0], "add"
+    )
+    model.set_model_unet_function_wrapper(lambda *call: steps.append(call))
+    latent = torch.zeros(1, 4, 16, 16)
+    with pytest.raises(ValueError, match=r"sdxl\.safetensors of region 1 .* is KOALA_700M"):
+        sample(model, latent, 2, 1.0, "euler", "normal", *prompts.result, latent, disable_pbar=True)
+    assert not steps
+
+
+@pytest.mark.parametrize(
+    ("metadata", "family"),
+    [
+        ({"modelspec.architecture": "stable-diffusion-v2-512/t2i-adapter"}, "SD2"),
+        ({"ss_base_model_version": "sd_v2"}, "SD2"),
+        ({"ss_base_model_version": "sd_v1"}, "SD1.5"),
+        ({}, "SD1.5"),
+    ],
+)
+def test_the_loader_tells_the_family_that_the_file_tells(comfy, metadata, family):
+    adapter = comfy.module("local_control.adapter")
+    file = comfy.module("local_control.checkpoint").AdapterFile(
+        adapter.AdapterConfig(), {}, metadata
+    )
+    first = comfy.module("nodes.load_adapter").describe(file).splitlines()[0]
+    assert first.startswith(f"full T2I-Adapter for {family}, ")
+
+
+def test_whatever_a_file_says_of_itself_is_a_short_line(comfy):
+    adapter = comfy.module("local_control.adapter")
+    metadata = {
+        "local_control.condition": "canny a b",
+        "local_control.method": "x\n" * 90_000,
+        "modelspec.title": "\u202e\0",
+    }
+    file = comfy.module("local_control.checkpoint").AdapterFile(
+        adapter.AdapterConfig(), {}, metadata
+    )
+    lines = comfy.module("nodes.load_adapter").describe(file).splitlines()
+    assert len(lines) == 4
+    assert "condition: canny a b" in lines
+    assert all(line.isprintable() and len(line) < 400 for line in lines)

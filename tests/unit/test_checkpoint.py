@@ -174,6 +174,15 @@ def test_thousands_of_levels_are_refused_before_anything_is_built(tmp_path, monk
         read_adapter(tmp_path / "a.safetensors")
 
 
+@pytest.mark.parametrize("kind", DIFFUSERS)
+def test_many_blocks_are_refused_before_anything_is_built(monkeypatch, kind):
+    kernel = 3 if kind == "light" else 1
+    tensors = Adapter(AdapterConfig(kind, 1, (4, 4, 4, 4), 20, kernel)).state_dict()
+    monkeypatch.setattr(layout, "Adapter", lambda config: pytest.fail("a network was built"))
+    with pytest.raises(AdapterFileError, match="20 blocks a level"):
+        parse_adapter(tensors, "x")
+
+
 def test_what_a_library_says_at_length_is_cut_short(tmp_path):
     path = tmp_path / "a.safetensors"
     save_file({"x" * 5000: torch.zeros(1)}, path)

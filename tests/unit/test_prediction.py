@@ -27,8 +27,6 @@ LEVEL = torch.tensor([0.9, 0.5, 0.0047])
             lambda z, n, a: a.sqrt() * z + (1 - a).sqrt() * n,
             lambda z, n, a: a.sqrt() * n - (1 - a).sqrt() * z,
         ),
-        (PredictionType.FLOW, lambda z, n, s: (1 - s) * z + s * n, lambda z, n, s: n - z),
-        (PredictionType.SAMPLE, lambda z, n, s: z + n, lambda z, n, s: z),
     ],
 )
 def test_a_perfect_prediction_gives_z0(pair, kind, mix, target):

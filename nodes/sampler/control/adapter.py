@@ -16,9 +16,9 @@ from ....local_control.gating import gate_features
 from ....local_control.region_mask import in_window, match_batch
 from ....local_control.view import View
 from .base import Acting, Call, Recent, RegionControl
-from .family import INPUT_BLOCKS, check_family
 from .hint import Hint
 from .loaded import LoadedAdapter
+from .places import INPUT_BLOCKS, check_family
 from .region import Region
 from .slots import Slots, merge
 from .view import LATENT_FACTOR

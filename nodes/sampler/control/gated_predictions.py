@@ -99,7 +99,7 @@ def gate_predictions(
     prompts: Sequence[tuple[Conditioning, Conditioning | None]],
     without: ModelPatcher | None = None,
 ) -> tuple[ModelPatcher, list[Conditioning]]:
-    """A clone of `model` and its prompts, whose predictions are those of `without` outside.
+    """Return a clone of `model` and its prompts, whose predictions outside are of `without`.
 
     prompts: each with control, and without it or None if they are the same. without: another clone
     of the model, or None if it is the same.

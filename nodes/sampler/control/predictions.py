@@ -29,7 +29,7 @@ def blend_exact(
     options: dict,
     *rest: Any,
 ) -> list[Tensor]:
-    """A wrapper of CALC_COND_BATCH: what exact controls lead to, inside their masks alone.
+    """Return predictions in which exact controls act inside their masks alone.
 
     All predictions are made without them. For each Apply node whose controls act, those of the
     prompts on which they do are made once more, with them, and replace the others in the mask.
@@ -62,7 +62,7 @@ def blend_exact(
 
 
 def exact_controls(cond: Sequence[Entry]) -> dict[uuid.UUID, list[RegionControl]]:
-    """The exact controls of a prompt by what those of one Apply node have in common."""
+    """Return the exact controls of a prompt by what those of one Apply node have in common."""
     found: dict[uuid.UUID, list[RegionControl]] = {}
     for entry in cond:
         own: dict[uuid.UUID, list[RegionControl]] = {}
@@ -74,7 +74,7 @@ def exact_controls(cond: Sequence[Entry]) -> dict[uuid.UUID, list[RegionControl]
 
 
 def told_apart(cond: Sequence[Entry], key: uuid.UUID) -> list[Entry]:
-    """A prompt's conditions under other ids, for what caches predictions by these."""
+    """Return a prompt's conditions under other ids, for what caches predictions by these."""
     return [{**entry, "uuid": uuid.uuid5(key, str(entry["uuid"]))} for entry in cond]
 
 
