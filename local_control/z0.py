@@ -22,8 +22,11 @@ def predict_z0(output: Tensor, z_t: Tensor, level: Tensor, kind: PredictionType)
     (z_t = sqrt(alpha_bar) z0 + sqrt(1 - alpha_bar) eps), sigma in 0..1 for flow
     (z_t = (1 - sigma) z0 + sigma eps), and unused for sample.
 
+    For epsilon no level may be 0, where z0' is infinite; `check_levels` looks, once for a schedule,
+    since a look at every step would have a GPU wait for it.
+
     Raises:
-        ValueError: shapes differ, or epsilon at alpha_bar = 0, where z0' is infinite.
+        ValueError: shapes differ.
     """
     if output.shape != z_t.shape:
         raise ValueError(
@@ -41,11 +44,6 @@ def predict_z0(output: Tensor, z_t: Tensor, level: Tensor, kind: PredictionType)
         level = level.to(z_t).reshape(-1, *[1] * (z_t.ndim - 1))
         match kind:
             case PredictionType.EPSILON:
-                if bool((level <= 0).any()):
-                    raise ValueError(
-                        "z0' is infinite for a noise prediction at zero terminal SNR (alpha_bar "
-                        "= 0); use v prediction, or a schedule that ends above zero."
-                    )
                 return (z_t - (1 - level).sqrt() * output) / level.sqrt()
             case PredictionType.V:
                 return level.sqrt() * z_t - (1 - level).sqrt() * output
@@ -53,3 +51,12 @@ def predict_z0(output: Tensor, z_t: Tensor, level: Tensor, kind: PredictionType)
                 return z_t - level * output
             case PredictionType.SAMPLE:
                 return output
+
+
+def check_levels(levels: Tensor, kind: PredictionType) -> None:
+    """Raise ValueError if z0' is infinite at one of the `levels` (alpha_bar) of a schedule."""
+    if kind is PredictionType.EPSILON and bool((levels <= 0).any()):
+        raise ValueError(
+            "z0' is infinite for a noise prediction at zero terminal SNR (alpha_bar = 0); use v "
+            "prediction, or a schedule that ends above zero."
+        )
