@@ -25,8 +25,8 @@ async def comfy_entrypoint() -> Any:
         importlib.invalidate_caches()
     if find_spec("cv2") is None:
         raise ImportError(
-            "Local Control needs OpenCV, and its install.py could not install one; run that with the "
-            "Python of ComfyUI, see what it says, and start ComfyUI again."
+            "Local Control needs OpenCV, and its install.py could not install one; run that with "
+            "the Python of ComfyUI, see what it says, and start ComfyUI again."
         )
     from .nodes import LocalControlExtension
 

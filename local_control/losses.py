@@ -254,7 +254,7 @@ class LocalControlLoss:
 
     @property
     def needs_free(self) -> bool:
-        """Whether batches must hold predictions without control."""
+        """Return whether batches must hold predictions without control."""
         return self.freedom_weight > 0
 
     def terms(self, batch: Denoising) -> dict[str, Tensor]:

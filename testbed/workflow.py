@@ -42,24 +42,24 @@ def _widget_inputs(node: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]
 
 
 def inputs_of(info: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
-    """The inputs of a node in the order of its schema, each as name and specification."""
+    """Yield the inputs of a node in the order of its schema, each as name and specification."""
     for group in ("required", "optional"):
         for name in info["input_order"].get(group, []):
             yield name, info["input"][group][name]
 
 
 def is_widget(spec: list[Any]) -> bool:
-    """Whether an input is set on the node itself; the others are sockets alone."""
+    """Return whether an input is set on the node itself; the others are sockets alone."""
     return isinstance(spec[0], list) or spec[0] in _WIDGET_TYPES
 
 
 def has_seed_control(spec: list[Any]) -> bool:
-    """Whether the frontend adds a widget behind an input: what becomes of a seed after a run."""
+    """Return whether the frontend adds a widget behind an input: what becomes of a seed after a run."""
     return len(spec) > 1 and bool(spec[1].get("control_after_generate"))
 
 
 def is_upload(spec: list[Any]) -> bool:
-    """Whether the frontend adds a button for uploads, as the last widget of the node."""
+    """Return whether the frontend adds a button for uploads, as the last widget of the node."""
     return len(spec) > 1 and bool(spec[1].get("image_upload"))
 
 
@@ -70,7 +70,7 @@ def find(prompt: dict[str, Any], class_type: str) -> str:
 
 
 def viewer_of(prompt: dict[str, Any], output: list[Any]) -> str:
-    """The id of the only Preview Image that shows an output, a list of node id and slot."""
+    """Return the id of the only Preview Image that shows an output, a list of node id and slot."""
     (key,) = (
         key
         for key, node in prompt.items()
