@@ -244,7 +244,8 @@ def uncontrolled(
     found = kept.get(name)
     if found is None:
         found = {"pictures": evaluation.uncontrolled(cases)}
-        kept.put(name, found)
+        with kept.writer() as writer:
+            writer.put(name, found)
     return found["pictures"]
 
 
