@@ -6,12 +6,11 @@ import folder_paths
 from comfy_api.v0_0_2 import io
 
 from ..local_control.checkpoint import METADATA_PREFIX, AdapterFile, read_adapter
+from .adapter_files import FOLDER, adapter_names
 from .comfy_types import CATEGORY
 from .inputs import checked
 from .sampler.control.adapter import AdapterControl
 from .sampler.control.loaded import LoadedAdapter
-
-_FOLDER = "controlnet"
 
 
 class LoadAdapter(io.ComfyNode):
@@ -20,7 +19,6 @@ class LoadAdapter(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """One combo of the files in models/controlnet and models/t2i_adapter."""
-        names = folder_paths.get_filename_list(_FOLDER)
         return io.Schema(
             node_id="LocalControl_LoadAdapter",
             display_name="Load Local Adapter",
@@ -29,7 +27,7 @@ class LoadAdapter(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "adapter_name",
-                    options=[name for name in names if name.endswith(".safetensors")],
+                    options=adapter_names(),
                     tooltip="A .safetensors file in models/controlnet or models/t2i_adapter.",
                 )
             ],
@@ -44,14 +42,14 @@ class LoadAdapter(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, adapter_name: str) -> tuple[int, int]:
         """Load again when the file has changed."""
-        stat = Path(folder_paths.get_full_path_or_raise(_FOLDER, adapter_name)).stat()
+        stat = Path(folder_paths.get_full_path_or_raise(FOLDER, adapter_name)).stat()
         return stat.st_mtime_ns, stat.st_size
 
     @classmethod
     @checked
     def execute(cls, adapter_name: str) -> io.NodeOutput:
         """Read, check and hand to ComfyUI's memory manager."""
-        path = Path(folder_paths.get_full_path_or_raise(_FOLDER, adapter_name))
+        path = Path(folder_paths.get_full_path_or_raise(FOLDER, adapter_name))
         file = read_adapter(path)
         control = AdapterControl(LoadedAdapter.from_file(file, path.name))
         return io.NodeOutput(control, describe(file))

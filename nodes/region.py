@@ -1,16 +1,18 @@
 """Regions: where a condition acts, how strongly, when and on whom."""
 
+from pathlib import Path
 from typing import Any
 
 from comfy.controlnet import ControlBase, T2IAdapter
 from comfy.t2i_adapter.adapter import Adapter, Adapter_light
-from comfy_api.v0_0_2 import io
+from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
 from ..local_control.placement import Fit
 from ..local_control.region_mask import RegionMask
-from .comfy_types import CATEGORY, Regions, from_comfy_image, from_comfy_mask
+from .comfy_types import CATEGORY, Regions, from_comfy_image, from_comfy_mask, to_comfy_image
 from .inputs import checked
+from .pictures.regions import draw_region, hex_of
 from .region_inputs import check_range, parse_curve, parse_level_weights, place_condition, soften
 from .sampler.control.adapter import AdapterControl, AdapterRegion
 from .sampler.control.any_region import ControlRegion
@@ -125,6 +127,20 @@ class Region(io.ComfyNode):
             "acts_on": _ACTS_ON[acts_on],
             "number": number,
         }
-        if adapter is not None:
-            return io.NodeOutput((*regions, AdapterRegion(adapter=adapter, **common)))
-        return io.NodeOutput((*regions, ControlRegion(control=control_net, **common)))
+        region = (
+            ControlRegion(control=control_net, **common)
+            if adapter is None
+            else AdapterRegion(adapter=adapter, **common)
+        )
+        shown = draw_region(common["condition"], soft, number, in_words(region))
+        picture = ui.PreviewImage(to_comfy_image(shown), cls=cls).as_dict()
+        painted = {**picture, "local_control_colour": [hex_of(number)]}
+        return io.NodeOutput((*regions, region), ui=painted)
+
+
+def in_words(region: AnyRegion) -> str:
+    """Return what a region is, in a line."""
+    named = f" {Path(region.adapter.name).stem}," if isinstance(region, AdapterRegion) else ""
+    start, end = region.percent_range
+    words = f"{region.number}:{named} strength {region.strength:g}"
+    return words if (start, end) == (0, 1) else f"{words}, from {start:.0%} to {end:.0%}"

@@ -14,6 +14,18 @@ from ..local_control.metrics import diffcc, divergence, edge_match, leak, match_
 from ..local_control.region_mask import match_batch
 from .comfy_types import CATEGORY, from_comfy_image, from_comfy_mask, to_comfy_image
 from .inputs import checked
+from .pictures.cards import draw_card
+
+# What the colours of a report mean, each word in its own.
+LEGENDS = {
+    "edges": (
+        ("match", (0, 255, 0)),
+        ("missing", (255, 0, 0)),
+        ("invented", (90, 110, 255)),
+        ("outside", (150, 150, 150)),
+    ),
+    "colour": (("error", (255, 0, 0)),),
+}
 
 
 class Score(io.ComfyNode):
@@ -90,7 +102,7 @@ class Score(io.ComfyNode):
         else:
             edges = canny(picture, low_threshold, high_threshold, blur)
             found = edge_scores(edges, cover_lines(picture, wanted), white, tolerance)
-        report = to_comfy_image(found.pop("report"))
+        report = found.pop("report")
         free = {"leak": float("nan"), "change outside": float("nan")}
         if uncontrolled is not None:
             other = from_comfy_image(uncontrolled)
@@ -98,10 +110,31 @@ class Score(io.ComfyNode):
             other = for_each(picture, other, "uncontrolled image")
             free["leak"] = leak(picture, other, white).mean().item()
             free["change outside"] = divergence(picture, other, 1 - white).nanmean().item()
-        text = "\n".join(f"{name}: {value:.3f}" for name, value in (found | free).items())
-        numbers = [found[key] for key in ("adherence", "precision", "recall")]
-        outputs = (*numbers, *free.values(), report, text)
-        return io.NodeOutput(*outputs, ui=ui.PreviewImage(report, cls=cls))
+        numbers = found | free
+        text = "\n".join([in_words(kind, numbers), *in_numbers(numbers)])
+        values = [numbers[key] for key in ("adherence", "precision", "recall", *free)]
+        shown = to_comfy_image(draw_card(report, text.splitlines()[0], LEGENDS[kind]))
+        return io.NodeOutput(
+            *values, to_comfy_image(report), text, ui=ui.PreviewImage(shown, cls=cls)
+        )
+
+
+def in_words(kind: str, numbers: dict[str, float]) -> str:
+    """Return what the numbers say, in a line for a person."""
+    what = "Colours" if kind == "colour" else "Edges"
+    words = f"{what} followed: {_percent(numbers['adherence'])}"
+    if math.isnan(numbers["change outside"]):
+        return f"{words}. Changed outside: needs an uncontrolled image"
+    return f"{words}. Changed outside: {_percent(numbers['change outside'])}"
+
+
+def in_numbers(numbers: dict[str, float]) -> list[str]:
+    """Return a line for each number that could be told."""
+    return [f"{name}: {value:.3f}" for name, value in numbers.items() if not math.isnan(value)]
+
+
+def _percent(share: float) -> str:
+    return "nothing to measure" if math.isnan(share) else f"{share:.0%}"
 
 
 def for_each(image: Tensor, other: Tensor, what: str) -> Tensor:
