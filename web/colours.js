@@ -3,16 +3,20 @@ import { app } from "../../scripts/app.js";
 
 const COLOURS = { LOCAL_REGIONS: "#ff7a59", Z0_TRACE: "#4fd1c5" };
 
+function colourTypes() {
+    const { canvas } = app;
+    for (const [type, colour] of Object.entries(COLOURS)) {
+        canvas.constructor.link_type_colors[type] = colour;
+        canvas.default_connection_color_byType[type] = colour;
+        document.documentElement.style.setProperty(`--color-datatype-${type}`, colour);
+    }
+}
+
+// A palette that is loaded after the setup has no colours for the types of packs, and clears ours.
 app.registerExtension({
     name: "localcontrol.colours",
-    setup() {
-        const { canvas } = app;
-        for (const [type, colour] of Object.entries(COLOURS)) {
-            canvas.constructor.link_type_colors[type] = colour;
-            canvas.default_connection_color_byType[type] = colour;
-            document.documentElement.style.setProperty(`--color-datatype-${type}`, colour);
-        }
-    },
+    setup: colourTypes,
+    afterConfigureGraph: colourTypes,
 });
 
 // A region's node and its wire have the colour in which it is drawn, from its first run on.

@@ -9,7 +9,7 @@ const HEIGHT = 340;
 const STYLE = `
 .local-control-comparison { display: flex; flex-direction: column; gap: 6px; width: 100%;
     height: 100%; font: 13px sans-serif; color: var(--input-text, #ddd); }
-.local-control-comparison .stage { position: relative; flex: 1; min-height: 0; }
+.local-control-comparison .stage { position: relative; flex: 1; min-height: 260px; }
 .local-control-comparison img { position: absolute; inset: 0; width: 100%; height: 100%;
     object-fit: contain; }
 .local-control-comparison .ends { display: flex; align-items: center; gap: 6px; }
@@ -47,12 +47,6 @@ function draw(root, { words, with: controlled, without }) {
     root.replaceChildren(...parts);
 }
 
-// The live picture has done its work once the finished one is shown.
-function forgetLivePicture(node) {
-    node.imgs = undefined;
-    delete app.nodePreviewImages?.[node.id];
-}
-
 app.registerExtension({
     name: "localcontrol.comparison",
     setup() {
@@ -71,7 +65,6 @@ app.registerExtension({
             const shown = output?.local_control_comparison?.[0];
             if (!shown) return;
             options.getMinHeight = () => HEIGHT;
-            forgetLivePicture(node);
             draw(root, shown);
             const [width, height] = node.computeSize();
             node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
