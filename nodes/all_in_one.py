@@ -139,6 +139,7 @@ class LocalControl(io.ComfyNode):
                     display_name="text", tooltip="How well the picture follows, in words."
                 ),
             ],
+            is_output_node=True,
             enable_expand=True,
         )
 

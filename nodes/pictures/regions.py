@@ -9,6 +9,7 @@ from .drawing import COLOURS, colour_of, draw_outline
 
 _DIM = 0.35  # of the condition outside
 _TINT = 0.25  # of the region's colour inside
+_TITLE = 0.6  # of the colour behind a title, which is white
 
 
 def draw_region(condition: Tensor, mask: Tensor, number: int, words: str) -> Tensor:
@@ -26,5 +27,6 @@ def draw_region(condition: Tensor, mask: Tensor, number: int, words: str) -> Ten
 
 
 def hex_of(number: int) -> str:
-    """The colour of a region, counted from 1, as browsers write it."""
-    return "#{:02x}{:02x}{:02x}".format(*COLOURS[(number - 1) % len(COLOURS)])
+    """The colour for the title of a region, counted from 1, as browsers write it."""
+    colour = (round(_TITLE * part) for part in COLOURS[(number - 1) % len(COLOURS)])
+    return "#{:02x}{:02x}{:02x}".format(*colour)
