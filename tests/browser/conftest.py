@@ -11,7 +11,6 @@ from playwright.sync_api import sync_playwright
 from testbed.comfyui import BUILD
 from testbed.server import ComfyServer
 
-RENDERERS = ("classic", "nodes2")
 SCREENSHOTS = BUILD / "screenshots"
 
 

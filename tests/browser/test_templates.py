@@ -1,8 +1,7 @@
 """Every template that runs on the demo model, opened and run in both ways of drawing nodes."""
 
 import pytest
-from comfy_page import crowded, node_id, open_template, run, set_widget
-from conftest import RENDERERS
+from comfy_page import RENDERERS, crowded, node_id, open_template, run, set_widget
 
 from demo.templates.catalogue import TEMPLATES
 

@@ -2,6 +2,7 @@
 
 import itertools
 
+RENDERERS = ("classic", "nodes2")
 RUN_MS = 180_000
 
 # A node's box with its title, as it is drawn; Nodes 2.0 knows it from the document alone.
