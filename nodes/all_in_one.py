@@ -11,7 +11,7 @@ from comfy_execution.graph_utils import GraphBuilder
 from ..local_control.checkpoint import read_metadata
 from ..local_control.conditions import CONDITIONS
 from .adapter_files import FOLDER, adapter_names, condition_of
-from .comfy_types import CATEGORY, Regions
+from .comfy_types import CATEGORY, Regions, make_schema
 
 _AUTO = "auto"
 _READY = "as it is"  # the picture is the condition
@@ -27,7 +27,17 @@ class LocalControl(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """The parts are nodes of their own, for those who want them."""
-        return io.Schema(
+        return make_schema(
+            [
+                "regional control",
+                "masked controlnet",
+                "controlnet mask",
+                "region",
+                "mask control",
+                "t2i adapter",
+                "sketch to image",
+                "edges",
+            ],
             node_id="LocalControl_LocalControl",
             display_name="Local Control",
             category=CATEGORY,

@@ -3,7 +3,7 @@
 from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
-from .comfy_types import CATEGORY
+from .comfy_types import CATEGORY, make_schema
 from .inputs import checked
 
 
@@ -13,10 +13,11 @@ class Compare(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Of batches the first pictures are shown."""
-        return io.Schema(
+        return make_schema(
+            ["compare", "before after", "image compare", "slider"],
             node_id="LocalControl_Compare",
             display_name="With and Without Control",
-            category=CATEGORY,
+            category=f"{CATEGORY}/score",
             description="Shows what control has changed: a slider between the same seed with "
             "control and without.",
             inputs=[

@@ -7,7 +7,7 @@ from comfy_api.v0_0_2 import io
 
 from ..local_control.checkpoint import METADATA_PREFIX, AdapterFile, read_adapter
 from .adapter_files import FOLDER, adapter_names
-from .comfy_types import CATEGORY
+from .comfy_types import CATEGORY, make_schema
 from .inputs import checked
 from .sampler.control.adapter import AdapterControl
 from .sampler.control.loaded import LoadedAdapter
@@ -19,10 +19,11 @@ class LoadAdapter(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """One combo of the files in models/controlnet and models/t2i_adapter."""
-        return io.Schema(
+        return make_schema(
+            ["t2i adapter", "t2iadapter", "load controlnet", "adapter loader"],
             node_id="LocalControl_LoadAdapter",
             display_name="Load Local Adapter",
-            category=CATEGORY,
+            category=f"{CATEGORY}/regions",
             description="Loads a T2I-Adapter of any layout: full, light or XL.",
             inputs=[
                 io.Combo.Input(
@@ -32,7 +33,10 @@ class LoadAdapter(io.ComfyNode):
                 )
             ],
             outputs=[
-                io.ControlNet.Output(display_name="control_net"),
+                io.ControlNet.Output(
+                    display_name="control_net",
+                    tooltip="For Local Control Region, or stock Apply ControlNet.",
+                ),
                 io.String.Output(
                     display_name="info", tooltip="Family, condition and training of the adapter."
                 ),

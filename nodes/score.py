@@ -12,7 +12,7 @@ from ..local_control.conditions import canny, colour
 from ..local_control.masks import dilate
 from ..local_control.metrics import diffcc, divergence, edge_match, leak, match_map
 from ..local_control.region_mask import match_batch
-from .comfy_types import CATEGORY, from_comfy_image, from_comfy_mask, to_comfy_image
+from .comfy_types import CATEGORY, from_comfy_image, from_comfy_mask, make_schema, to_comfy_image
 from .inputs import checked
 from .pictures.cards import draw_card
 
@@ -34,10 +34,11 @@ class Score(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """With `uncontrolled`, the same seed without control, it also says how free the rest is."""
-        return io.Schema(
+        return make_schema(
+            ["compare", "metrics", "edge f1", "evaluate"],
             node_id="LocalControl_Score",
             display_name="Local Control Score",
-            category=CATEGORY,
+            category=f"{CATEGORY}/score",
             description="How well the inside of the mask follows its condition, and how little the "
             "outside is changed by it.",
             inputs=[
@@ -47,8 +48,13 @@ class Score(io.ComfyNode):
                     tooltip="Edges (white on black), or colour blocks. As for sampling, it is "
                     "scaled to cover the image, and so is the mask.",
                 ),
-                io.Mask.Input("mask"),
-                io.Combo.Input("kind", options=["edges", "colour"], default="edges"),
+                io.Mask.Input("mask", tooltip="White = controlled; the mask of the region."),
+                io.Combo.Input(
+                    "kind",
+                    options=["edges", "colour"],
+                    default="edges",
+                    tooltip="What is compared: edges, or blocks of colour.",
+                ),
                 io.Int.Input(
                     "tolerance",
                     default=2,
@@ -56,22 +62,65 @@ class Score(io.ComfyNode):
                     max=64,
                     tooltip="edges: pixels by which an edge may be off.",
                 ),
-                io.Int.Input("low_threshold", default=100, min=0, max=1000),
-                io.Int.Input("high_threshold", default=200, min=0, max=1000),
-                io.Float.Input("blur", default=0.0, min=0.0, max=64.0, step=0.1),
-                io.Int.Input("blocks", default=8, min=1, max=256),
+                io.Int.Input(
+                    "low_threshold",
+                    default=100,
+                    min=0,
+                    max=1000,
+                    tooltip="edges: as in the node that made the condition.",
+                ),
+                io.Int.Input(
+                    "high_threshold",
+                    default=200,
+                    min=0,
+                    max=1000,
+                    tooltip="edges: as in the node that made the condition.",
+                ),
+                io.Float.Input(
+                    "blur",
+                    default=0.0,
+                    min=0.0,
+                    max=64.0,
+                    step=0.1,
+                    tooltip="edges: as in the node that made the condition.",
+                ),
+                io.Int.Input(
+                    "blocks",
+                    default=8,
+                    min=1,
+                    max=256,
+                    tooltip="colour: blocks along the shorter side.",
+                ),
                 io.Image.Input(
                     "uncontrolled", optional=True, tooltip="The same seed without control."
                 ),
             ],
             outputs=[
-                io.Float.Output(display_name="adherence"),
-                io.Float.Output(display_name="precision"),
-                io.Float.Output(display_name="recall"),
-                io.Float.Output(display_name="leak"),
-                io.Float.Output(display_name="change_outside"),
-                io.Image.Output(display_name="report"),
-                io.String.Output(display_name="text"),
+                io.Float.Output(
+                    display_name="adherence",
+                    tooltip="How well the inside follows: F1 of edges, or 1 - error of colours.",
+                ),
+                io.Float.Output(
+                    display_name="precision",
+                    tooltip="The share of the image's edges inside that the condition has.",
+                ),
+                io.Float.Output(
+                    display_name="recall",
+                    tooltip="The share of the condition's edges inside that the image has.",
+                ),
+                io.Float.Output(
+                    display_name="leak",
+                    tooltip="Change outside over change inside; NaN without an uncontrolled image.",
+                ),
+                io.Float.Output(
+                    display_name="change_outside",
+                    tooltip="Mean change outside, 0 to 1; NaN without an uncontrolled image.",
+                ),
+                io.Image.Output(
+                    display_name="report",
+                    tooltip="Edges that match, are missing or invented; or errors of colour.",
+                ),
+                io.String.Output(display_name="text", tooltip="The same in words and numbers."),
             ],
             is_output_node=True,
         )
