@@ -6,7 +6,7 @@ from comfy_api.v0_0_2 import io
 from torch import Tensor
 
 from ..local_control.steering import EdgeCurve, edge_curve
-from .comfy_types import CATEGORY, Regions, Trace, from_comfy_latent, to_comfy_image
+from .comfy_types import CATEGORY, Regions, Trace, from_comfy_latent, make_schema, to_comfy_image
 from .inputs import checked
 from .pictures.charts import draw_curve, to_json, write_words
 from .pictures.decoding import estimate_images
@@ -27,10 +27,11 @@ class Z0Frames(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Return the schema; the LATENT makes this node wait until sampling is over."""
-        return io.Schema(
+        return make_schema(
+            ["preview x0", "x0 frames", "timeline", "latent preview"],
             node_id="LocalControl_Z0Frames",
             display_name="z0' Frames",
-            category=CATEGORY,
+            category=f"{CATEGORY}/watch",
             description="The predicted clean latent of every step: all steps of the first image, "
             "then of the next. And how its edges come to those of a reference.",
             inputs=[
@@ -50,8 +51,8 @@ class Z0Frames(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="frames"),
-                io.Latent.Output(display_name="latents"),
+                io.Image.Output(display_name="frames", tooltip="z0' of every step as pictures."),
+                io.Latent.Output(display_name="latents", tooltip="z0' of every step as latents."),
                 io.Image.Output(
                     display_name="curve", tooltip="Edge error a step: green inside, red outside."
                 ),

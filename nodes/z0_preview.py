@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..local_control.steering import EdgeCurve, edge_curve
-from .comfy_types import CATEGORY, Regions, Trace, from_comfy_latent
+from .comfy_types import CATEGORY, Regions, Trace, from_comfy_latent, make_schema
 from .inputs import checked
 from .pictures.decoding import decoder, estimate
 from .pictures.rendering import Renderer, write_errors
@@ -32,13 +32,14 @@ class Z0Preview(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Return the schema; it works with every sampler, whatever preview the server is set to."""
-        return io.Schema(
+        return make_schema(
+            ["preview x0", "latent preview", "live preview", "x0", "denoised preview"],
             node_id="LocalControl_Z0Preview",
             display_name="Preview z0'",
-            category=CATEGORY,
+            category=f"{CATEGORY}/watch",
             description="Shows the predicted clean latent while sampling, and keeps it.",
             inputs=[
-                io.Model.Input("model"),
+                io.Model.Input("model", tooltip="The model that is sampled."),
                 Regions.Input("regions", optional=True, tooltip="Draws their outlines."),
                 io.Vae.Input(
                     "vae",
@@ -69,7 +70,7 @@ class Z0Preview(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output(display_name="model"),
+                io.Model.Output(display_name="model", tooltip="For the sampler."),
                 Trace.Output(display_name="z0_trace", tooltip="z0' of every step, for z0' Frames."),
             ],
             hidden=[io.Hidden.unique_id],
