@@ -15,6 +15,7 @@ bench: $(VENV)/comfyui
 	$(PY) -m benchmarks.sampling --shape sd15
 	$(PY) -m benchmarks.training
 	$(PY) -m benchmarks.resume
+	$(PY) -m benchmarks.fuzz
 
 test: lint types unit training comfy browser
 
@@ -32,6 +33,8 @@ $(VENV)/comfyui: $(VENV)/ready testbed/comfyui.py
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(PY) -m testbed.pack build/pack
+	$(VENV)/bin/comfy-test lint --check javascript --strict build/pack/local_control
 
 types: $(VENV)/ready
 	$(VENV)/bin/pyright

@@ -39,7 +39,7 @@ class DemoSettings(CommandSettings):
 
 
 def variants(prompt: dict[str, Any], seed: int) -> dict[str, dict[str, Any]]:
-    """The example's prompt as it is, without control, and with the plain adapter everywhere."""
+    """Return the example's prompt: as it is, without control, with the plain adapter everywhere."""
     local = copy.deepcopy(prompt)
     sampler = find(local, "KSampler")
     local[sampler]["inputs"]["seed"] = seed
@@ -61,7 +61,7 @@ def variants(prompt: dict[str, Any], seed: int) -> dict[str, dict[str, Any]]:
 
 
 def run_variant(server: ComfyServer, name: str, prompt: dict[str, Any]) -> dict[str, list]:
-    """Run one prompt under a progress bar; pictures by the class of the node that made them."""
+    """Return a prompt's pictures by the class of their node; a progress bar shows its run."""
     with tqdm(desc=f"{name:>26}", unit="step") as bar:
 
         def progress(_node: str, step: int, steps: int) -> None:

@@ -62,12 +62,12 @@ class Base:
 
 
 def new_autoencoder() -> AutoencoderTiny:
-    """An untrained autoencoder of the TAESD architecture: factor 8, eight latent channels."""
+    """Return an untrained TAESD autoencoder: factor 8, eight latent channels."""
     return AutoencoderTiny(latent_channels=LATENT_SHAPE[0])
 
 
 def new_unet() -> UNet2DConditionModel:
-    """An untrained UNet; diffusers reads `attention_head_dim` as the number of heads."""
+    """Return an untrained UNet; diffusers reads `attention_head_dim` as the number of heads."""
     return UNet2DConditionModel(
         sample_size=LATENT_SHAPE[-1],
         in_channels=LATENT_SHAPE[0],
@@ -79,7 +79,7 @@ def new_unet() -> UNet2DConditionModel:
 
 
 def new_text_model(vocabulary: int) -> CLIPTextModel:
-    """An untrained CLIP text model with a table of `vocabulary` rows."""
+    """Return an untrained CLIP text model with a table of `vocabulary` rows."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=vocabulary,
@@ -94,18 +94,18 @@ def new_text_model(vocabulary: int) -> CLIPTextModel:
 
 
 def load_tokenizer() -> CLIPTokenizer:
-    """The stock CLIP tokenizer."""
+    """Return the stock CLIP tokenizer."""
     return CLIPTokenizer.from_pretrained(WEIGHTS / "tokenizer", model_max_length=MAX_TOKENS)
 
 
 def compact_ids(ids: Tensor, token_ids: Tensor) -> Tensor:
-    """Stock token ids -> rows of the compact table; `token_ids` [N] must be sorted."""
+    """Return the compact table's rows of stock token ids; `token_ids` [N] must be sorted."""
     rows = torch.searchsorted(token_ids, ids).clamp(max=len(token_ids) - 1)
     return torch.where(token_ids[rows] == ids, rows, len(token_ids))
 
 
 def expand_token_table(table: Tensor, token_ids: Tensor, vocabulary: int) -> Tensor:
-    """Compact table [N+1,W] -> full table [vocabulary,W]; unknown tokens take the last row."""
+    """Return the full table [vocabulary,W] of a compact one [N+1,W]; its last row is the rest's."""
     full = table[-1].expand(vocabulary, -1).clone()
     full[token_ids] = table[:-1]
     return full
@@ -129,7 +129,7 @@ _STEM = {
 
 
 def unet_key(key: str) -> str:
-    """A diffusers UNet key -> its key in a Stable Diffusion checkpoint (without prefix)."""
+    """Return a diffusers UNet key's name in a Stable Diffusion checkpoint, without its prefix."""
     stem, _, kind = key.rpartition(".")
     if stem in _STEM:
         return f"{_STEM[stem]}.{kind}"
@@ -154,7 +154,7 @@ def unet_key(key: str) -> str:
 
 
 def vae_key(key: str) -> str:
-    """An AutoencoderTiny key -> ComfyUI's TAESD key, whose decoder starts with a clamp."""
+    """Return an AutoencoderTiny key's name in ComfyUI's TAESD, whose decoder clamps first."""
     side, _, index, rest = key.split(".", 3)
     return f"taesd_{side}.{int(index) + (side == 'decoder')}.{rest}"
 
@@ -175,7 +175,7 @@ def save_checkpoint(base: Base, path: Path, metadata: dict[str, str]) -> None:
 
 
 def load_base(path: Path = CHECKPOINT) -> Base:
-    """Read a checkpoint into diffusers and transformers modules, fp32, full token table."""
+    """Return a checkpoint's diffusers and transformers modules, fp32, with the full token table."""
     tensors = load_file(path)
     latent_scale = 1 / tensors[_VAE_SCALE_KEY].item()
     token_ids = tensors[TOKEN_IDS_KEY].long()
@@ -194,7 +194,7 @@ def load_base(path: Path = CHECKPOINT) -> Base:
 
 
 def load_pipeline(path: Path = CHECKPOINT) -> StableDiffusionPipeline:
-    """The checkpoint as a diffusers pipeline."""
+    """Return the checkpoint as a diffusers pipeline."""
     base = load_base(path)
     return StableDiffusionPipeline(
         vae=base.autoencoder,

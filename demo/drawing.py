@@ -22,19 +22,19 @@ _CELL = 256
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """RGB picture -> [1,3,H,W] in 0..1."""
+    """Return an RGB picture as [1,3,H,W] in 0..1."""
     return torch.from_numpy(np.array(image)).movedim(-1, 0)[None].float() / 255
 
 
 def read_masked(path: Path) -> tuple[Image.Image, Tensor]:
-    """A picture and its mask [1,1,H,W] in 0..1."""
+    """Return a picture and its mask [1,1,H,W] in 0..1."""
     with Image.open(path) as picture, Image.open(mask_of(path)) as mask:
         white = torch.from_numpy(np.array(mask.convert("L"))).float() / 255
         return picture.convert("RGB"), white[None, None]
 
 
 def measure(result: Image.Image, free: Image.Image, source: Image.Image, mask: Tensor) -> str:
-    """Adherence and freedom of one picture, in words."""
+    """Return adherence and freedom of one picture, in words."""
     picture = to_tensor(result)
     f1 = edge_match(EDGES(picture), EDGES(to_tensor(source)), mask).f1.item()
     text = f"edge F1 inside {f1:.2f}"
@@ -44,7 +44,7 @@ def measure(result: Image.Image, free: Image.Image, source: Image.Image, mask: T
 
 
 def sheet(rows: list[Row]) -> Image.Image:
-    """Captioned pictures in rows."""
+    """Return captioned pictures in rows."""
     font = ImageFont.load_default(15)
     line = 44
     width = max(len(row) for row in rows) * (_CELL + 8) + 8
@@ -59,7 +59,7 @@ def sheet(rows: list[Row]) -> Image.Image:
 
 
 def draw(results: dict[str, dict[str, list]], prompt: dict[str, Any]) -> list[Row]:
-    """One region: condition and results, z0' frames; logs adherence and freedom of each variant."""
+    """Return condition, results and z0' frames of one region; adherence and freedom are logged."""
     saved = "SaveImage" + find(prompt, "SaveImage")
     frames_node = viewer_of(prompt, [find(prompt, "LocalControl_Z0Frames"), 0])
     source, mask = read_masked(EDGES_PICTURE)
@@ -80,7 +80,7 @@ def draw(results: dict[str, dict[str, list]], prompt: dict[str, Any]) -> list[Ro
 
 
 def draw_regions(result: dict[str, list], prompt: dict[str, Any]) -> Row:
-    """Several regions: where they act, the result, and the report of each score."""
+    """Return where several regions act, the result, and the report of each score."""
     outlines = result["LocalControl_PreviewRegions" + find(prompt, "LocalControl_PreviewRegions")]
     row = [
         ("two regions: edges of one picture (1)\nand colours of another (2)", outlines[0]),

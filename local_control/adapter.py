@@ -19,7 +19,7 @@ _UNSHUFFLE: dict[Kind, int] = {"full": 8, "light": 8, "xl": 16}
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """Shape of an adapter: everything that its weights imply.
+    """The shape of an adapter: everything that its weights imply.
 
     channels: feature channels a level. blocks: residual blocks a level. kernel: of the second
     convolution in a full or XL block. strided: downsampling by a convolution, not by pooling.
@@ -34,12 +34,12 @@ class AdapterConfig:
 
     @property
     def unshuffle(self) -> int:
-        """The image's sides must be multiples of this."""
+        """Return what the image's sides must be multiples of, in pixels."""
         return _UNSHUFFLE[self.kind]
 
     @property
     def factors(self) -> tuple[int, ...]:
-        """The image's sides over the features', one a level."""
+        """Return the image's sides over those of the features, one factor a level."""
         halved = _DOWN[self.kind]
         levels = range(len(self.channels))
         return tuple(
@@ -48,7 +48,7 @@ class AdapterConfig:
 
     @property
     def input_channels(self) -> int:
-        """Channels after the pixel unshuffle."""
+        """Return how many channels the condition has after the pixel unshuffle."""
         return self.in_channels * self.unshuffle**2
 
 
@@ -143,7 +143,11 @@ class Adapter(nn.Module):
         )
 
     def forward(self, condition: Tensor) -> list[Tensor]:
-        """Raises ValueError if the condition's size or channels do not fit."""
+        """Return one feature map a level, of a condition as the class has it.
+
+        Raises:
+            ValueError: the condition's size or channels do not fit.
+        """
         config = self.config
         height, width = condition.shape[-2:]
         if height % config.unshuffle or width % config.unshuffle:

@@ -16,6 +16,7 @@ from .adapter import Adapter, AdapterConfig
 from .family import family_name
 from .layout import AdapterFileError, read_layout
 
+_LONGEST_CAUSE = 160
 # Our keys in a file's metadata; the rest is the field's own (modelspec.*, ss_*).
 METADATA_PREFIX = "local_control."
 
@@ -40,11 +41,11 @@ class AdapterFile:
 
     @property
     def family(self) -> str:
-        """The models it is for: as the metadata tells, or as its channels let assume."""
+        """Return the models it is for, as its metadata tells or its channels let assume."""
         return family_name(self.config, self.metadata)
 
     def build(self) -> Adapter:
-        """The network with the file's weights, in the file's precision."""
+        """Return the network with the file's weights, in the file's precision."""
         with torch.device("meta"):
             adapter = Adapter(self.config)
         adapter.load_state_dict(self.tensors, assign=True)
@@ -95,8 +96,8 @@ def _opened(path: Path) -> Iterator[Any]:
         raise AdapterFileError(f"There is no file {path.name}.") from None
     except (SafetensorError, OSError) as error:
         raise AdapterFileError(
-            f"{path.name} cannot be read as safetensors ({error}); it is damaged, cut short or "
-            f"another kind of file: download or export it again."
+            f"{path.name} cannot be read as safetensors ({_shorten(error)}); it is damaged, cut "
+            f"short or another kind of file: download or export it again."
         ) from error
 
 
@@ -112,6 +113,12 @@ def parse_adapter(
     flat = {key: tensors[original] for key, original in names.items()}
     _check_numbers(flat, name)
     return AdapterFile(config, flat, dict(metadata or {}))
+
+
+def _shorten(error: Exception) -> str:
+    """Return what a library says of a file, without what the file makes it say at length."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in str(error))
+    return text if len(text) <= _LONGEST_CAUSE else f"{text[:_LONGEST_CAUSE]} ..."
 
 
 def _check_numbers(tensors: Mapping[str, Tensor], name: str) -> None:
@@ -130,10 +137,21 @@ def _check_numbers(tensors: Mapping[str, Tensor], name: str) -> None:
 
 
 def write_adapter(adapter: AdapterFile, path: Path) -> None:
-    """Write the flat layout in fp16, which stock ComfyUI and this package read."""
+    """Write the flat layout in fp16, which stock ComfyUI and this package read.
+
+    Raises:
+        AdapterFileError: a weight is too large for fp16.
+    """
     tensors = {
         key: value.detach().half().contiguous().cpu() for key, value in adapter.tensors.items()
     }
+    for key, value in tensors.items():
+        if not value.isfinite().all():
+            raise AdapterFileError(
+                f"{path.name} cannot be written in fp16, since {key} holds numbers beyond "
+                f"{torch.finfo(torch.float16).max:g}; its training diverged: export an earlier "
+                f"checkpoint."
+            )
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file(tensors, partial, metadata=adapter.metadata)
@@ -141,7 +159,7 @@ def write_adapter(adapter: AdapterFile, path: Path) -> None:
 
 
 def to_diffusers(adapter: AdapterFile) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The config and the tensors of a diffusers T2IAdapter.
+    """Return the config and the tensors of a diffusers T2IAdapter.
 
     Raises:
         AdapterFileError: diffusers has no network of this shape.

@@ -13,12 +13,12 @@ from .edges import sobel_magnitude
 
 
 def to_uint8(image: Tensor) -> np.ndarray:
-    """[C,H,W] in 0..1 -> uint8 [H,W,C]."""
+    """Return an image [C,H,W] in 0..1 as 8-bit pixels [H,W,C]."""
     return (image.clamp(0, 1) * 255).round().byte().movedim(0, -1).cpu().numpy()
 
 
 def grayscale(image: Tensor) -> Tensor:
-    """Rec. 601 luma [B,1,H,W] of an RGB image [B,3,H,W]; one channel passes through."""
+    """Return the Rec. 601 luma [B,1,H,W] of RGB [B,3,H,W]; one channel passes through."""
     if image.shape[1] == 1:
         return image
     weights = image.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
@@ -26,7 +26,7 @@ def grayscale(image: Tensor) -> Tensor:
 
 
 def canny(image: Tensor, low: float = 100.0, high: float = 200.0, blur: float = 0.0) -> Tensor:
-    """OpenCV's Canny on RGB with thresholds in 0..255 -> 0 or 1, [B,1,H,W].
+    """Return OpenCV's Canny edges of RGB, 0 or 1 [B,1,H,W]; the thresholds are of 8-bit values.
 
     blur: standard deviation in px of the Gaussian before it, which OpenCV leaves out (0: none).
     """
@@ -40,17 +40,17 @@ def canny(image: Tensor, low: float = 100.0, high: float = 200.0, blur: float = 
 
 
 def sobel(image: Tensor) -> Tensor:
-    """Sobel magnitude of the luma; 1 is the strongest step edge from black to white."""
+    """Return the luma's Sobel magnitude; 1 is the strongest step edge from black to white."""
     return (2 * sobel_magnitude(grayscale(image))).clamp(0, 1)
 
 
 def laplacian(image: Tensor) -> Tensor:
-    """Absolute Laplacian of the luma; a step edge from black to white gives about 0.8."""
+    """Return the luma's absolute Laplacian; a step edge from black to white gives about 0.8."""
     return (4 * laplacian_filter(grayscale(image)).abs()).clamp(0, 1)
 
 
 def colour(image: Tensor, blocks: int = 8) -> Tensor:
-    """A grid of mean colours, `blocks` along the shorter side, at full size [B,3,H,W]."""
+    """Return a grid of mean colours, `blocks` along the shorter side, at full size [B,3,H,W]."""
     height, width = image.shape[-2:]
     scale = blocks / min(height, width)
     grid = (max(1, round(height * scale)), max(1, round(width * scale)))

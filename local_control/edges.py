@@ -11,7 +11,7 @@ EdgeFilter = Callable[[Tensor], Tensor]
 
 
 def sobel_magnitude(x: Tensor) -> Tensor:
-    """Length of the Sobel gradient, blind to polarity: [B,C,H,W] -> [B,C,H,W].
+    """Return the length of the Sobel gradient, blind to polarity: [B,C,H,W] -> [B,C,H,W].
 
     Normalised by 8; a flat area gives 1e-3, since 1e-6 stands inside the root to keep the
     derivative finite.
@@ -20,12 +20,12 @@ def sobel_magnitude(x: Tensor) -> Tensor:
 
 
 def sobel_gradients(x: Tensor) -> Tensor:
-    """Horizontal and vertical Sobel gradients, with their sign: [B,C,H,W] -> [B,2C,H,W]."""
+    """Return horizontal and vertical Sobel gradients with their sign: [B,C,H,W] -> [B,2C,H,W]."""
     return spatial_gradient(x).flatten(1, 2)
 
 
 def laplacian(x: Tensor) -> Tensor:
-    """Laplacian with a 5x5 kernel, as in the original work: [B,C,H,W] -> [B,C,H,W]."""
+    """Return the Laplacian by a 5x5 kernel, as in the original work: [B,C,H,W] -> [B,C,H,W]."""
     return kornia_laplacian(x, kernel_size=5)
 
 

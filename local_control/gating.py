@@ -13,7 +13,7 @@ def gate_features(
     mask: Tensor,
     weights: Sequence[float] | None = None,
 ) -> list[Tensor | None]:
-    """Multiply every feature map by the mask and by its level's weight; inputs stay untouched.
+    """Return every feature map times the mask and its level's weight; inputs stay untouched.
 
     features [B,C,h,w] each (None stays None), mask [1 or B,1,H,W] in 0..1 -> the same shapes.
     `weights`: one factor for each feature that is not None, in order; all 1 if not given. A tensor
@@ -58,7 +58,7 @@ def blend_predictions(with_control: Tensor, without: Tensor, mask: Tensor) -> Te
 
 
 def spread_weights(weights: Sequence[float] | None, count: int) -> list[float]:
-    """One factor for each of `count` tensors: each weight for an equal share, in order."""
+    """Return a factor for each of `count` tensors: each weight for an equal share, in order."""
     if not weights:
         return [1.0] * count
     return [weights[i * len(weights) // count] for i in range(count)]

@@ -19,6 +19,7 @@ _WRAPPERS = ("module.", "adapter.", "t2i_adapter.")
 # What no adapter comes near; files beyond it are refused before anything is built.
 _MOST_TENSORS = 1000
 _LONGEST_NAME = 200
+_MOST_DIMENSIONS = 4
 _WIDEST = 65536
 _KERNELS = (1, 3, 5, 7)
 
@@ -39,6 +40,8 @@ def read_layout(shapes: Shapes, name: str) -> tuple[AdapterConfig, dict[str, str
         raise _no_adapter(name, f"it has {len(shapes):,} tensors, and no adapter has so many")
     if any(len(key) > _LONGEST_NAME for key in shapes):
         raise _no_adapter(name, f"a name of its tensors is over {_LONGEST_NAME} characters long")
+    if any(len(shape) > _MOST_DIMENSIONS for shape in shapes.values()):
+        raise _no_adapter(name, f"a tensor of it has more than {_MOST_DIMENSIONS} dimensions")
     names = _to_flat(_unwrap(shapes), name)
     flat = {key: tuple(shapes[original]) for key, original in names.items()}
     try:
@@ -58,8 +61,8 @@ def _no_adapter(name: str, why: str) -> AdapterFileError:
     )
 
 
-def _shown(key: str) -> str:
-    """A name from a file as it may stand in a sentence."""
+def quote_key(key: str) -> str:
+    """Return a name from a file as it may stand in a sentence: short, and all of it readable."""
     return key if re.fullmatch(r"[\w.-]{1,80}", key, re.ASCII) else ascii(key[:80])
 
 
@@ -81,12 +84,12 @@ def _compare(flat: Shapes, expected: Shapes, config: AdapterConfig, name: str) -
     if unexpected:
         raise AdapterFileError(
             f"{name} has {len(unexpected)} tensors that a {config.kind} adapter does not know, "
-            f"first {_shown(unexpected[0])}; it is another kind of model."
+            f"first {quote_key(unexpected[0])}; it is another kind of model."
         )
 
 
 def _unwrap(shapes: Shapes) -> dict[str, str]:
-    """Names without the wrappers (DDP's module., diffusers' adapter.) that stand before all."""
+    """Return names without the wrappers (DDP's module., diffusers' adapter.) before all of them."""
     names = {key: key for key in shapes}
     while prefix := next(
         (w for w in _WRAPPERS if names and all(key.startswith(w) for key in names)), None
@@ -96,7 +99,7 @@ def _unwrap(shapes: Shapes) -> dict[str, str]:
 
 
 def _to_flat(names: Mapping[str, str], file: str) -> dict[str, str]:
-    """Flat names of either layout's; what is flat already passes through."""
+    """Return the flat names of either layout's; what is flat already passes through."""
     if _is_light(names):
         out = {key.replace(".resnets.", ".body."): value for key, value in names.items()}
     else:
@@ -109,7 +112,7 @@ def _to_flat(names: Mapping[str, str], file: str) -> dict[str, str]:
 
 
 def _number_through(key: str, blocks: int) -> str:
-    """The flat name of a diffusers full or XL adapter's tensor; blocks: a level, 0 if flat."""
+    """Return the flat name of a full or XL adapter's tensor; blocks: a level, 0 if flat."""
     match = re.match(r"body\.([0-9]{1,3})\.(?:resnets\.([0-9]{1,3})\.)?(.+)", key, re.DOTALL)
     if match is None or not blocks:
         return key
@@ -121,7 +124,7 @@ def _is_light(names: Mapping[str, object]) -> bool:
 
 
 def _infer_config(flat: Shapes, name: str) -> AdapterConfig:
-    """The network behind flat names; KeyError names what is missing."""
+    """Return the network behind flat names; KeyError names what is missing."""
     return _infer_light(flat, name) if _is_light(flat) else _infer_full(flat, name)
 
 
@@ -165,7 +168,7 @@ def _count(flat: Shapes, pattern: str) -> int:
 
 
 def _convolution(flat: Shapes, key: str, name: str) -> tuple[int, int, int]:
-    """Outputs, inputs and kernel of a convolution's weight; KeyError if there is none."""
+    """Return outputs, inputs and kernel of a convolution's weight; KeyError if there is none."""
     shape = flat[key]
     if (
         len(shape) != 4
@@ -182,7 +185,7 @@ def _convolution(flat: Shapes, key: str, name: str) -> tuple[int, int, int]:
 
 
 def _condition_channels(inputs: int, each: int, name: str) -> int:
-    """Channels of the condition behind the inputs of the first convolution, `each` for one."""
+    """Return the condition's channels, of which each gives the first convolution `each` inputs."""
     channels, rest = divmod(inputs, each)
     if rest or channels not in (1, 3):
         raise AdapterFileError(

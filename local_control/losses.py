@@ -23,6 +23,7 @@ class Denoising:
 
     output: what it predicted, target: what it should have (noise or v), z_t and z0: noisy and
     clean latent, all [B,C,h,w]; alpha_bar and timestep [B]; mask [B,1,H,W] in 0..1 at any size.
+    free: what it predicts for the same z_t without control, where a loss asks for it.
     """
 
     output: Tensor
@@ -33,10 +34,11 @@ class Denoising:
     timestep: Tensor
     mask: Tensor
     kind: PredictionType = PredictionType.EPSILON
+    free: Tensor | None = None
 
 
 def per_sample_mean(values: Tensor, mask: Tensor, mean: Mean) -> Tensor:
-    """Mean of `values` [B,C,h,w] (already masked) over all pixels, or over the mask's area -> [B].
+    """Return means [B] of masked `values` [B,C,h,w] over all pixels, or over the mask's area.
 
     With "pixels" a mask of 1.6 % weighs 64 times less than a full one; "area" evens that out. An
     empty mask gives 0 in both.
@@ -50,7 +52,7 @@ def per_sample_mean(values: Tensor, mask: Tensor, mean: Mean) -> Tensor:
 def masked_error(
     z0: Tensor, reference: Tensor, mask: Tensor, edge: str | None, mean: Mean = "area"
 ) -> Tensor:
-    """Squared error of a latent's edges (edge None: of itself) inside a mask on its grid -> [B].
+    """Return the squared error [B] of a latent's edges (None: its own) inside a mask on its grid.
 
     z0 and reference [B,C,h,w], mask [B,1,h,w] in 0..1; edge: a name of `EDGE_FILTERS`.
     """
@@ -98,10 +100,38 @@ class TimeWeight:
                 return snr.clamp(max=self.gamma) / self.gamma
 
 
+class SnrWeight:
+    """min-SNR: the weight by which an error in z0 counts min(SNR, gamma) (Hang et al., 2023).
+
+    gamma 0: its limit, by which an error in z0 counts the same at every noise level: 1/SNR for
+    noise prediction (arXiv 2604.05761). drawn [N]: alpha_bar of the timesteps that are drawn in
+    training; weights are divided by their mean over it, so that their size, which clipping of
+    gradients and Adam's epsilon meet, does not depend on gamma. None, for a gamma above 0: as they
+    are.
+    """
+
+    def __init__(self, gamma: float, drawn: Tensor | None = None) -> None:
+        if gamma == 0 and drawn is None:
+            raise ValueError("min-SNR weights of gamma 0 are 0 unless their mean is made 1.")
+        self.gamma = gamma
+        self.drawn = drawn
+
+    def __call__(self, alpha_bar: Tensor, kind: PredictionType) -> Tensor:
+        """Return weights [B] fp32 of errors in a prediction at alpha_bar [B]."""
+        weight = self._weight(alpha_bar.float(), kind)
+        return weight if self.drawn is None else weight / self._weight(self.drawn, kind).mean()
+
+    def _weight(self, alpha_bar: Tensor, kind: PredictionType) -> Tensor:
+        # An error in noise is one in z0 times SNR; one in v is one in z0 times SNR + 1.
+        snr = alpha_bar / (1 - alpha_bar)
+        per_z0 = snr + 1 if kind is PredictionType.V else snr
+        return (snr.clamp(max=self.gamma) if self.gamma else 1) / per_z0
+
+
 class NoiseLoss:
     """Squared error of the model's own prediction, over the whole latent or inside the mask.
 
-    snr_gamma: weigh every sample as if its error in z0 weighed min(SNR, gamma) (Hang et al., 2023).
+    weight: of every sample by its noise level; None: 1.
     """
 
     def __init__(
@@ -109,15 +139,15 @@ class NoiseLoss:
         masked: bool = False,
         mean: Mean = "pixels",
         resize: MaskResize = MaskResize.AREA,
-        snr_gamma: float | None = None,
+        weight: SnrWeight | None = None,
     ) -> None:
         self.masked = masked
         self.mean: Mean = mean
         self.resize = resize
-        self.snr_gamma = snr_gamma
+        self.weight = weight
 
     def error(self, batch: Denoising) -> Tensor:
-        """Unreduced squared error [B,C,h,w] fp32, zero outside the mask if masked."""
+        """Return the unreduced squared error [B,C,h,w] fp32, zero outside the mask if masked."""
         difference = batch.output.float() - batch.target.float()
         if self.masked:
             difference = difference * self._mask(batch)
@@ -130,14 +160,7 @@ class NoiseLoss:
             loss = per_sample_mean(error, self._mask(batch), self.mean)
         else:
             loss = error.mean((1, 2, 3))
-        return loss if self.snr_gamma is None else loss * self._snr_weight(batch, self.snr_gamma)
-
-    @staticmethod
-    def _snr_weight(batch: Denoising, gamma: float) -> Tensor:
-        # An error in noise is one in z0 times SNR; one in v is one in z0 times SNR + 1.
-        snr = batch.alpha_bar.float() / (1 - batch.alpha_bar.float())
-        per_z0 = snr + 1 if batch.kind is PredictionType.V else snr
-        return snr.clamp(max=gamma) / per_z0
+        return loss if self.weight is None else loss * self.weight(batch.alpha_bar, batch.kind)
 
     def _mask(self, batch: Denoising) -> Tensor:
         size = (batch.output.shape[-2], batch.output.shape[-1])
@@ -181,8 +204,37 @@ class Z0Loss:
             return self.time_weight(batch.timestep, batch.alpha_bar) * loss
 
 
+class FreedomLoss:
+    """w(t) times the squared change of the prediction outside the mask, over the outside's area.
+
+    Of a controlled prediction against the one without control on the same z_t, so that an adapter
+    learns to leave the outside alone. margin: a change up to so much, in the prediction's own
+    units, costs nothing.
+    """
+
+    def __init__(
+        self,
+        time_weight: TimeWeight | None = None,
+        margin: float = 0.0,
+        resize: MaskResize = MaskResize.AREA,
+    ) -> None:
+        self.time_weight = time_weight or TimeWeight("constant")
+        self.margin = margin
+        self.resize = resize
+
+    def __call__(self, batch: Denoising) -> Tensor:
+        """Return a value a sample [B] fp32; `batch.free` must be there."""
+        assert batch.free is not None
+        size = (batch.output.shape[-2], batch.output.shape[-1])
+        outside = 1 - resize_mask(batch.mask.float(), size, self.resize)
+        change = (batch.output.float() - batch.free.float()).abs()
+        excess = (change - self.margin).clamp(min=0) * outside
+        loss = per_sample_mean(excess.square(), outside, "area")
+        return self.time_weight(batch.timestep, batch.alpha_bar) * loss
+
+
 class LocalControlLoss:
-    """noise_weight * noise loss + z0_weight * z0 loss, the objective of a local adapter."""
+    """The weighted sum of noise, z0 and freedom losses, the objective of a local adapter."""
 
     def __init__(
         self,
@@ -190,17 +242,28 @@ class LocalControlLoss:
         z0: Z0Loss | None = None,
         noise_weight: float = 1.0,
         z0_weight: float = 0.0,
+        freedom: FreedomLoss | None = None,
+        freedom_weight: float = 0.0,
     ) -> None:
         self.noise = noise or NoiseLoss()
         self.z0 = z0 or Z0Loss()
+        self.freedom = freedom or FreedomLoss()
         self.noise_weight = noise_weight
         self.z0_weight = z0_weight
+        self.freedom_weight = freedom_weight
+
+    @property
+    def needs_free(self) -> bool:
+        """Return whether batches must hold predictions without control."""
+        return self.freedom_weight > 0
 
     def terms(self, batch: Denoising) -> dict[str, Tensor]:
-        """The terms by name, each [B] and weighted; a term of weight 0 is not computed."""
+        """Return the terms by name, each [B] and weighted; a term of weight 0 is not computed."""
         out = {"noise": self.noise_weight * self.noise(batch)}
         if self.z0_weight:
             out["z0"] = self.z0_weight * self.z0(batch)
+        if self.freedom_weight:
+            out["freedom"] = self.freedom_weight * self.freedom(batch)
         return out
 
     def __call__(self, batch: Denoising) -> Tensor:

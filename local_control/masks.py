@@ -23,7 +23,7 @@ class MaskResize(StrEnum):
 
 
 def resize_mask(mask: Tensor, size: tuple[int, int], mode: MaskResize = MaskResize.AREA) -> Tensor:
-    """mask [B,1,H,W] in 0..1, size (h, w) -> [B,1,h,w] in 0..1."""
+    """Return a mask [B,1,H,W] in 0..1 at a size (h, w): [B,1,h,w] in 0..1."""
     match mode:
         case MaskResize.AREA:
             return F.interpolate(mask, size, mode="area")
@@ -36,7 +36,7 @@ def resize_mask(mask: Tensor, size: tuple[int, int], mode: MaskResize = MaskResi
 
 
 def mask_on_grid(mask: Tensor, grid: tuple[int, int]) -> Tensor:
-    """mask [B,1,H,W] in 0..1 -> [B,1,h,w] on the grid (h, w) of a denoiser's level or its tokens.
+    """Return a mask [B,1,H,W] on the grid (h, w) of a denoiser's level or tokens: [B,1,h,w].
 
     Such grids have square cells that start at the frame's upper left corner and round up, so the
     last ones may stick out of the frame; there the mask goes on as at its border. A cell's side is
@@ -52,17 +52,17 @@ def mask_on_grid(mask: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def has_white(mask: Tensor) -> Tensor:
-    """Whether each mask of a batch [B,1,H,W] is white somewhere, [B]."""
+    """Return whether each mask of a batch [B,1,H,W] is white somewhere, [B]."""
     return mask.amax((1, 2, 3)) >= WHITE
 
 
 def erode(mask: Tensor, radius: int) -> Tensor:
-    """Shrink white by `radius` pixels; the frame counts as white, so a full mask stays full."""
+    """Return white shrunk by `radius` pixels; the frame counts as white: a full mask stays full."""
     return -dilate(-mask, radius)
 
 
 def dilate(mask: Tensor, radius: int) -> Tensor:
-    """Grow white by `radius` pixels in each of eight directions: along rows, then columns."""
+    """Return white grown by `radius` pixels in eight directions: along rows, then columns."""
     if radius <= 0:
         return mask
     side = 2 * radius + 1
@@ -71,7 +71,7 @@ def dilate(mask: Tensor, radius: int) -> Tensor:
 
 
 def feather(mask: Tensor, radius: float) -> Tensor:
-    """Let the mask rise from 0 at its border to 1 about `radius` pixels further in.
+    """Return the mask rising from 0 at its border to 1 about `radius` pixels further in.
 
     mask [B,1,H,W] in 0..1 -> the same, nowhere above the mask, so that a soft region acts only
     where the hard one did. The frame of the picture is no border. Strokes thinner than the radius

@@ -23,7 +23,7 @@ _SEEN = 0.02
 
 
 def _low_frequency(edges: Tensor) -> Tensor:
-    """Edges blurred (11x11, sigma 5) and scaled down by 8, in 8-bit steps as OpenCV gives them."""
+    """Return edges blurred (11x11, sigma 5) and scaled down by 8, in OpenCV's 8-bit steps."""
     out = []
     for picture in edges:
         pixels = (picture[0].clamp(0, 1) * 255).round().byte().cpu().numpy()
@@ -33,19 +33,19 @@ def _low_frequency(edges: Tensor) -> Tensor:
 
 
 def _small_mask(mask: Tensor, size: tuple[int, int], reference: bool) -> Tensor:
-    """The mask on the low-frequency grid; the reference takes OpenCV's nearest pixel."""
+    """Return the mask on the low-frequency grid; the reference takes OpenCV's nearest pixel."""
     if not reference:
         return resize_mask(mask, size)
     return mask[..., ::_FACTOR, ::_FACTOR][..., : size[0], : size[1]]
 
 
 def _weighted(values: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean over all but the batch; NaN where the weight is empty, as nothing was seen."""
+    """Return weighted means over all but the batch; NaN where the weight is empty."""
     return (values * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3))
 
 
 def lfmse(pred: Tensor, target: Tensor, mask: Tensor, reference: bool = False) -> dict[str, Tensor]:
-    """Low-frequency mean squared error of edges: {"inside": [B], "outside": [B]}.
+    """Return the low-frequency squared error of edges: {"inside": [B], "outside": [B]}.
 
     inside: how far the edges are from the condition's (0 is best; compare with a blank picture).
     outside: how far they are from the condition's there, so that a copy of the whole condition
@@ -66,7 +66,7 @@ def lfmse(pred: Tensor, target: Tensor, mask: Tensor, reference: bool = False) -
 def diffcc(
     pred: Tensor, target: Tensor, mask: Tensor, reference: bool = False
 ) -> dict[str, Tensor]:
-    """Coincidence and hallucination of low-frequency edges, shares in 0..1, each [B].
+    """Return coincidence and hallucination of low-frequency edges, shares in 0..1, each [B].
 
     coincidence: the share of the condition's edge cells inside that the picture reaches.
     hallucination_inside, _outside: the share of cells with more edge than the condition has
@@ -101,7 +101,7 @@ class EdgeMatch:
 
 
 def edge_match(pred: Tensor, target: Tensor, mask: Tensor, tolerance: int = 2) -> EdgeMatch:
-    """Edge precision, recall and F1 inside the mask; an edge matches within `tolerance` pixels.
+    """Return edge precision, recall and F1 inside the mask; edges match within `tolerance` px.
 
     The partner of an edge may lie just outside the mask. Two empty maps agree in full (1); one
     empty map scores 0; where nothing is inside, there is nothing to score (NaN).
@@ -126,17 +126,17 @@ def edge_match(pred: Tensor, target: Tensor, mask: Tensor, tolerance: int = 2) -
 
 
 def masked_ssim(a: Tensor, b: Tensor, mask: Tensor, window: int = 11) -> Tensor:
-    """Mean SSIM of two images [B,C,H,W] in 0..1 over the mask -> [B]; 1 is equal."""
+    """Return the mean SSIM [B] of two images [B,C,H,W] in 0..1 over the mask; 1 is equal."""
     return _weighted(ssim(a, b, window).mean(1, keepdim=True), mask)
 
 
 def divergence(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
-    """Mean absolute difference of two images [B,C,H,W] over the mask -> [B]."""
+    """Return the mean absolute difference [B] of two images [B,C,H,W] over the mask."""
     return _weighted((a - b).abs().mean(1, keepdim=True), mask)
 
 
 def leak(controlled: Tensor, free: Tensor, mask: Tensor) -> Tensor:
-    """Mean change outside the mask over mean change inside -> [B]; 0: no leak, 1: not local.
+    """Return mean change outside the mask over that inside, [B]; 0: no leak, 1: not local.
 
     controlled, free: images [B,C,H,W] of the same seed with and without control.
     """
@@ -145,8 +145,10 @@ def leak(controlled: Tensor, free: Tensor, mask: Tensor) -> Tensor:
 
 
 def match_map(pred: Tensor, target: Tensor, mask: Tensor, tolerance: int = 2) -> Tensor:
-    """A picture [B,3,H,W] of `edge_match`: inside the mask edges that match are green, missing ones
-    red and invented ones blue; outside they are gray. The mask is lighter than the rest.
+    """Return a picture [B,3,H,W] in 0..1 of what `edge_match` counts.
+
+    Inside the mask edges that match are green, missing ones red and invented ones blue; outside
+    they are gray. The mask is lighter than the rest.
     """
     pred, target, inside = ((x >= 0.5).float() for x in (pred, target, mask))
     near_target, near_pred = dilate(target, tolerance), dilate(pred, tolerance)

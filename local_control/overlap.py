@@ -21,7 +21,7 @@ class Overlap(StrEnum):
 
 
 def align_masks(masks: Sequence[Tensor]) -> Tensor:
-    """Masks [1 or B,1,H,W] of any size -> [N,B,1,H,W] of the largest.
+    """Return masks [1 or B,1,H,W] of any size as one tensor [N,B,1,H,W] of the largest.
 
     Raises:
         ValueError: they are of frames of different shapes, or for batches of different sizes.
@@ -46,7 +46,7 @@ def align_masks(masks: Sequence[Tensor]) -> Tensor:
 
 
 def resolve_overlap(masks: Tensor, rule: Overlap) -> Tensor:
-    """masks [N,B,1,H,W] in 0..1, in order of the regions -> the masks that act, same shape."""
+    """Return the masks that act, [N,B,1,H,W] in 0..1 as given, in the order of the regions."""
     match rule:
         case Overlap.ADD:
             return masks

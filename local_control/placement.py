@@ -32,8 +32,9 @@ def bounds(mask: Tensor) -> tuple[int, int, int, int]:
 
 
 def place(picture: Tensor, mask: Tensor, fit: Fit) -> Tensor:
-    """picture [1 or B,C,h,w] and mask [1 or B,1,H,W] -> the picture within the mask's bounds, black
-    elsewhere, [1 or B,C,H,W].
+    """Return the picture within the mask's bounds, and black elsewhere.
+
+    picture [1 or B,C,h,w], mask [1 or B,1,H,W] -> [1 or B,C,H,W].
 
     Raises:
         ValueError: there are other numbers of pictures and masks, or a mask is black.
@@ -72,7 +73,7 @@ def _place_one(picture: Tensor, mask: Tensor, fit: Fit) -> Tensor:
 
 
 def _resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    """Smaller by area, so that no line is lost; larger bilinearly."""
+    """Return a picture made smaller by area, so that no line is lost, or larger bilinearly."""
     if size == tuple(picture.shape[-2:]):
         return picture
     if size[0] <= picture.shape[-2] and size[1] <= picture.shape[-1]:

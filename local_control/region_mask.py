@@ -26,15 +26,15 @@ class RegionMask:
 
     @classmethod
     def everywhere(cls) -> "RegionMask":
-        """A mask that is white all over, for frames of any size."""
+        """Return a mask that is white all over, for frames of any size."""
         return cls(torch.ones(1, 1, 1, 1))
 
     def is_black(self, view: View, batch: int = 1, steps: int = 1) -> bool:
-        """Whether nothing of what is seen is in the region; arguments as `on_grid` has them."""
+        """Return whether nothing of what is seen is in the region; arguments as of `on_grid`."""
         return not self.seen(view, batch, steps).any()
 
     def on_grid(self, grid: Size, view: View, batch: int = 1, steps: int = 1) -> Tensor:
-        """The mask on a grid (h, w) of cells that covers what is seen.
+        """Return the mask on a grid (h, w) of cells that covers what is seen.
 
         batch: latents of one prompt; steps: frames of a video latent -> [1 or batch,1,h,w], or
         [steps,1,h,w] of a video.
@@ -49,16 +49,24 @@ class RegionMask:
             return resize_frames(cells, steps)
         return in_window(resize_frames(cells, view.window.total), view.window, steps)
 
-    def as_tokens(self, tokens: int, view: View, batch: int = 1, steps: int = 1) -> Tensor:
-        """The mask for a model's image tokens: patches of the latent, rows first, frame by frame.
+    def as_tokens(
+        self,
+        tokens: int,
+        view: View,
+        batch: int = 1,
+        steps: int = 1,
+        sides: Sequence[int] = PATCHES,
+    ) -> Tensor:
+        """Return the mask for a model's image tokens: patches of the latent, frame by frame.
 
-        -> [1 or batch,tokens,1], or [1,tokens,1] of a video.
+        sides: of a patch, in latent cells, of which the first that gives so many tokens counts ->
+        [1 or batch,tokens,1], or [1,tokens,1] of a video.
 
         Raises:
             ValueError: no patch size gives that many tokens.
         """
-        for patch in PATCHES:
-            grid = (-(-view.size[0] // patch), -(-view.size[1] // patch))
+        for side in sides:
+            grid = (-(-view.size[0] // side), -(-view.size[1] // side))
             if steps * grid[0] * grid[1] == tokens:
                 break
         else:
@@ -70,7 +78,7 @@ class RegionMask:
         return cells if steps == 1 else cells.reshape(1, tokens, 1)
 
     def as_factor(self, shape: Sequence[int], view: View, batch: int = 1, steps: int = 1) -> Tensor:
-        """The mask at the resolution of a tensor of `shape`, to be multiplied with it.
+        """Return the mask at the resolution of a tensor of `shape`, to be multiplied with it.
 
         Tokens [B,T,C], maps [B,C,h,w] or maps of frames [B,C,T,h,w] -> as many dimensions, of
         which the channels are one.
@@ -84,15 +92,15 @@ class RegionMask:
         return cells.movedim(0, 1)[None] if steps > 1 else cells[:, :, None]
 
     def at(self, size: Size) -> Tensor:
-        """All masks at the size (h, w) of pictures of the whole frame -> [1 or B,1,h,w]."""
+        """Return all masks at the size (h, w) of pictures of the whole frame: [1 or B,1,h,w]."""
         return cover(self.white, size, "area")
 
     def union(self, size: Size) -> Tensor:
-        """Where any of the masks is white, at a size (h, w) -> [1,1,h,w]."""
+        """Return where any of the masks is white, at a size (h, w): [1,1,h,w]."""
         return self.at(size).amax(0, keepdim=True)
 
     def seen(self, view: View, batch: int = 1, steps: int = 1) -> Tensor:
-        """What is seen of the mask, at up to eight pixels a latent cell -> [1 or batch,1,H,W].
+        """Return what is seen of it, up to eight pixels a latent cell: [1 or batch,1,H,W].
 
         Of a video all masks, whichever frames are seen; arguments as `on_grid` has them.
 
@@ -109,7 +117,7 @@ class RegionMask:
 
 
 def take_rows(rows: Tensor, window: Window | None, batch: int, what: str) -> Tensor:
-    """One for all latents, or one for each -> those of the latents that are seen.
+    """Return the rows of the latents that are seen, of one for all or one for each.
 
     rows [1 or B,...] -> [1 or batch,...]; what: the noun of the message.
 
@@ -121,7 +129,7 @@ def take_rows(rows: Tensor, window: Window | None, batch: int, what: str) -> Ten
 
 
 def match_batch(rows: Tensor, batch: int, what: str = "mask", of: str = "latent") -> Tensor:
-    """Rows [1 or batch,...] as they are: one serves the whole batch, or there is one for each.
+    """Return rows [1 or batch,...] as they are: one serves the whole batch, or one each.
 
     what, of: the nouns of the message.
 
@@ -137,7 +145,7 @@ def match_batch(rows: Tensor, batch: int, what: str = "mask", of: str = "latent"
 
 
 def resize_frames(masks: Tensor, frames: int) -> Tensor:
-    """Masks of a video [T,1,H,W] -> [1 or frames,1,H,W], the mean of those that a frame spans."""
+    """Return masks of a video [T,1,H,W] as [1 or frames,1,H,W]: means of what a frame spans."""
     if len(masks) in (1, frames):
         return masks.expand(frames, -1, -1, -1)
     size = (frames, masks.shape[-2], masks.shape[-1])
@@ -145,7 +153,7 @@ def resize_frames(masks: Tensor, frames: int) -> Tensor:
 
 
 def in_window(rows: Tensor, window: Window, count: int) -> Tensor:
-    """Rows [1 or total,...] -> the `count` that a window sees, [1 or count,...].
+    """Return the `count` rows that a window sees of [1 or total,...]: [1 or count,...].
 
     Guides that ComfyUI appends to a window go with its last row.
     """

@@ -17,7 +17,7 @@ from .masks import resize_mask
 
 
 def edge_loss(z0: Tensor, reference: Tensor, mask: Tensor, edge: str = "sobel") -> Tensor:
-    """Mean squared difference of edges over the mask's area, as the z0 loss trains it -> [B].
+    """Return the mean squared difference [B] of edges over the mask's area, as in the z0 loss.
 
     z0 and reference [B,C,h,w], mask [1 or B,1,H,W] in 0..1 at any size.
     """
@@ -35,7 +35,7 @@ class EdgeCurve:
 
 
 def edge_curve(frames: Sequence[Tensor], reference: Tensor, mask: Tensor) -> EdgeCurve:
-    """The edge losses of one z0' [B,C,h,w] a step, each a mean over the batch.
+    """Return the edge losses of one z0' [B,C,h,w] a step, each a mean over the batch.
 
     reference [1 or B,C,h,w], mask [1 or B,1,H,W] in 0..1.
     """
@@ -51,7 +51,7 @@ def edge_curve(frames: Sequence[Tensor], reference: Tensor, mask: Tensor) -> Edg
 def step_towards_edges(
     z0: Tensor, reference: Tensor, mask: Tensor, edge: str = "sobel", scale: float = 1.0
 ) -> Tensor:
-    """z0 [B,C,h,w] moved by `scale` Polyak steps -> the same shape, fp32.
+    """Return z0 [B,C,h,w] moved by `scale` Polyak steps, fp32.
 
     A Polyak step is loss / |gradient|^2 along the gradient: the length that would reach zero if the
     loss fell on as steeply. It depends neither on the size of the latent nor on its scale, so one
@@ -69,7 +69,7 @@ def step_towards_edges(
 
 
 def edge_alignment(z0: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
-    """Cosine of the Sobel gradients of two latents inside a mask -> [B] in -1..1; 0 without edges.
+    """Return the cosine of two latents' Sobel gradients inside a mask: [B] in -1..1, 0 if none.
 
     z0 and reference [B,C,h,w], mask [1 or B,1,H,W] in 0..1 at any size. It asks where edges are and
     which way they go, not how strong they are: a blurred z0' of an early step can be aligned.
@@ -106,7 +106,7 @@ class StrengthLoop:
         self._is_prepared, self._is_watched = True, False
 
     def watch(self) -> bool:
-        """Whether the region controls the sampling that starts, which is watched from here on."""
+        """Return whether the region controls the sampling that starts, and watch it from now on."""
         self._is_watched, self._is_prepared = self._is_prepared, False
         return self._is_watched
 
@@ -115,7 +115,7 @@ class StrengthLoop:
         self._is_watched = False
 
     def take(self) -> float:
-        """The factor for a step in which the region acts.
+        """Return the factor for a step in which the region acts.
 
         Raises:
             ValueError: nothing watches the sampling, so that the factor would never change.

@@ -34,23 +34,23 @@ class View:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of the picture is seen."""
+        """Return whether all of the picture is seen."""
         return self.size == self.whole
 
     def crop(self, picture: Tensor, cell: int) -> Tensor:
-        """A picture [B,C,H,W] of the whole, `cell` pixels a latent cell -> what is seen of it."""
+        """Return what is seen of a picture [B,C,H,W] of the whole, `cell` pixels a latent cell."""
         top, left = (side * cell for side in self.corner)
         height, width = (side * cell for side in self.size)
         return picture[..., top : top + height, left : left + width]
 
     def show(self, picture: Tensor, method: str, cell: int) -> Tensor:
-        """A picture [B,C,H,W] of the whole frame at any size -> the part seen, `cell` px a cell."""
+        """Return what is seen of a picture [B,C,H,W] of the frame at any size, `cell` px a cell."""
         height, width = (side * cell for side in self.whole)
         return self.crop(cover(picture, (height, width), method), cell)
 
 
 def cover(picture: Tensor, size: Size, method: str) -> Tensor:
-    """A picture [B,C,h,w] scaled to cover `size`, centred, what sticks out cut off -> [B,C,H,W].
+    """Return a picture [B,C,h,w] scaled to cover `size`, centred, with what sticks out cut off.
 
     As ComfyUI scales the pictures of controls. method: one of torch's interpolation modes.
     """

@@ -16,7 +16,7 @@ class PredictionType(StrEnum):
 
 
 def predict_z0(output: Tensor, z_t: Tensor, level: Tensor, kind: PredictionType) -> Tensor:
-    """The clean latent that `output` implies at noise level `level`.
+    """Return the clean latent that `output` implies at noise level `level`.
 
     output, z_t [B,...], level [B] -> [B,...] fp32. `level` is alpha_bar in 0..1 for epsilon and v
     (z_t = sqrt(alpha_bar) z0 + sqrt(1 - alpha_bar) eps), sigma in 0..1 for flow

@@ -22,7 +22,7 @@ class LocalControlExtension(ComfyExtension):
     """All nodes of the pack."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """In the order of the graph."""
+        """Return the nodes in the order of the graph."""
         return [
             LocalControl,
             LoadAdapter,

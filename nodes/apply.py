@@ -38,7 +38,7 @@ class Apply(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """As stock Apply ControlNet, for a list of regions."""
+        """Return the schema: as stock Apply ControlNet, for a list of regions."""
         return make_schema(
             ["apply controlnet", "regional control", "masked controlnet"],
             node_id="LocalControl_Apply",
@@ -90,7 +90,7 @@ class Apply(io.ComfyNode):
         vae: object = None,
         outside: str = Outside.GATED,
     ) -> io.NodeOutput:
-        """The same control objects for both if all act on both, so that ComfyUI batches them."""
+        """Return both prompts, with the same controls if all act on both: ComfyUI batches them."""
         sides = [[region for region in regions if side in region.acts_on] for side in _PROMPTS]
         exact = uuid.uuid4() if outside == Outside.EXACT else None
         controls = [
@@ -116,7 +116,7 @@ class Apply(io.ComfyNode):
 def build_controls(
     regions: Sequence[AnyRegion], vae: object, exact: uuid.UUID | None = None
 ) -> list[RegionControl]:
-    """One control for all adapters, whose features add up, and one for each of the others.
+    """Return one control for all adapters, whose features add up, and one for each other.
 
     exact: what they have in common if predictions with and without them are blended.
 
@@ -142,7 +142,7 @@ def build_controls(
 def chain(
     entry: list, controls: Sequence[ControlBase], hooks: HookGroup, chained: dict[object, Any]
 ) -> list:
-    """A conditioning entry with `controls` after the one it already had; with none, as it is.
+    """Return a conditioning entry with `controls` after what it had; with none, as it is.
 
     chained: the last controls that were made so; entries alike share them.
     """
@@ -163,7 +163,7 @@ def chain(
 def resolve_masks(
     regions: Sequence[AnyRegion], rule: Overlap, is_exact: bool = False
 ) -> list[AnyRegion]:
-    """The regions of one prompt with the masks that act under an overlap rule.
+    """Return the regions of one prompt with the masks that act under an overlap rule.
 
     is_exact: whether each is also told where any of them acts.
     """

@@ -8,6 +8,7 @@ from comfy_api.v0_0_2 import io
 
 from ..local_control.steering import StrengthLoop
 from .comfy_types import CATEGORY, Regions, from_comfy_latent, make_schema
+from .inputs import checked
 from .region import AnyRegion
 from .sampler.z0.closed_loop import watch_regions
 from .sampler.z0.overlay import Overlay
@@ -18,7 +19,7 @@ class ClosedLoop(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Both outputs must reach the same sampler."""
+        """Return the schema; both outputs must reach the same sampler."""
         return make_schema(
             ["adaptive strength", "auto strength"],
             node_id="LocalControl_ClosedLoop",
@@ -75,6 +76,7 @@ class ClosedLoop(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: ModelPatcher,
@@ -85,7 +87,7 @@ class ClosedLoop(io.ComfyNode):
         highest: float,
         regions: Sequence[AnyRegion] = (),
     ) -> io.NodeOutput:
-        """What comes in is left as it is; without regions it goes on as it is."""
+        """Return model and regions, tied; what comes in is left as it is."""
         fresh = [region for region in regions if region.loop is None]
         if not fresh:
             return io.NodeOutput(model, tuple(regions))

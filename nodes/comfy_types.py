@@ -34,7 +34,7 @@ def advanced(spec: Any) -> Any:
 
 
 def from_comfy_image(image: Tensor) -> Tensor:
-    """The pictures of an IMAGE, fp32 on the CPU, RGB without alpha.
+    """Return the pictures of an IMAGE, fp32 on the CPU, RGB without alpha.
 
     [B,H,W,1, 3 or 4] -> [B,3,H,W]
     """
@@ -43,12 +43,12 @@ def from_comfy_image(image: Tensor) -> Tensor:
 
 
 def to_comfy_image(image: Tensor) -> Tensor:
-    """The IMAGE of pictures: [B,1 or 3,H,W] -> [B,H,W,3]."""
+    """Return the IMAGE of pictures: [B,1 or 3,H,W] -> [B,H,W,3]."""
     return image.expand(-1, 3, -1, -1).movedim(1, -1)  # BCHW -> BHWC
 
 
 def from_comfy_mask(mask: Tensor) -> Tensor:
-    """The masks of a MASK, fp32 in 0..1 on the CPU; packs give them in several layouts.
+    """Return the masks of a MASK, fp32 in 0..1 on the CPU; packs have several layouts.
 
     [H,W], [B,H,W], [B,1,H,W] or [B,H,W,1] -> [B,1,H,W]
     """
@@ -58,11 +58,11 @@ def from_comfy_mask(mask: Tensor) -> Tensor:
 
 
 def from_comfy_latent(latent: dict[str, Any]) -> Tensor:
-    """The samples [B,C,(T),h,w] of a LATENT, fp32 on the CPU; of several the first."""
+    """Return the samples [B,C,(T),h,w] of a LATENT, fp32 on the CPU; of several the first."""
     return first_samples(latent).float().to(_CPU)
 
 
 def first_samples(latent: dict[str, Any]) -> Tensor:
-    """The samples of a LATENT as they are; of several (pictures and sound) the first."""
+    """Return the samples of a LATENT as they are; of several (pictures and sound) the first."""
     samples = latent["samples"]
     return samples.unbind()[0] if getattr(samples, "is_nested", False) else samples

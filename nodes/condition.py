@@ -15,7 +15,7 @@ class Condition(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Thresholds are for canny, blocks for colour."""
+        """Return the schema; thresholds are for canny, blocks for colour."""
         return make_schema(
             [
                 "canny",
@@ -88,7 +88,7 @@ class Condition(io.ComfyNode):
         blur: float,
         blocks: int,
     ) -> io.NodeOutput:
-        """Only the options of the chosen kind are used."""
+        """Return the condition, made by the options of the chosen kind alone."""
         options = {
             "canny": {"low": low_threshold, "high": high_threshold, "blur": blur},
             "colour": {"blocks": blocks},

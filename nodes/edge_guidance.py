@@ -7,6 +7,7 @@ from torch import Tensor
 from ..local_control.edges import EDGE_FILTERS
 from ..local_control.region_mask import RegionMask
 from .comfy_types import CATEGORY, from_comfy_latent, from_comfy_mask, make_schema
+from .inputs import checked
 from .region_inputs import check_range
 from .sampler.z0.guidance import Guidance, guide_edges
 from .sampler.z0.overlay import Overlay
@@ -17,7 +18,7 @@ class EdgeGuidance(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """No adapter, no training, no backpropagation through the model: for every family."""
+        """Return the schema; it needs no adapter and no training, so every family has it."""
         return make_schema(
             ["edges", "guidance", "sobel", "mask control"],
             node_id="LocalControl_EdgeGuidance",
@@ -68,6 +69,7 @@ class EdgeGuidance(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: ModelPatcher,
@@ -78,7 +80,7 @@ class EdgeGuidance(io.ComfyNode):
         end_percent: float,
         edge: str,
     ) -> io.NodeOutput:
-        """The model given is left as it is."""
+        """Return a guided model; the one given is left as it is."""
         white = from_comfy_mask(mask)
         if white.max() <= 0:
             raise ValueError(

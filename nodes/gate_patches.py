@@ -16,7 +16,7 @@ class GatePatches(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """For DiffSynth and the like, which are patches of the model and no CONTROL_NET."""
+        """Return the schema: DiffSynth and the like are patches of a model, no CONTROL_NET."""
         return make_schema(
             [
                 "masked controlnet",
@@ -42,7 +42,7 @@ class GatePatches(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, model: ModelPatcher, mask: Tensor) -> io.NodeOutput:
-        """Patches that the model has by now and that have no mask yet are gated."""
+        """Return a model whose patches act inside the mask, but for those that have one already."""
         white = from_comfy_mask(mask)
         if not has_white(white).any():
             raise ValueError(

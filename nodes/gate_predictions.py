@@ -16,7 +16,7 @@ class GatePredictions(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """What is not connected is the same with and without control."""
+        """Return the schema; what is not connected is the same with and without control."""
         return make_schema(
             ["masked controlnet", "masked lora", "mask control", "regional control"],
             node_id="LocalControl_GatePredictions",
@@ -67,7 +67,7 @@ class GatePredictions(io.ComfyNode):
         positive_without: list | None = None,
         negative_without: list | None = None,
     ) -> io.NodeOutput:
-        """All three outputs must reach the same sampler."""
+        """Return model and prompts, which must reach the same sampler."""
         white = from_comfy_mask(mask)
         if not has_white(white).any():
             raise ValueError(

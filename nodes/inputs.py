@@ -30,7 +30,7 @@ _RESULTS = ("latent",)
 
 
 def checked(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
-    """The `execute` of a node with its inputs checked first: decorate it below `@classmethod`.
+    """Return a node's `execute` with its inputs checked: decorate it below `@classmethod`.
 
     What is optional and None counts as not connected; the rest arrives as the schema says.
 
@@ -56,7 +56,7 @@ def checked(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutpu
 
 
 def _check(spec: Any, value: Any, name: str) -> Any:
-    """The value of one input as its type wants it; `name`: the subject of what is raised."""
+    """Return an input's value as its type wants it; `name`: the subject of what is raised."""
     if value is None:
         raise ValueError(
             f"{name} is missing: what is connected there gave nothing, as muted nodes and empty "
@@ -172,7 +172,7 @@ def _check_sides(height: int, width: int, name: str) -> None:
 
 
 def _show(value: Any) -> str:
-    """What a value is, in a few words."""
+    """Return what a value is, in a few words."""
     if torch.is_tensor(value):
         return f"a tensor of the shape {tuple(value.shape)}"
     if isinstance(value, str | numbers.Number):

@@ -12,13 +12,15 @@ from .inputs import checked
 from .sampler.control.adapter import AdapterControl
 from .sampler.control.loaded import LoadedAdapter
 
+_LONGEST_LINE = 300
+
 
 class LoadAdapter(io.ComfyNode):
     """File -> CONTROL_NET and what the file says of itself."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """One combo of the files in models/controlnet and models/t2i_adapter."""
+        """Return the schema: a combo of the files in models/controlnet and t2i_adapter."""
         return make_schema(
             ["t2i adapter", "t2iadapter", "load controlnet", "adapter loader"],
             node_id="LocalControl_LoadAdapter",
@@ -45,14 +47,14 @@ class LoadAdapter(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, adapter_name: str) -> tuple[int, int]:
-        """Load again when the file has changed."""
+        """Return when the file was changed and its size, so that a new one is loaded."""
         stat = Path(folder_paths.get_full_path_or_raise(FOLDER, adapter_name)).stat()
         return stat.st_mtime_ns, stat.st_size
 
     @classmethod
     @checked
     def execute(cls, adapter_name: str) -> io.NodeOutput:
-        """Read, check and hand to ComfyUI's memory manager."""
+        """Return the control of an adapter's file, and what the file says of itself."""
         path = Path(folder_paths.get_full_path_or_raise(FOLDER, adapter_name))
         file = read_adapter(path)
         control = AdapterControl(LoadedAdapter.from_file(file, path.name))
@@ -60,7 +62,10 @@ class LoadAdapter(io.ComfyNode):
 
 
 def describe(file: AdapterFile) -> str:
-    """What an adapter is, for a person: its shape, then what its metadata says of its training."""
+    """Return what an adapter is, for a person: its shape, then what its file says of itself.
+
+    A line each; what a file says at length is cut short.
+    """
     config = file.config
     lines = [
         f"{config.kind} T2I-Adapter for {file.family}, "
@@ -72,7 +77,13 @@ def describe(file: AdapterFile) -> str:
         for key, value in sorted(file.metadata.items())
         if key.startswith((METADATA_PREFIX, "modelspec.title", "modelspec.description"))
     }
-    lines += [f"{key}: {value}" for key, value in known.items()]
+    lines += [_line(f"{key}: {value}") for key, value in known.items()]
     if not known:
         lines.append("The file says nothing of its condition or training.")
     return "\n".join(lines)
+
+
+def _line(text: str) -> str:
+    """Return a text as one short line that can be read; a file may say anything."""
+    line = "".join(letter if letter.isprintable() else " " for letter in text)
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} ..."

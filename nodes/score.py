@@ -33,7 +33,7 @@ class Score(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """With `uncontrolled`, the same seed without control, it also says how free the rest is."""
+        """Return the schema; `uncontrolled`, of the same seed, tells how free the rest is."""
         return make_schema(
             ["compare", "metrics", "edge f1", "evaluate"],
             node_id="LocalControl_Score",
@@ -140,7 +140,7 @@ class Score(io.ComfyNode):
         blocks: int,
         uncontrolled: Tensor | None = None,
     ) -> io.NodeOutput:
-        """Means over the batch; what cannot be told is NaN."""
+        """Return means over the batch, a report and words; what cannot be told is NaN."""
         picture, wanted = from_comfy_image(image), from_comfy_image(condition)
         white = cover(picture, from_comfy_mask(mask), "area")
         check_inside(white, kind)
@@ -187,7 +187,7 @@ def _percent(share: float) -> str:
 
 
 def for_each(image: Tensor, other: Tensor, what: str) -> Tensor:
-    """One of `other` for each image; ValueError if they are neither one nor as many."""
+    """Return one of `other` for each image; ValueError if they are neither one nor as many."""
     batch = len(image)
     return match_batch(other, batch, what, "image").expand(batch, *other.shape[1:])
 
@@ -213,12 +213,12 @@ def check_size(image: Tensor, uncontrolled: Tensor) -> None:
 
 
 def cover(image: Tensor, other: Tensor, method: str) -> Tensor:
-    """A condition or mask where it acted: scaled to cover the image, centred, as for sampling."""
+    """Return a condition or mask where it acted: scaled to cover the image, centred."""
     return common_upscale(other, image.shape[-1], image.shape[-2], method, "center")
 
 
 def cover_lines(image: Tensor, edges: Tensor) -> Tensor:
-    """The same for edges [B,3,h,w], white on black -> 0 or 1, [B,1,H,W]; no line is lost."""
+    """Return the same for edges [B,3,h,w], white on black: 0 or 1 [B,1,H,W], no line lost."""
     lines = (edges.amax(1, keepdim=True) >= 0.5).float()
     pixels = min(side / own for side, own in zip(edges.shape[-2:], image.shape[-2:], strict=True))
     widened = dilate(lines, math.ceil((pixels - 1) / 2))
@@ -226,7 +226,7 @@ def cover_lines(image: Tensor, edges: Tensor) -> Tensor:
 
 
 def edge_scores(edges: Tensor, wanted: Tensor, mask: Tensor, tolerance: int) -> dict[str, Any]:
-    """adherence is the F1 of edges inside the mask; report: what matches, is missing, invented."""
+    """Return the F1 of edges inside the mask, and a picture of what matches, lacks, is new."""
     match = edge_match(edges, wanted, mask, tolerance)
     cells = diffcc(edges, wanted, mask)
     return {
@@ -239,7 +239,7 @@ def edge_scores(edges: Tensor, wanted: Tensor, mask: Tensor, tolerance: int) -> 
 
 
 def colour_scores(image: Tensor, wanted: Tensor, mask: Tensor, blocks: int) -> dict[str, Any]:
-    """adherence is 1 - the mean error of colour blocks inside the mask; report: where it is."""
+    """Return 1 - the mean error of colour blocks inside the mask, and a picture of it."""
     found, target = colour(image, blocks), colour(wanted, blocks)
     adherence = 1 - divergence(found, target, mask).mean().item()
     error = (found - target).abs().mean(1, keepdim=True) * mask

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..local_control.steering import EdgeCurve, edge_curve
 from .comfy_types import CATEGORY, Regions, Trace, from_comfy_latent, make_schema, to_comfy_image
+from .inputs import checked
 from .pictures.charts import draw_curve, to_json, write_words
 from .pictures.decoding import estimate_images
 from .region import AnyRegion
@@ -60,6 +61,7 @@ class Z0Frames(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         latent: dict,
@@ -99,7 +101,12 @@ def sampling_of(trace: Z0Trace, samples: Tensor) -> Sampling:
     """
     found = trace.sampling_of(samples)
     if found is None:
-        raise ValueError(_why_none(trace, samples))
+        raise ValueError(_why_none(trace))
+    if found.is_cut:
+        raise ValueError(
+            f"The z0' trace has let go of the steps of the sampling that made this latent: it "
+            f"keeps the latest {KEPT_BYTES >> 20} MB; sample fewer or smaller latents in one run."
+        )
     if not found.frames:
         raise ValueError(
             "The sampling that made this latent had no steps, so there is no z0' of it; let it end "
@@ -108,12 +115,7 @@ def sampling_of(trace: Z0Trace, samples: Tensor) -> Sampling:
     return found
 
 
-def _why_none(trace: Z0Trace, samples: Tensor) -> str:
-    if trace.has_lost(samples):
-        return (
-            f"The z0' trace has let go of the sampling that made this latent: it keeps the latest "
-            f"ones, {KEPT_BYTES >> 20} MB of them; sample fewer or smaller latents in one run."
-        )
+def _why_none(trace: Z0Trace) -> str:
     if trace.samplings:
         return (
             "The z0' trace is of other samplings than this latent; connect the latent of a sampler "

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..local_control.steering import EdgeCurve, edge_curve
 from .comfy_types import CATEGORY, Regions, Trace, from_comfy_latent, make_schema
+from .inputs import checked
 from .pictures.decoding import decoder, estimate
 from .pictures.rendering import Renderer, write_errors
 from .region import AnyRegion
@@ -77,6 +78,7 @@ class Z0Preview(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: ModelPatcher,

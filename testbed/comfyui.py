@@ -37,7 +37,7 @@ def pip(*arguments: str) -> None:
 
 
 def comfyui_path() -> Path:
-    """The folder of ComfyUI, unpacked if need be.
+    """Return the folder of ComfyUI, unpacked if need be.
 
     Raises:
         FileNotFoundError: COMFYUI_PATH names a folder without ComfyUI.

@@ -22,25 +22,25 @@ class LoadedComfy:
     pack: str
 
     def call(self, node_id: str, **inputs: Any) -> tuple:
-        """Run one node, ours or stock, and return its outputs."""
+        """Return the outputs of one node, ours or stock."""
         node = self.nodes[node_id]
         if hasattr(node, "GET_SCHEMA"):
             return self.prepared(node_id).execute(**inputs).result
         return getattr(node(), node.FUNCTION)(**inputs)
 
     def prepared(self, node_id: str, unique_id: str = "1") -> type:
-        """The class of a V3 node as ComfyUI has it ready for a run, with its id in the graph."""
+        """Return a V3 node's class as ComfyUI has it ready for a run, with its id in the graph."""
         hidden = {"UNIQUE_ID": unique_id}
         # Newer versions look for it under a key of its own.
         return self.nodes[node_id].PREPARE_CLASS_CLONE({**hidden, "hidden_inputs": hidden})
 
     def module(self, name: str) -> ModuleType:
-        """A module of the pack as ComfyUI has loaded it, such as `nodes.region`."""
+        """Return a module of the pack as ComfyUI has loaded it, such as `nodes.region`."""
         return sys.modules[f"{self.pack}.{name}"]
 
 
 def load_comfy(workspace: Path) -> LoadedComfy:
-    """Import ComfyUI on a workspace made by `prepare_workspace`; once per process."""
+    """Return ComfyUI, imported on a workspace made by `prepare_workspace`; once a process."""
     # Before everything else: other folders named `nodes` would hide ComfyUI's module.
     sys.path.insert(0, str(comfyui_path()))
     import comfy.cli_args

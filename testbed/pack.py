@@ -1,6 +1,10 @@
-"""The pack as users get it: its shipped files alone, copied into a custom_nodes folder."""
+"""The pack as users get it: its shipped files alone, copied into a custom_nodes folder.
+
+python -m testbed.pack ComfyUI/custom_nodes
+"""
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +13,7 @@ FOLDER = "local_control"
 
 
 def shipped_files() -> Iterator[Path]:
-    """What .comfyignore does not leave out, relative to the root; needs no git."""
+    """Yield what .comfyignore does not leave out, relative to the root; needs no git."""
     lines = (ROOT / ".comfyignore").read_text().splitlines()
     ignored = tuple(line for line in lines if line and not line.startswith("#"))
     for top in ROOT.iterdir():
@@ -24,10 +28,14 @@ def shipped_files() -> Iterator[Path]:
 
 
 def install_pack(custom_nodes: Path) -> Path:
-    """Copy the shipped files into `custom_nodes`, replacing what an earlier call put there."""
+    """Return the pack's folder in `custom_nodes`, put there anew."""
     target = custom_nodes / FOLDER
     shutil.rmtree(target, ignore_errors=True)
     for name in shipped_files():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target / name)
     return target
+
+
+if __name__ == "__main__":
+    install_pack(Path(sys.argv[1]))

@@ -56,7 +56,7 @@ def prepare_workspace(
 
 
 def free_port() -> int:
-    """A port on which nobody listens now."""
+    """Return a port on which nobody listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -80,7 +80,7 @@ class ComfyServer:
 
     @property
     def url(self) -> str:
-        """Where a browser finds it."""
+        """Return where a browser finds it."""
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> "ComfyServer":
@@ -138,17 +138,17 @@ class ComfyServer:
         raise RuntimeError(f"ComfyUI did not start; the end of {self.log_file}:\n{tail}")
 
     def get(self, path: str, **params: str) -> requests.Response:
-        """GET a route of the server."""
+        """Return what the server answers to GET."""
         response = requests.get(f"{self.url}{path}", params=params, timeout=60)
         response.raise_for_status()
         return response
 
     def object_info(self) -> dict[str, Any]:
-        """The schema of every node."""
+        """Return the schema of every node."""
         return self.get("/object_info").json()
 
     def run(self, prompt: dict[str, Any], progress: Progress | None = None) -> dict[str, Any]:
-        """Queue a prompt in API format, wait for it, and return the outputs of its nodes by id.
+        """Return the outputs of a prompt's nodes by id, once it has run; it is in API format.
 
         progress(node id, step, steps) is called as nodes report.
 
@@ -187,12 +187,12 @@ class ComfyServer:
                 return  # the history is written by now, unlike at execution_success
 
     def image(self, entry: dict[str, str]) -> bytes:
-        """The file behind one entry of a node's `images` output."""
+        """Return the file behind one entry of a node's `images` output."""
         return self.get("/view", **entry).content
 
 
 def _refusal(answer: dict[str, Any]) -> str:
-    """The first sentence of a refused prompt."""
+    """Return the first sentence of a refused prompt."""
     for node in answer.get("node_errors", {}).values():
         error = node["errors"][0]
         return f"{node['class_type']}: {error['message']} ({error['details']})"

@@ -11,7 +11,7 @@ _WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 
 
 def to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str, Any]:
-    """Saved workflow -> prompt in API format, as the frontend makes it; notes are left out."""
+    """Return a saved workflow as a prompt, as the frontend makes it; notes are left out."""
     links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     prompt = {}
     for node in workflow["nodes"]:
@@ -26,7 +26,7 @@ def to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str
 
 
 def _widget_inputs(node: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
-    """Widget values by name: they are saved as a list in the order of the schema."""
+    """Return widget values by name: they are saved as a list in the order of the schema."""
     values = iter(node.get("widgets_values", []))
     found = {}
     for name, spec in inputs_of(info):
@@ -42,35 +42,35 @@ def _widget_inputs(node: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]
 
 
 def inputs_of(info: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
-    """The inputs of a node in the order of its schema, each as name and specification."""
+    """Yield the inputs of a node in the order of its schema, each as name and specification."""
     for group in ("required", "optional"):
         for name in info["input_order"].get(group, []):
             yield name, info["input"][group][name]
 
 
 def is_widget(spec: list[Any]) -> bool:
-    """Whether an input is set on the node itself; the others are sockets alone."""
+    """Return whether an input is set on the node itself; the others are sockets alone."""
     return isinstance(spec[0], list) or spec[0] in _WIDGET_TYPES
 
 
 def has_seed_control(spec: list[Any]) -> bool:
-    """Whether the frontend adds a widget behind an input: what becomes of a seed after a run."""
+    """Return whether the frontend adds a widget behind an input, for what becomes of a seed."""
     return len(spec) > 1 and bool(spec[1].get("control_after_generate"))
 
 
 def is_upload(spec: list[Any]) -> bool:
-    """Whether the frontend adds a button for uploads, as the last widget of the node."""
+    """Return whether the frontend adds a button for uploads, as the last widget of the node."""
     return len(spec) > 1 and bool(spec[1].get("image_upload"))
 
 
 def find(prompt: dict[str, Any], class_type: str) -> str:
-    """The id of the only node of a class."""
+    """Return the id of the only node of a class."""
     (key,) = (key for key, node in prompt.items() if node["class_type"] == class_type)
     return key
 
 
 def viewer_of(prompt: dict[str, Any], output: list[Any]) -> str:
-    """The id of the only Preview Image that shows an output, a list of node id and slot."""
+    """Return the id of the only Preview Image that shows an output, a list of node id and slot."""
     (key,) = (
         key
         for key, node in prompt.items()

@@ -9,6 +9,7 @@ was; `accelerate launch -m training.cache` shares the work among processes.
 import logging
 
 from .config.commands import read_settings
+from .config.processes import end_as_by_hand
 from .config.run import TrainSettings
 from .errors import one_sentence
 from .loop.prepare import open_base, open_source, prepare_data
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 def main() -> None:
     """Check the data set and encode what is missing."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    end_as_by_hand()
     settings = read_settings(TrainSettings)
     with one_sentence("Add --vae_dtype bf16, or lower --resolution. What is cached stays."):
         source = open_source(settings)

@@ -37,5 +37,9 @@ def one_sentence(out_of_memory: str) -> Iterator[None]:
         if "can't allocate memory" not in str(error):
             raise
         raise SystemExit(f"Out of memory. {out_of_memory}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(
+            "stopped; what was checked and encoded stays, and the same command goes on from there"
+        ) from None
     except _USER_ERRORS as error:
         raise SystemExit(str(error)) from error

@@ -3,39 +3,49 @@ r"""Compare adapters: adherence inside the mask, freedom outside, prompts, and p
 python -m training.evaluate --pretrained_model_name_or_path base --eval_data_dir pictures \
     --adapters mine=my-adapter/adapter.safetensors,theirs=other.safetensors@everywhere
 
-Adapters are gated by the mask; NAME=FILE@everywhere applies one to the whole frame instead.
+Adapters are gated by the mask. NAME=FILE@exact blends predictions with and without control by it
+instead, @both does both, @everywhere neither; --outside sets it for those that say nothing.
+
+--strengths 0.5,0.75,1,1.5,2,3 draws each adapter's frontier: adherence inside against what it
+costs. Each one's best strength is to be chosen on other pictures: evaluate on those first, then
+name that frontier.json with --best_from.
 """
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal, Self, get_args
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveFloat, model_validator
 
 from .config.base_flags import PredictionName
 from .config.commands import CommandSettings, read_settings
-from .config.processes import process_state
+from .config.processes import end_as_by_hand, process_state
 from .data.checked import check
 from .data.condition import PICTURES, Condition
 from .data.folder import ImageFolder
 from .data.records import Columns, DatasetError
 from .errors import one_sentence
 from .evaluation.cases import EVALUATION_SET, make_cases, read_evaluation_set
+from .evaluation.frontier import Curve, Frontier
+from .evaluation.frontier_report import read_best, write_frontier
+from .evaluation.perceptual import PerceptualChange
 from .evaluation.report import write_report
 from .evaluation.scores import ClipScore, InceptionFeatures
 from .evaluation.table import Table
-from .evaluation.variants import FREE, Evaluation, Variant
+from .evaluation.variants import FREE, Evaluation, Outside, Variant
 from .loop.trained import read_condition, read_trained
 from .models.bases import load_base
 from .models.sample import Sampling
 
 log = logging.getLogger(__name__)
 
-_EVERYWHERE = "@everywhere"
 
+def load_variant(text: str, column: bool = False, outside: Outside = "gated") -> Variant:
+    """Return the variant of NAME=FILE or NAME=FILE@OUTSIDE.
 
-def load_variant(text: str, column: bool = False) -> Variant:
-    """NAME=FILE or NAME=FILE@everywhere; column: whether the data has conditions of its own.
+    column: whether the data has conditions of its own. outside: where the text does not say.
 
     Raises:
         DatasetError, AdapterFileError: it has another form, or the file cannot be read.
@@ -43,12 +53,17 @@ def load_variant(text: str, column: bool = False) -> Variant:
     name, _, file = text.partition("=")
     if not file:
         raise DatasetError(f"--adapters has {text!r}; write NAME=FILE.")
-    path = Path(file.removesuffix(_EVERYWHERE))
+    path = Path(file)
+    for known in get_args(Outside):
+        if file.endswith(f"@{known}"):
+            path, outside = Path(file.removesuffix(f"@{known}")), known
     if "@" in path.name and not path.exists():
-        raise DatasetError(f"--adapters has {text!r}; after the @ only 'everywhere' is known.")
+        raise DatasetError(
+            f"--adapters has {text!r}; after the @ only {', '.join(get_args(Outside))} are known."
+        )
     found = read_trained(path)
     condition = read_condition(found, path.name, column)
-    return Variant(name, found.build().float(), condition, gated=not file.endswith(_EVERYWHERE))
+    return Variant(name, found.build().float(), condition, outside)
 
 
 class EvaluateSettings(CommandSettings):
@@ -66,8 +81,23 @@ class EvaluateSettings(CommandSettings):
     pretrained_vae_model_name_or_path: str | None = Field(
         None, description="another autoencoder: diffusers folder or hub name"
     )
-    adapters: list[str] = Field(
-        description="NAME=FILE or NAME=FILE@everywhere, in a list with commas"
+    adapters: list[str] = Field(description="NAME=FILE or NAME=FILE@OUTSIDE, in a list with commas")
+    outside: Outside = Field(
+        "gated",
+        description="of adapters that do not say: features gated by the mask; exact: blend "
+        "predictions with and without control, twice the cost; both; everywhere: neither",
+    )
+    strengths: tuple[PositiveFloat, ...] = Field(
+        (), description="of every adapter, in a list with commas: draws their frontiers"
+    )
+    equal_at: PositiveFloat = Field(
+        1.0, description="strength at which the first adapter says what the others are compared at"
+    )
+    adherence: Literal["edge F1 inside", "colour error inside"] | None = Field(
+        None, description="score of the frontiers (default: as the first adapter's condition)"
+    )
+    best_from: Path | None = Field(
+        None, description="frontier.json of other pictures, that tells each adapter's best strength"
     )
     eval_data_dir: Path = Field(description="folder of pictures, perhaps with metadata.jsonl")
     image_column: str | None = Field(
@@ -98,28 +128,82 @@ class EvaluateSettings(CommandSettings):
     inception_weights: Path | None = Field(
         None, description="torchvision's inception_v3 as .safetensors, for a Frechet distance"
     )
+    direct_leak: bool = Field(
+        False,
+        description="score how much a step's prediction changes outside on the same latent, which "
+        "makes gated adapters cost what exact ones do",
+    )
+    vgg_weights: Path | None = Field(
+        None, description="torchvision's vgg16 as .safetensors, for the perceptual change outside"
+    )
     output_dir: Path = Field(Path("evaluation"), description="where the report is written")
+
+    @model_validator(mode="after")
+    def _strengths_that_fit(self) -> Self:
+        if not self.strengths and self.best_from is not None:
+            raise ValueError("--best_from needs --strengths.")
+        if len(set(self.strengths)) < len(self.strengths):
+            raise ValueError("--strengths has one of them twice; name each once.")
+        if self.strengths and self.equal_at not in self.strengths:
+            raise ValueError(f"--equal_at {self.equal_at:g} is none of --strengths; name one.")
+        return self
 
 
 def main() -> None:
-    """Sample, score, and write report.json, report.md and sheets."""
+    """Sample, score, and write report.json, report.md and sheets, and the frontier if asked for."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    end_as_by_hand()
     settings = read_settings(EvaluateSettings)
     with one_sentence("Lower --batch_size or --resolution."):
-        log.info("%s", write_report(evaluate(settings), settings.output_dir))
+        variants = load_variants(settings)
+        best = {} if settings.best_from is None else read_best(settings.best_from)
+        if best and (missing := {variant.name for variant in variants} - best.keys()):
+            raise DatasetError(f"--best_from has no best strength of {min(missing)!r}.")
+        table = evaluate(settings, variants)
+        log.info("%s", write_report(table, settings.output_dir))
+        if settings.strengths:
+            frontier = frontier_of(settings, variants, table, best)
+            log.info("%s", write_frontier(frontier, settings.output_dir))
 
 
-def evaluate(settings: EvaluateSettings) -> Table:
-    """Sample and score as the settings say.
+def load_variants(settings: EvaluateSettings) -> list[Variant]:
+    """Return the adapters as they are named.
+
+    Raises:
+        DatasetError, AdapterFileError: a name is there twice, or a file is amiss.
+    """
+    column = settings.conditioning_image_column is not None
+    found = [load_variant(text, column, settings.outside) for text in settings.adapters]
+    names = [FREE, *(variant.name for variant in found)]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DatasetError(f"--adapters has the name {twice[0]!r} twice; give each one its own.")
+    return found
+
+
+def frontier_of(
+    settings: EvaluateSettings,
+    variants: Sequence[Variant],
+    table: Table,
+    best: Mapping[str, float],
+) -> Frontier:
+    """Return the frontiers of adapters in the table that `evaluate` made of them."""
+    condition = variants[0].condition
+    colour = condition is not None and condition.kind == "colour"
+    adherence = settings.adherence or ("colour error inside" if colour else "edge F1 inside")
+    curves = [
+        Curve(v.name, {s: v.at(s).name for s in sorted(settings.strengths)}) for v in variants
+    ]
+    return Frontier(table, curves, adherence, settings.equal_at, best)
+
+
+def evaluate(settings: EvaluateSettings, adapters: Sequence[Variant]) -> Table:
+    """Sample and score adapters as the settings say.
 
     Raises:
         DatasetError, BaseModelError, AdapterFileError, OSError: something named there is amiss.
     """
-    column = settings.conditioning_image_column
-    variants = [load_variant(text, column is not None) for text in settings.adapters]
-    names = [FREE, *(variant.name for variant in variants)]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise DatasetError(f"--adapters has the name {twice[0]!r} twice; give each one its own.")
+    strengths, column = sorted(settings.strengths), settings.conditioning_image_column
+    variants = [v.at(s) for v in adapters for s in strengths] if strengths else adapters
     image, mask = settings.image_column or "", settings.mask_column
     columns = Columns(image, settings.caption_column, column, mask)
     source = ImageFolder(settings.eval_data_dir, columns)
@@ -131,25 +215,34 @@ def evaluate(settings: EvaluateSettings) -> Table:
         settings.pretrained_vae_model_name_or_path,
         prediction=settings.prediction_type,
     )
-    for variant in variants:
+    for variant in adapters:
         if variant.adapter is not None:
             base.check_fit(variant.adapter.config, variant.name)
     resolution = settings.resolution or base.resolution
-    data = check(source, resolution // 2, settings.max_pictures)
+    folder = settings.output_dir / "cache"
+    data = check(source, resolution // 2, settings.max_pictures, folder)
     cases = make_cases(data, resolution, chosen, settings.masks, settings.invert_masks)
     judge = None if settings.clip_model is None else ClipScore(settings.clip_model)
     inception = None
     if settings.inception_weights is not None:
         inception = InceptionFeatures(str(settings.inception_weights))
+    perceptual = None if settings.vgg_weights is None else PerceptualChange(settings.vgg_weights)
     base.place(process_state().device or torch.device("cpu"), None)
     sampling = Sampling(settings.num_inference_steps, settings.guidance_scale)
     canny = Condition("canny", settings.canny_low, settings.canny_high, settings.canny_blur)
-    evaluation = Evaluation(base, sampling, settings.batch_size, judge, inception, canny)
+    batch, direct = settings.batch_size, settings.direct_leak
+    evaluation = Evaluation(base, sampling, batch, judge, inception, canny, perceptual, direct)
     table = evaluation.run(cases, variants)
     table.about = {
         "base": settings.pretrained_model_name_or_path,
         "adapters": {
-            v.name: {"condition": str(v.condition or PICTURES), "gated": v.gated} for v in variants
+            v.name: {
+                "condition": str(v.condition or PICTURES),
+                "gated": v.gated,
+                "blended": v.blended,
+                "strength": v.strength,
+            }
+            for v in variants
         },
         "settings": settings.model_dump(mode="json") | {"resolution": resolution},
     }

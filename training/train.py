@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .config.commands import read_settings
 from .config.machine import check_machine
-from .config.processes import process_state
+from .config.processes import end_as_by_hand, process_state
 from .config.run import TrainSettings
 from .data.records import Source
 from .errors import one_sentence
@@ -36,6 +36,7 @@ def train(settings: TrainSettings, base: Base, source: Source) -> Path:
 def main() -> None:
     """Train as flags and TOML file say."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    end_as_by_hand()
     settings = read_settings(TrainSettings)
     with one_sentence(
         "While pictures were encoded: begin anew with --vae_dtype bf16. In training: lower "

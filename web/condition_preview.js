@@ -40,7 +40,7 @@ function runSoonAfterChanges(node, live) {
 }
 
 app.registerExtension({
-    name: "localcontrol.condition",
+    name: "localcontrol.ConditionPreview",
     nodeCreated(node) {
         if (node.comfyClass !== "LocalControl_Condition") return;
         const live = node.addWidget("toggle", "live", false, () => {}, { serialize: false });

@@ -89,11 +89,11 @@ class LocalControlDemo(comfy.supported_models.SD15):
     latent_format = DemoLatentFormat
 
     def inpaint_model(self) -> bool:
-        """Eight channels are this family's latents, not an inpainting model's."""
+        """Return False: eight channels are this family's latents, not an inpainting model's."""
         return False
 
     def process_clip_state_dict(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Spread the compact token table over the stock vocabulary."""
+        """Return the text model's weights with the token table spread over the stock vocabulary."""
         token_ids = state_dict.pop(_TOKEN_IDS).long()
         state_dict = super().process_clip_state_dict(state_dict)
         table = state_dict[_TOKEN_TABLE]
@@ -103,7 +103,7 @@ class LocalControlDemo(comfy.supported_models.SD15):
         return state_dict
 
     def clip_target(self, state_dict: dict | None = None) -> object:
-        """Tokenizer and text model."""
+        """Return tokenizer and text model."""
         return comfy.supported_models_base.ClipTarget(comfy.sd1_clip.SD1Tokenizer, DemoClip)
 
 

@@ -39,7 +39,7 @@ class Output:
 
     @property
     def kind(self) -> str:
-        """Its type's name."""
+        """Return its type's name."""
         return self.node.outputs[self.slot]["type"]
 
 
@@ -61,7 +61,7 @@ class Node:
         return Output(self, names.index(name))
 
     def to_json(self, order: int) -> dict[str, Any]:
-        """The node as a workflow file has it."""
+        """Return the node as a workflow file has it."""
         saved = {
             "id": self.id,
             "type": self.type,
@@ -94,7 +94,7 @@ class Canvas:
 
     @contextmanager
     def group(self, title: str, colour: str) -> Iterator[None]:
-        """A frame with a numbered title around the nodes that are added within."""
+        """Yield a frame with a numbered title around the nodes that are added within."""
         first, left = len(self.nodes), self._x
         self._y, self._right = 0, left
         yield
@@ -133,7 +133,9 @@ class Canvas:
         shows: bool = False,
         **inputs: Any,
     ) -> Node:
-        """A node with inputs by name: outputs of others, or values of widgets; others have theirs.
+        """Return a new node; inputs by name: outputs of others, or values of widgets.
+
+        Other widgets have their defaults.
 
         wide: its width; shows: it has a picture below its widgets once it has run.
 
@@ -195,7 +197,7 @@ class Canvas:
         return {**named, "models": models} if models else named
 
     def to_json(self) -> dict[str, Any]:
-        """The workflow as its file has it."""
+        """Return the workflow as its file has it."""
         links, routes = [], []
         boxes = [node.box for node in self.nodes]
         for number, (output, target, slot) in enumerate(self.links, 1):

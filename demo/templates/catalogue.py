@@ -18,7 +18,7 @@ class Template:
 
     @property
     def name(self) -> str:
-        """Of its file, and in the template browser."""
+        """Return the name of its file, which the template browser shows."""
         return f"{self.number:02}_{self.draw.__name__}_{self.setting.suffix}"
 
 

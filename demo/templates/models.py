@@ -47,7 +47,7 @@ _FILES = {
 
 
 def file_of(name: str) -> dict[str, str] | None:
-    """What ComfyUI's panel of missing models wants to know of a file; None for others."""
+    """Return what ComfyUI's panel of missing models wants to know of a file; None for others."""
     if name not in _FILES:
         return None
     directory, place = _FILES[name]

@@ -29,13 +29,13 @@ class Source:
 
 
 def load_checkpoint(canvas: Canvas, setting: Setting) -> Model:
-    """The three that one checkpoint holds."""
+    """Return the three that one checkpoint holds."""
     loader = canvas.add("CheckpointLoaderSimple", ckpt_name=setting.checkpoint)
     return Model(loader["MODEL"], loader["CLIP"], loader["VAE"])
 
 
 def load_qwen(canvas: Canvas, setting: Setting) -> Model:
-    """Qwen-Image comes in three files."""
+    """Return the parts of Qwen-Image, which come in three files."""
     model = canvas.add("UNETLoader", unet_name=setting.checkpoint, weight_dtype="default")
     name = "qwen_2.5_vl_7b_fp8_scaled.safetensors"
     clip = canvas.add("CLIPLoader", clip_name=name, type="qwen_image")
@@ -44,12 +44,12 @@ def load_qwen(canvas: Canvas, setting: Setting) -> Model:
 
 
 def load_adapter(canvas: Canvas, setting: Setting) -> Output:
-    """The adapter for edges."""
+    """Return the adapter for edges."""
     return canvas.add("LocalControl_LoadAdapter", adapter_name=setting.edges[0])["control_net"]
 
 
 def load_picture(canvas: Canvas, picture: Picture, title: str | None = None) -> tuple:
-    """A picture and its mask; the mask has a file of its own, or is painted on the picture."""
+    """Return a picture and its mask, which has a file of its own or is painted on the picture."""
     image = canvas.add("LoadImage", title or "Picture", shows=True, image=picture.name)
     if picture.mask is None:
         return image["IMAGE"], image["MASK"]
@@ -60,7 +60,7 @@ def load_picture(canvas: Canvas, picture: Picture, title: str | None = None) -> 
 
 
 def show_edges(canvas: Canvas, setting: Setting, picture: Output) -> Output:
-    """The condition for an adapter of edges."""
+    """Return the condition for an adapter of edges."""
     node = canvas.add(
         "LocalControl_Condition", shows=True, image=picture, kind="canny", **setting.canny
     )
@@ -68,21 +68,21 @@ def show_edges(canvas: Canvas, setting: Setting, picture: Output) -> Output:
 
 
 def make_source(canvas: Canvas, setting: Setting) -> Source:
-    """The picture with its mask, and its edges in the next column."""
+    """Return the picture with its mask, and its edges in the next column."""
     picture, mask = load_picture(canvas, setting.picture)
     canvas.next_column()
     return Source(picture, mask, show_edges(canvas, setting, picture))
 
 
 def write_prompts(canvas: Canvas, setting: Setting, clip: Output, text: str = "") -> tuple:
-    """Positive and negative."""
+    """Return positive and negative."""
     positive = canvas.add("CLIPTextEncode", "Prompt", clip=clip, text=text or setting.prompt)
     negative = canvas.add("CLIPTextEncode", "Negative prompt", clip=clip, text=setting.negative)
     return positive["CONDITIONING"], negative["CONDITIONING"]
 
 
 def apply(canvas: Canvas, prompts: tuple, regions: Output, **more: Any) -> tuple:
-    """Both prompts under the control of the regions."""
+    """Return both prompts under the control of the regions."""
     positive, negative = prompts
     node = canvas.add(
         "LocalControl_Apply", positive=positive, negative=negative, regions=regions, **more
@@ -91,13 +91,13 @@ def apply(canvas: Canvas, prompts: tuple, regions: Output, **more: Any) -> tuple
 
 
 def empty_latent(canvas: Canvas, setting: Setting) -> Output:
-    """What sampling begins with."""
+    """Return what sampling begins with."""
     size = setting.size
     return canvas.add("EmptyLatentImage", width=size, height=size, batch_size=1)["LATENT"]
 
 
 def preview(canvas: Canvas, model: Model, **more: Any) -> Node:
-    """z0' of every step, through the VAE."""
+    """Return z0' of every step, through the VAE."""
     return canvas.add(
         "LocalControl_Z0Preview", shows=True, model=model.model, vae=model.vae, **more
     )
@@ -112,7 +112,7 @@ def sample(
     title: str | None = None,
     **more: Any,
 ) -> Output:
-    """A LATENT."""
+    """Return a LATENT."""
     positive, negative = prompts
     numbers = {"seed": 0, "steps": setting.steps, "cfg": setting.cfg, "denoise": 1.0}
     names = {"sampler_name": "euler", "scheduler": "normal"}
@@ -121,7 +121,7 @@ def sample(
 
 
 def decode(canvas: Canvas, samples: Output, vae: Output, title: str | None = None) -> Output:
-    """An IMAGE."""
+    """Return an IMAGE."""
     return canvas.add("VAEDecode", title, samples=samples, vae=vae)["IMAGE"]
 
 

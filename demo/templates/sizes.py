@@ -22,7 +22,10 @@ _ADDED = {
 
 
 def body_height(node_type: str, info: Mapping[str, Any], is_showing: bool) -> int:
-    """The height of a node without its title; is_showing: it shows a picture below its widgets."""
+    """Return the height of a node without its title.
+
+    is_showing: it shows a picture below its widgets.
+    """
     specs = [spec for _, spec in inputs_of(info)]
     sockets = sum(not is_widget(spec) for spec in specs)
     slots = max(sockets, len(info["output"]))

@@ -28,22 +28,22 @@ class Box:
 
     @property
     def right(self) -> int:
-        """The x at which it ends."""
+        """Return the x at which it ends."""
         return self.left + self.width
 
     @property
     def bottom(self) -> int:
-        """The y at which it ends."""
+        """Return the y at which it ends."""
         return self.top + self.height
 
 
 def slot_height(box: Box, slot: int) -> int:
-    """The y of a node's input or output."""
+    """Return the y of a node's input or output."""
     return box.top + TITLE + 14 + _SLOT * slot
 
 
 def route(source: Box, output: int, target: Box, slot: int, boxes: Sequence[Box]) -> Route:
-    """The points of a wire, none if nothing is in between.
+    """Return the points of a wire, none if nothing is in between.
 
     To a node further down in the column it runs beside the nodes and above that one; a long one
     has a lane above all groups.
@@ -61,7 +61,7 @@ def route(source: Box, output: int, target: Box, slot: int, boxes: Sequence[Box]
 
 
 def crosses(start: tuple[int, int], end: tuple[int, int], box: Box) -> bool:
-    """Whether the straight line between two points runs behind a box."""
+    """Return whether the straight line between two points runs behind a box."""
     (x0, y0), (x1, y1) = start, end
     left, right = max(min(x0, x1), box.left), min(max(x0, x1), box.right)
     if left >= right or x0 == x1:

@@ -20,10 +20,13 @@ from ..make.probe import load_probe
 from ..world.scenes import Scene, SceneSet
 from ..world.vocabulary import load_items
 
+# Between the scenes of one object, more than there are objects in a split.
+_APART = 10_000
 
-def subject_scene(scenes: SceneSet, index: int) -> Scene:
-    """A scene of two objects, the first (left) being object `index` of the split."""
-    return scenes.scene(index, 2, subject=index)
+
+def subject_scene(scenes: SceneSet, index: int, number: int = 0) -> Scene:
+    """Scene `number` of two objects, the first (left) being object `index` of the split."""
+    return scenes.scene(_APART * number + index, 2, subject=index)
 
 
 def subject_mask(scene: Scene, index: int) -> Tensor:
@@ -37,11 +40,11 @@ def picture(scene: Scene) -> Tensor:
     return to_tensor([scene.image])[0].add(1).div(2)
 
 
-def scene_cases(scenes: SceneSet, seeds: Sequence[int]) -> list[Case]:
-    """Every object of the split, with every seed."""
+def scene_cases(scenes: SceneSet, seeds: Sequence[int], number: int = 0) -> list[Case]:
+    """Every object of the split in its scene `number`, with every seed."""
     cases = []
     for index in range(len(scenes.items)):
-        scene = subject_scene(scenes, index)
+        scene = subject_scene(scenes, index, number)
         image, mask = picture(scene), subject_mask(scene, index)
         cases += [
             Case(str(index), image, mask, "object box", scene.prompt(), seed) for seed in seeds
@@ -53,16 +56,16 @@ class CategoryJudge:
     """Whether one half of a picture shows an object of the category that the prompt names there.
 
     The probe, trained on real pictures, looks at that half; its best class has a category. position
-    0 is the left, controlled object, 1 the right, free one.
+    0 is the left, controlled object, 1 the right, free one. number: of every object's scene.
     """
 
-    def __init__(self, scenes: SceneSet, position: int = 1) -> None:
+    def __init__(self, scenes: SceneSet, position: int = 1, number: int = 0) -> None:
         known = load_items("train")
         self._probe = load_probe(len(known))
         self._categories = [item.category for item in known]
         self._columns = slice(IMAGE_SIZE // 2 * position, IMAGE_SIZE // 2 * (position + 1))
         self._wanted = [
-            subject_scene(scenes, index).items[position].category
+            subject_scene(scenes, index, number).items[position].category
             for index in range(len(scenes.items))
         ]
 

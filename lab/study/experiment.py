@@ -41,6 +41,7 @@ from training.evaluation.report import markdown, spread
 from training.evaluation.table import Table
 from training.evaluation.variants import Evaluation, Variant
 from training.loop.prepare import open_base, open_source, prepare_data
+from training.models.bases import Base
 from training.models.sample import Sampling
 from training.train import train
 
@@ -197,21 +198,25 @@ class Run:
             return False
         return not set(self.settings(config).differences(stamp["settings"])) - _PATHS
 
-    def perform(self, config: ExperimentSettings) -> Table:
-        """Train, unless that is done, and evaluate."""
+    def trained(self, config: ExperimentSettings, base: Base) -> Path:
+        """Train, unless that is done -> the adapter's file; a stopped training goes on."""
         settings = self.settings(config)
-        base = open_base(settings)
         path = settings.output_dir / "adapter.safetensors"
         discard_if_other(settings)
         if not path.exists():
             train(settings, base, open_source(settings))
             for state in settings.output_dir.glob("state-*.safetensors"):
                 state.unlink()
+        return path
+
+    def perform(self, config: ExperimentSettings) -> Table:
+        """Train, unless that is done, and evaluate."""
+        base = open_base(self.settings(config))
+        found = load_variant(f"adapter={self.trained(config, base)}")
         base.place(torch.device("cpu"), None)
         scenes = SceneSet(config.data_dir, self.study.split)
-        found = load_variant(f"adapter={path}")
         variants = [
-            Variant(method.label, found.adapter, found.condition, method.gated)
+            Variant(method.label, found.adapter, found.condition, method.outside)
             for method in self.methods
         ]
         judge = CategoryJudge(scenes)
@@ -226,15 +231,21 @@ class Run:
         self, config: ExperimentSettings, evaluation: Evaluation, cases: Sequence[Case]
     ) -> Tensor:
         """Pictures without control, sampled by the first run of a split and seed for all others."""
-        kept = TensorStore(config.output_dir / "uncontrolled")
         stamp = self.stamp(config)
         depends = [stamp[key] for key in ("base", "scenes", "split", "sampling")]
-        name = digest(*depends, self.seed)
-        found = kept.get(name)
-        if found is None:
-            found = {"pictures": evaluation.uncontrolled(cases)}
-            kept.put(name, found)
-        return found["pictures"]
+        return uncontrolled(config, digest(*depends, self.seed), evaluation, cases)
+
+
+def uncontrolled(
+    config: ExperimentSettings, name: str, evaluation: Evaluation, cases: Sequence[Case]
+) -> Tensor:
+    """Pictures without control, kept under a name of all that they depend on."""
+    kept = TensorStore(config.output_dir / "uncontrolled")
+    found = kept.get(name)
+    if found is None:
+        found = {"pictures": evaluation.uncontrolled(cases)}
+        kept.put(name, found)
+    return found["pictures"]
 
 
 def discard_if_other(settings: TrainSettings) -> None:

@@ -74,14 +74,17 @@ class Sampler:
             strength=strength,
         )[0]
 
-    def apply(self, regions: Any, positive: list, negative: list) -> tuple[list, list]:
-        """Regions into both conditionings."""
+    def apply(
+        self, regions: Any, positive: list, negative: list, exact: bool = False
+    ) -> tuple[list, list]:
+        """Regions into both conditionings. exact: predictions are blended by the mask."""
         return self.comfy.call(
             "LocalControl_Apply",
             positive=positive,
             negative=negative,
             regions=regions,
             overlap="add",
+            outside="exact" if exact else "gated",
         )
 
     def guided(self, scene: Tensor, mask: Tensor, scale: float, edge: str) -> Any:

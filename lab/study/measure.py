@@ -27,9 +27,10 @@ def settings(strength: float) -> tuple[Setting, ...]:
     """Both adapters at one strength."""
     at = "" if strength == 1 else f", strength {strength:g}"
     return (
-        Setting(f"plain adapter, everywhere{at}", "plain", False, strength),
-        Setting(f"plain adapter, gated{at}", "plain", True, strength),
-        Setting(f"local adapter, gated{at}", "local", True, strength),
+        Setting(f"plain adapter, everywhere{at}", "plain", "everywhere", strength),
+        Setting(f"plain adapter, gated{at}", "plain", "gated", strength),
+        Setting(f"local adapter, exact{at}", "local", "exact", strength),
+        Setting(f"local adapter, gated{at}", "local", "gated", strength),
     )
 
 

@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import astuple, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -41,11 +42,14 @@ _PART = 11  # objects
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to sample. adapter None: no control; scale 0: no guidance; target None: no loop."""
+    """One way to sample. adapter None: no control; scale 0: no guidance; target None: no loop.
+
+    outside: gated and exact as the node Apply has them; everywhere: the mask is all white.
+    """
 
     label: str
     adapter: str | None = None
-    gated: bool = True
+    outside: Literal["gated", "exact", "everywhere"] = "gated"
     strength: float = 1.0
     scale: float = 0.0
     edge: str = "sobel"
@@ -162,12 +166,13 @@ class Study:
         sampler, source = self._sampler, _to_comfy(case.image)
         conds, model = (sampler.text(case.prompt), sampler.text("")), sampler.model
         if setting.adapter is not None:
-            mask = case.mask if setting.gated else torch.ones_like(case.mask)
+            everywhere = setting.outside == "everywhere"
+            mask = torch.ones_like(case.mask) if everywhere else case.mask
             adapter = self._adapters[setting.adapter]
             regions = sampler.region(adapter, source, mask, setting.strength)
             if setting.target is not None:
                 model, regions = sampler.looped(regions, source, setting.target)
-            conds = sampler.apply(regions, *conds)
+            conds = sampler.apply(regions, *conds, exact=setting.outside == "exact")
         if setting.scale:
             model = sampler.guided(source, case.mask, setting.scale, setting.edge)
         seed = 1000 * case.seed + int(case.picture)

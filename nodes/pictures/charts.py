@@ -20,7 +20,7 @@ GREEN, RED, _GRAY = (60, 180, 75), (225, 60, 60), (150, 150, 150)  # inside, out
 
 
 def to_json(curve: EdgeCurve) -> str:
-    """The curve as a JSON object of two lists; null where there is no such side."""
+    """Return the curve as a JSON object of two lists; null where there is no such side."""
     lines = {"inside": curve.inside, "outside": curve.outside}
     return json.dumps(
         {k: [v if math.isfinite(v) else None for v in line] for k, line in lines.items()}
@@ -28,7 +28,7 @@ def to_json(curve: EdgeCurve) -> str:
 
 
 def draw_curve(curve: EdgeCurve) -> Tensor:
-    """A chart [1,3,H,W] in 0..1: green inside, red outside, from 0 to the largest value."""
+    """Return a chart [1,3,H,W] in 0..1: green inside, red outside, from 0 to the largest value."""
     height, width = _SIZE
     chart = np.full((height, width, 3), 255, np.uint8)
     values = [v for v in (*curve.inside, *curve.outside) if math.isfinite(v)]
@@ -59,7 +59,7 @@ def draw_curve(curve: EdgeCurve) -> Tensor:
 
 
 def write_words(text: str) -> Tensor:
-    """A picture [1,3,H,W] in 0..1 of a chart's size, with a text in place of what is missing."""
+    """Return a picture [1,3,H,W] in 0..1 of a chart's size, with words for what is missing."""
     canvas = np.zeros((*_SIZE, 3), np.uint8)
     draw_words(canvas, [(line, _WHITE) for line in textwrap.wrap(text, _LETTERS)])
     return _to_tensor(canvas)

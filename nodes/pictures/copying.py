@@ -15,7 +15,7 @@ _PLAIN = (bool, int, float, str, torch.dtype, type(None))
 
 
 def copy_to_cpu(network: nn.Module) -> nn.Module:
-    """A copy in fp32 on the CPU, without another one where the network is.
+    """Return a copy in fp32 on the CPU, without another one where the network is.
 
     It has the parameters and buffers, and of each layer what its class has given it. ComfyUI's
     memory manager hangs handles on the layers of a network in use, under names that change from
@@ -42,7 +42,7 @@ def _to_cpu(tensor: Tensor) -> Tensor:
 
 
 def _own_attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """The attributes of a layer but for those that something else has hung on it."""
+    """Return the attributes of a layer but for those that something else has hung on it."""
     own = _names_set_by(type(module))
     for name, value in vars(module).items():
         if name in own or isinstance(value, _PLAIN):
@@ -50,7 +50,7 @@ def _own_attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def _loose(values: Any, known: dict[int, Any]) -> Iterator[Tensor]:
-    """The tensors in attributes and their containers that are not known yet."""
+    """Return the tensors in attributes and their containers that are not known yet."""
     for value in values:
         if isinstance(value, Tensor):
             if id(value) not in known:
@@ -63,7 +63,7 @@ def _loose(values: Any, known: dict[int, Any]) -> Iterator[Tensor]:
 
 @cache
 def _names_set_by(kind: type[nn.Module]) -> frozenset[str]:
-    """The names that methods of a class assign to, and those that all modules have."""
+    """Return the names that methods of a class assign to, and those that all modules have."""
     names = set(vars(nn.Module()))
     functions = (member for base in kind.__mro__ for member in vars(base).values())
     codes = [function.__code__ for function in functions if hasattr(function, "__code__")]

@@ -29,7 +29,7 @@ _CELLS = {
 
 
 def pixels_per_cell(latent_format: Any) -> int:
-    """How many pixels along its side a cell of a latent is decoded to."""
+    """Return how many pixels along its side a cell of a latent is decoded to."""
     told = getattr(latent_format, "spacial_downscale_ratio", None)
     if told is not None:
         return told
@@ -38,9 +38,11 @@ def pixels_per_cell(latent_format: Any) -> int:
 
 
 def latent_to_rgb(x0: Tensor, latent_format: Any) -> Tensor:
-    """x0 [B,C,h,w] in model space -> [B,h,w,3] in 0..1 by the latent format's linear colours.
+    """Return x0 [B,C,h,w] of model space in the format's linear colours, [B,h,w,3] in 0..1.
 
     Of a video [B,C,T,h,w] the first frame. Formats that pack pixels into channels come out larger.
+    Latents without colours show their first channels.
+
     By numpy, which stays on its thread: torch would start others, and they would hold up the
     sampling on machines that sample on the CPU.
     """
@@ -52,7 +54,7 @@ def latent_to_rgb(x0: Tensor, latent_format: Any) -> Tensor:
     if x0.ndim == 5:
         x0 = x0[:, :, 0]
     values = x0.numpy()
-    if factors is None:
+    if factors is None or len(factors) != values.shape[1]:
         rgb = np.moveaxis(values[:, [min(c, x0.shape[1] - 1) for c in range(3)]], 1, -1)
     else:
         rgb = np.einsum("bchw,ck->bhwk", values, np.array(factors, np.float32))
@@ -62,14 +64,14 @@ def latent_to_rgb(x0: Tensor, latent_format: Any) -> Tensor:
 
 
 def estimate_images(x0: Tensor, latent_format: Any) -> Tensor:
-    """x0 [B,C,h,w] in model space -> IMAGE [B,H,W,3], as large as decoded."""
+    """Return x0 [B,C,h,w] of model space as an IMAGE [B,H,W,3], as large as decoded."""
     rgb = latent_to_rgb(x0, latent_format)
     cell = pixels_per_cell(latent_format) * x0.shape[-2] // rgb.shape[1]
     return rgb.repeat_interleave(cell, 1).repeat_interleave(cell, 2)
 
 
 def estimate(latent_format: Any) -> Decoder:
-    """Latents in model space -> a picture for each by the latent format's linear colours."""
+    """Return a picture for each latent of model space, by its format's linear colours."""
     cell = pixels_per_cell(latent_format)
 
     def decode(latent: Tensor) -> list[Image.Image]:
@@ -81,7 +83,7 @@ def estimate(latent_format: Any) -> Decoder:
 
 
 def decoder(vae: Any, latent_format: Any) -> Decoder:
-    """The same by a VAE: a copy of it on the CPU, so that no model in use is moved.
+    """Return what does the same by a VAE: a copy on the CPU, so that no model is moved.
 
     It is made for the first picture, on the thread that draws.
     """
@@ -104,6 +106,6 @@ def decoder(vae: Any, latent_format: Any) -> Decoder:
 
 
 def _to_views(pictures: Tensor) -> list[Image.Image]:
-    """[B,H,W,3] in 0..1 -> a picture for each."""
+    """Return a picture for each of [B,H,W,3] in 0..1."""
     values = np.rint(np.clip(pictures.numpy(), 0, 1) * 255).astype(np.uint8)
     return [Image.fromarray(value) for value in values]

@@ -22,7 +22,7 @@ _BLACK = (0, 0, 0)
 
 
 def colour_of(index: int) -> Tensor:
-    """A region's colour, [3] in 0..1."""
+    """Return a region's colour, [3] in 0..1."""
     return torch.tensor(COLOURS[index % len(COLOURS)]) / 255
 
 

@@ -48,7 +48,7 @@ class Renderer:
 
 
 def _outline(masks: Sequence[Tensor], index: int, size: tuple[int, int]) -> Outline:
-    """The borders of all masks of one picture, and where they are."""
+    """Return the borders of all masks of one picture, and where they are."""
     canvas = np.zeros((*size, 3), np.uint8)
     for number, mask in enumerate(masks):
         draw_outline(canvas, mask[min(index, len(mask) - 1), 0].numpy(), number, 1)
@@ -57,7 +57,7 @@ def _outline(masks: Sequence[Tensor], index: int, size: tuple[int, int]) -> Outl
 
 
 def grid_of(count: int, size: tuple[int, int]) -> tuple[int, int]:
-    """Columns and rows in which so many pictures of a (width, height) come nearest to a square."""
+    """Return the columns and rows in which `count` pictures come nearest to a square."""
     width, height = size
 
     def longer_side(columns: int) -> int:
@@ -68,7 +68,7 @@ def grid_of(count: int, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def fit_grid(views: Sequence[Image.Image], most: int) -> list[Image.Image]:
-    """Pictures made smaller if their grid is longer than `most` pixels along a side."""
+    """Return the pictures, smaller if their grid is longer than `most` pixels along a side."""
     width, height = views[0].size
     columns, rows = grid_of(len(views), (width, height))
     share = min(1.0, most / max(columns * width, rows * height))
@@ -79,7 +79,7 @@ def fit_grid(views: Sequence[Image.Image], most: int) -> list[Image.Image]:
 
 
 def in_grid(views: Sequence[Image.Image]) -> Image.Image:
-    """One picture of several of the same size, row by row."""
+    """Return one picture of several of the same size, row by row."""
     width, height = views[0].size
     columns, rows = grid_of(len(views), (width, height))
     whole = Image.new("RGB", (columns * width, rows * height))
@@ -89,7 +89,7 @@ def in_grid(views: Sequence[Image.Image]) -> Image.Image:
 
 
 def write_errors(picture: Image.Image, curve: EdgeCurve) -> Image.Image:
-    """The picture with the edge errors of its step in its corner; a side that is not has none."""
+    """Return the picture with the edge errors of its step, of the sides that there are."""
     canvas = np.asarray(picture).copy()
     sides = (("in", curve.inside[-1], GREEN), ("out", curve.outside[-1], RED))
     draw_words(canvas, [(f"{name} {v:.3g}", colour) for name, v, colour in sides if v == v])

@@ -310,6 +310,20 @@ def test_an_adapter_of_another_family_is_named(comfy, adapter, model, words):
         sample(setup, *local(setup, left()))
 
 
+@pytest.mark.parametrize(("bias", "dtype"), [(3e38, torch.float32), (2e4, torch.float16)])
+def test_features_beyond_the_model_s_precision_are_refused(comfy, bias, dtype):
+    setup = make_setup(comfy, "sd15")
+    setup.loaded.network.conv_in.bias.fill_(bias)
+    hooks = comfy.module("nodes.sampler.control.adapter")
+    condition = picture().movedim(-1, 1)
+    one = hooks.AdapterRegion(adapter=setup.loaded, condition=condition, strength=10.0, number=2)
+    control = type(setup.control)(setup.loaded, [one])
+    control.pre_run(setup.model.model, lambda percent: 1000.0 * (1 - percent))
+    x = torch.zeros(1, 4, *SIZE, dtype=dtype)
+    with pytest.raises(ValueError, match=r"adapter test of region 2 .* at strength 10 .* black"):
+        control.get_control(x, torch.tensor([500.0]), {}, 1, {})
+
+
 def test_bad_regions_are_named(comfy):
     setup = make_setup(comfy, "sd15")
     with pytest.raises(ValueError, match="mask is 64 x 64, but the condition image is 128 x 128"):

@@ -5,6 +5,7 @@ import torch
 from adapters import (
     CLOSE,
     SIZE,
+    STEPS,
     apply,
     left,
     make_setup,
@@ -25,12 +26,12 @@ def reference():
 
 def close(setup, model, regions, reference, **kwargs):
     options = {"target": 0.8, "gain": 1.0, "lowest": 0.1, "highest": 10.0} | kwargs
-    node = setup.comfy.nodes["LocalControl_ClosedLoop"]
-    return node.execute(model, regions, {"samples": reference}, **options).result
+    inputs = {"model": model, "regions": regions, "reference": {"samples": reference}}
+    return setup.comfy.call("LocalControl_ClosedLoop", **inputs, **options)
 
 
-def run(setup, model, regions):
-    return sample(setup, *apply(setup, regions), model=model)
+def run(setup, model, regions, **kwargs):
+    return sample(setup, *apply(setup, regions), model=model, **kwargs)
 
 
 def test_without_gain_it_changes_nothing(setup, reference):
@@ -83,3 +84,47 @@ def test_a_reference_of_another_size_is_named(setup, reference):
     model, tied = close(setup, setup.model, regions, reference[..., :8])
     with pytest.raises(ValueError, match="reference of Closed Loop has the shape"):
         run(setup, model, tied)
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    ["euler", "heun", "dpm_2", "dpmpp_2s_ancestral", "dpmpp_sde", "sa_solver_pece", "seeds_3"],
+)
+def test_a_strength_changes_once_a_step_however_often_the_model_is_asked(
+    comfy, reference, monkeypatch, sampler
+):
+    setup = make_setup(comfy, "sd15")
+    updates, steering = [], comfy.module("local_control.steering")
+    update = steering.StrengthLoop.update
+
+    def note(loop, alignment):
+        updates.append(alignment)
+        update(loop, alignment)
+
+    monkeypatch.setattr(steering.StrengthLoop, "update", note)
+    run(setup, *close(setup, setup.model, region(setup, left()), reference), sampler=sampler)
+    assert len(updates) == STEPS
+
+
+def test_its_regions_without_its_model_are_named_at_the_first_step(setup, reference):
+    _, tied = close(setup, setup.model, region(setup, left()), reference)
+    steps = []
+    with pytest.raises(ValueError, match="connect the model of Closed Loop to this sampler"):
+        run(setup, setup.model, tied, callback=lambda *call: steps.append(call))
+    assert steps == []
+
+
+def test_its_model_without_its_regions_is_named_at_the_first_step(setup, reference):
+    regions = region(setup, left())
+    model, _ = close(setup, setup.model, regions, reference)
+    for given in (regions, ()):
+        with pytest.raises(ValueError, match="connect its regions to Apply Local Control"):
+            run(setup, model, given)
+
+
+def test_without_regions_the_model_goes_on_as_it_is(setup, reference):
+    inputs = {"target": 0.8, "gain": 1.0, "lowest": 0.1, "highest": 10.0}
+    given = {"model": setup.model, "reference": {"samples": reference}}
+    model, regions = setup.comfy.call("LocalControl_ClosedLoop", **given, **inputs)
+    assert model is setup.model
+    assert regions == ()

@@ -84,9 +84,14 @@ def adapter_region(comfy, kind, channels=None, told=None, name="mine.safetensors
     )
 
 
+def check(comfy, region, model):
+    family = comfy.module("nodes.sampler.control.family")
+    family.check_family(region.adapter, region.number, model)
+
+
 def is_accepted(comfy, region, model):
     try:
-        comfy.module("nodes.sampler.control.family").check_family(region, model)
+        check(comfy, region, model)
     except ValueError:
         return False
     return True
@@ -136,9 +141,7 @@ def test_one_level_of_another_width_is_refused_by_its_number(comfy, kind, name, 
     channels[level] = 8
     region = adapter_region(comfy, kind, channels=tuple(channels))
     with pytest.raises(ValueError, match=rf"no place for level {level + 1} \(8 channels"):
-        comfy.module("nodes.sampler.control.family").check_family(
-            region, model_of(name, UNETS[name])
-        )
+        check(comfy, region, model_of(name, UNETS[name]))
 
 
 WIDE = (320, 640, 1280, 1280)
@@ -172,7 +175,6 @@ def test_a_demo_family_of_any_text_width_takes_an_adapter_of_its_channels(comfy)
 
 
 def test_the_sentence_names_region_adapter_both_families_and_the_place(comfy):
-    check = comfy.module("nodes.sampler.control.family").check_family
     for kind, channels, told, model, words in [
         ("full", WIDE, "SD2", "SD15", r"mine\.safetensors of region 2 is for SD2, .* is SD15; "),
         ("full", WIDE, None, "SDXL", r"is SDXL, .* level 4 \(1280 .* block 11 does not exist\);"),
@@ -182,7 +184,7 @@ def test_the_sentence_names_region_adapter_both_families_and_the_place(comfy):
     ]:
         config = STOCK.get(model) or UNETS.get(model, {"image_model": "flux"})
         with pytest.raises(ValueError, match=words) as error:
-            check(adapter_region(comfy, kind, channels, told), model_of(model, config))
+            check(comfy, adapter_region(comfy, kind, channels, told), model_of(model, config))
         assert "\n" not in str(error.value)
 
 

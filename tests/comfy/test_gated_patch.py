@@ -95,22 +95,22 @@ def adding_one(args):
     return args
 
 
-def test_only_tokens_inside_the_mask_are_changed(comfy):
+def test_tokens_are_changed_inside_the_mask_and_those_of_no_place_by_its_share(comfy):
     mask = comfy.module("local_control.region_mask").RegionMask(left()[:, None])
-    gated = comfy.module("nodes.sampler.control.patch").GatedPatch(adding_one, mask)
-    img = torch.zeros(2, 64 + 5, 3)  # five tokens of a reference picture follow
+    gated = comfy.module("nodes.sampler.control.patch").AfterBlock.around(adding_one, mask)
+    img = torch.zeros(2, 64 + 5, 3)  # five tokens of padding follow
     out = gated({"img": img, "x": torch.zeros(2, 16, 1, SIZE, SIZE), "block_index": 0})
     rows = out["img"][:, :64].reshape(2, 8, 8, 3)
     assert rows[:, :, :4].min() == 1
     assert rows[:, :, 4:].max() == 0
-    assert out["img"][:, 64:].abs().max() == 0
+    assert (out["img"][:, 64:] == 0.5).all()
     assert img.abs().max() == 0
 
 
 def test_each_latent_has_its_mask_for_both_prompts(comfy):
     masks = torch.cat([left(), 1 - left()])[:, None]
     mask = comfy.module("local_control.region_mask").RegionMask(masks)
-    gated = comfy.module("nodes.sampler.control.patch").GatedPatch(adding_one, mask)
+    gated = comfy.module("nodes.sampler.control.patch").AfterBlock.around(adding_one, mask)
     call = {
         "img": torch.zeros(4, 64, 3),
         "x": torch.zeros(4, 16, 1, SIZE, SIZE),
@@ -171,10 +171,8 @@ def test_networks_of_patches_are_not_copied(comfy, setup):
     gated = gate(comfy, model, left()).clone()
     patches = gated.model_options["transformer_options"]["patches"]
     assert patches["other"] == [adding_one]
-    assert [
-        type(patch)
-        for patch in model.model_options["transformer_options"]["patches"]["noise_refiner"]
-    ] == [Heavy]
+    kept = model.model_options["transformer_options"]["patches"]["noise_refiner"]
+    assert [type(patch) for patch in kept] == [Heavy]
     call = {"img": torch.zeros(1, 64, 3), "x": torch.zeros(1, 16, SIZE, SIZE)}
     rows = patches["noise_refiner"][0](call)["img"].reshape(8, 8, 3)
     assert rows[:, :4].min() == 1

@@ -11,13 +11,6 @@ from small_controls import BUILDERS
 from small_models import build_model, conditioning
 
 SIDE = 64
-# Their inputs are not checked by `checked` yet.
-LATER = (
-    "LocalControl_Z0Preview",
-    "LocalControl_Z0Frames",
-    "LocalControl_EdgeGuidance",
-    "LocalControl_ClosedLoop",
-)
 
 
 class Absent:
@@ -89,6 +82,9 @@ BAD = {
     "FLOAT": NUMBERS,
 }
 
+# z0' Frames shows how a result came to be no numbers.
+TAKEN = (("LocalControl_Z0Frames", "latent", "NaN"),)
+
 
 @pytest.fixture(scope="module")
 def good(comfy):
@@ -121,7 +117,7 @@ def inputs_of_all(comfy):
     return [
         (node_id, spec)
         for node_id, node in comfy.nodes.items()
-        if node_id.startswith("LocalControl_") and node_id not in LATER
+        if node_id.startswith("LocalControl_")
         for spec in node.define_schema().inputs
     ]
 
@@ -143,6 +139,8 @@ def assert_one_sentence(message, name):
 def test_every_input_names_itself_in_one_sentence_whatever_it_is_given(comfy, good):
     for node_id, spec in inputs_of_all(comfy):
         for what, value in BAD[str(spec.get_io_type())].items():
+            if (node_id, spec.id, what) in TAKEN:
+                continue
             message = sentence_of(comfy, node_id, good(node_id) | {spec.id: value})
             assert_one_sentence(message, f"The {spec.id} of ")
             assert len(message) < 400, what

@@ -54,31 +54,39 @@ def test_guidance_follows_the_mask_of_each_frame(comfy, setup):
 
 
 def test_a_closed_loop_looks_at_the_mask_of_each_frame(comfy, setup):
-    watch = comfy.module("nodes.sampler.z0.closed_loop")
-    loops = [
+    follows, strays = (
         comfy.module("local_control.steering").StrengthLoop(0.0, 1.0, (0.1, 10.0)) for _ in range(2)
-    ]
-    for loop in loops:
-        loop.acting = True
+    )
     z0 = torch.randn(1, 16, FRAMES, SIZE, SIZE)
     reference = -z0
     reference[:, :, 0] = z0[:, :, 0]  # only the first frame is followed
     first, second = torch.zeros(2, FRAMES, 1, 8 * SIZE, 8 * SIZE)
     first[0], second[1] = 1, 1
-    setup.model.model.latent_format.process_in = lambda latent: latent
-    model = watch.watch_regions(setup.model, reference, [first, second], loops)
-    (look,) = model.model_options["local_control_final_prediction"]
-    look(z0, 1.0, model.model)
-    assert loops[0].factor < 1 < loops[1].factor
+    loops = comfy.module("nodes.sampler.z0.closed_loop")
+    overlay = comfy.module("nodes.sampler.z0.overlay").PlacedOverlay(
+        reference, masks_of(comfy, first, second), "Closed Loop"
+    )
+    for loop in (follows, strays):
+        loop.reset()
+    watcher = loops.LoopWatcher(overlay, [follows, strays])
+    for loop in (follows, strays):
+        loop.take()
+    watcher.step(0, 1, z0)
+    assert follows.factor < 1 < strays.factor
+
+
+def masks_of(comfy, *masks):
+    return [comfy.module("local_control.region_mask").RegionMask(mask) for mask in masks]
 
 
 @pytest.mark.parametrize("frames", [1, 6])
 def test_masks_of_other_lengths_are_spread_over_the_frames(comfy, frames):
     overlay = comfy.module("nodes.sampler.z0.overlay")
-    masks = torch.arange(1.0, frames + 1).view(-1, 1, 1, 1).expand(-1, 1, 8, 8) / frames
-    placed = overlay.place_mask(masks, torch.zeros(2, 4, FRAMES, 1, 1))
-    shares = [1, 1, 1] if frames == 1 else [1.5 / 6, 3.5 / 6, 5.5 / 6]
-    assert placed[:, 0, 0, 0].tolist() == pytest.approx(shares * 2)
+    shares = torch.arange(1.0, frames + 1).view(-1, 1, 1, 1).expand(-1, 1, 8, 8) / frames
+    (mask,) = masks_of(comfy, shares)
+    placed = overlay.place_mask(mask, torch.zeros(2, 4, FRAMES, 1, 1))
+    means = [1, 1, 1] if frames == 1 else [1.5 / 6, 3.5 / 6, 5.5 / 6]
+    assert placed.expand(2 * FRAMES, -1, -1, -1)[:, 0, 0, 0].tolist() == pytest.approx(means * 2)
 
 
 def test_frames_become_images_and_frames_again(comfy):

@@ -54,7 +54,18 @@ def left(size=SIZE):
     return mask
 
 
-def sample(setup, positive, negative, size=SIZE, batch=1, cfg=4.0, model=None, steps=STEPS):
+def sample(
+    setup,
+    positive,
+    negative,
+    size=SIZE,
+    batch=1,
+    cfg=4.0,
+    model=None,
+    steps=STEPS,
+    sampler="euler",
+    **kwargs,
+):
     import comfy.sample
 
     generator = torch.Generator().manual_seed(3)
@@ -66,13 +77,14 @@ def sample(setup, positive, negative, size=SIZE, batch=1, cfg=4.0, model=None, s
         noise,
         steps,
         cfg,
-        "euler",
+        sampler,
         "normal",
         positive,
         negative,
         latent,
         seed=0,
         disable_pbar=True,
+        **kwargs,
     )
 
 

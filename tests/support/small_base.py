@@ -153,12 +153,12 @@ def _open_clip(tensors, prefix):
     return found
 
 
-def pictures(folder, count=6, size=(64, 64)):
+def pictures(folder, count=6, size=(64, 64), seed=0):
     """PNG pictures of a disc each, with captions and masks of the discs in metadata.jsonl."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for index in range(count):
-        rng = np.random.default_rng(index)
+        rng = np.random.default_rng(seed + index)
         image = np.full((*size, 3), rng.integers(0, 100, 3), np.uint8)
         mask = np.zeros(size, np.uint8)
         centre = tuple(int(v) for v in rng.integers(20, min(size) - 20, 2))

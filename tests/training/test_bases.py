@@ -194,3 +194,17 @@ def test_fp32_attention_is_the_stock_attention(base_folder, noisy):
     stock = unet(*noisy).sample
     unet.set_attn_processor(Fp32Attention())
     torch.testing.assert_close(unet(*noisy).sample, stock, rtol=1e-4, atol=1e-5)
+
+
+def test_code_in_a_folder_is_never_run(base_folder, tmp_path, monkeypatch):
+    folder = tmp_path / "base"
+    shutil.copytree(base_folder, folder)
+    ran = tmp_path / "ran"
+    (folder / "own.py").write_text(f"open({str(ran)!r}, 'w')\nclass Own: pass\n")
+    index = json.loads((folder / "model_index.json").read_text())
+    monkeypatch.syspath_prepend(folder)  # as where a command is started in it
+    for change in ({"_class_name": ["own", "Own"]}, {"unet": ["own", "Own"]}):
+        (folder / "model_index.json").write_text(json.dumps(index | change))
+        with pytest.raises(BaseModelError, match="names code that is not of"):
+            load_base(str(folder))
+    assert not ran.exists()

@@ -60,7 +60,7 @@ def test_what_is_written_is_read_again(tmp_path):
         (["--learning_rate", "-1"], "--learning_rate is"),
         (["--adam_beta2", "2"], "--adam_beta2 is"),
         (["--seed", "-1"], "--seed is"),
-        (["--snr_gamma", "0"], "--snr_gamma is"),
+        (["--snr_gamma", "-1"], "--snr_gamma is"),
         (["--max_grad_norm", "0"], "--max_grad_norm is"),
         (["--colour_blocks", "0"], "--colour_blocks is"),
         (["--mask_shares", "box=nan"], "at least 0"),
@@ -94,7 +94,7 @@ def test_coco_is_a_folder_of_files():
 def test_settings_are_read_again_whatever_the_encoding_of_the_system(tmp_path, monkeypatch):
     monkeypatch.setattr("locale.getpreferredencoding", lambda *_: "cp1252")
     monkeypatch.setattr("locale.getencoding", lambda: "cp1252")
-    folder = tmp_path / "Jörg 絵"
+    folder = tmp_path / "J\u00f6rg \u7d75"
     read("--output_dir", str(folder)).write()
     assert read("--config", str(folder / "config.toml")).output_dir == folder
 

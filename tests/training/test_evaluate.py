@@ -42,7 +42,8 @@ from training.models.sample import Sampling
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = pictures(tmp_path_factory.mktemp("evaluation"), 3)
-    return check(ImageFolder(folder, Columns(mask="mask")), 32)
+    kept = tmp_path_factory.mktemp("kept")
+    return check(ImageFolder(folder, Columns(mask="mask")), 32, None, kept)
 
 
 def test_cases_are_every_picture_mask_and_seed(data):
@@ -256,7 +257,7 @@ def test_adapters_have_names_of_their_own(make_settings, adapter_file, tmp_path,
         eval_data_dir=tmp_path,
     )
     with pytest.raises(DatasetError, match=message):
-        evaluate.evaluate(settings)
+        evaluate.load_variants(settings)
 
 
 @pytest.mark.parametrize(
@@ -272,6 +273,18 @@ def test_variants_of_another_form_are_refused(text, message):
 )
 def test_conditions_are_read_as_they_are_written(text):
     assert str(parse_condition(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("canny a b", "canny", "canny 1", "canny 1 2 3 4", "canny nan nan", "canny 200 100"),
+        *("canny 1 1e999", "canny -1 2", "canny 1 2 1e9", "colour", "colour 0", "colour 1e9"),
+        *("colour 99999999999", "colour 1.5", "sobel 3", "depth", "", "\0"),
+    ],
+)
+def test_text_that_names_no_condition_gives_none(text):
+    assert parse_condition(text) is None
 
 
 def test_what_an_adapter_reads_comes_from_its_file(adapter_file, tmp_path):
@@ -296,7 +309,7 @@ def test_adapters_may_read_the_conditions_of_a_column(make_settings, data, tmp_p
         image.convert("L").save(paired / f"grey-{row['file_name']}")
     lines = [json.dumps(row | {"grey": f"grey-{row['file_name']}"}) for row in rows]
     (paired / "metadata.jsonl").write_text("\n".join(lines))
-    read = check(ImageFolder(paired, Columns(condition="grey")), 32)
+    read = check(ImageFolder(paired, Columns(condition="grey")), 32, None, tmp_path / "kept")
     cases = make_cases(read, 64, read_evaluation_set(), ["left"])[:2]
     given = []
     for channels in (3, 1):
@@ -319,8 +332,8 @@ def test_names_of_files_may_hold_an_at_and_begin_like_a_state(adapter_file):
     for name in ("v2@home.safetensors", "state-of-the-art.safetensors"):
         path = adapter_file.with_name(name)
         path.write_bytes(adapter_file.read_bytes())
-        assert load_variant(f"a={path}").gated
-        assert not load_variant(f"a={path}@everywhere").gated
+        assert load_variant(f"a={path}").outside == "gated"
+        assert load_variant(f"a={path}@everywhere").outside == "everywhere"
 
 
 def test_what_is_assumed_of_a_file_that_does_not_tell_is_said(tmp_path, caplog):
@@ -347,7 +360,12 @@ def test_the_command_writes_its_reports(
     assert len(content["scores"]["two"]["leak"]) == 9
     assert content["about"]["settings"]["num_inference_steps"] == 1
     assert content["about"]["settings"]["resolution"] == 64
-    assert content["about"]["adapters"]["two"] == {"condition": "canny 50 150", "gated": False}
+    assert content["about"]["adapters"]["two"] == {
+        "condition": "canny 50 150",
+        "gated": False,
+        "blended": False,
+        "strength": 1.0,
+    }
     assert Image.open(tmp_path / "out" / "sheet.png").size == (4 * 64, 9 * 64)
 
 

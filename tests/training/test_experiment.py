@@ -42,7 +42,7 @@ def table_of(run, config):
 
 def test_plain_features_are_trained_once_and_applied_in_two_ways(study):
     first = next(runs(study))
-    assert [method.gated for method in first.methods] == [False, True]
+    assert [method.outside for method in first.methods] == ["everywhere", "gated"]
     assert len(list(runs(study))) == 2 * (len(MAIN) - 1)
 
 

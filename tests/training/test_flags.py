@@ -31,6 +31,8 @@ def usual_kernels():
     [
         {"prediction_type": "v_prediction"},
         {"snr_gamma": 0.01},
+        {"snr_gamma": 0.0},
+        {"freedom_loss_weight": 4.0},
         {"masked_noise_loss": True},
         {"z0_loss_erode": 1},
         {"z0_loss_weight": 8.0},

@@ -1,12 +1,14 @@
 """What a machine cannot do is said before anything is made, and out of memory in a sentence."""
 
 import logging
+import signal
 
 import pytest
 import torch
 
 from training import cache, evaluate
 from training.config.machine import MachineError, check_machine
+from training.config.processes import end_as_by_hand
 from training.errors import one_sentence
 
 
@@ -53,6 +55,12 @@ def test_memory_that_is_not_enough_is_a_sentence():
         torch.empty(2**60)
     with pytest.raises(RuntimeError, match="shape"), one_sentence("Lower it."):
         torch.zeros(2).view(3)
+
+
+def test_a_stop_before_the_first_step_is_a_sentence():
+    end_as_by_hand()
+    with pytest.raises(SystemExit, match="same command goes on"), one_sentence(""):
+        signal.raise_signal(signal.SIGTERM)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,12 @@
 """What is cached, for how long it holds, and what an example is made of."""
 
 import json
+import logging
+import os
 import pickle
+import shutil
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,7 +16,7 @@ from small_base import pictures
 from torch.utils.data import DataLoader
 
 from training.cached.building import build_examples
-from training.data.buckets import assign_buckets
+from training.data.buckets import Assigned, assign_buckets
 from training.data.records import DatasetError
 from training.loop.examples import Division, Places, collate
 from training.loop.plan import EpochPlan
@@ -70,6 +74,81 @@ def test_a_changed_picture_or_caption_is_never_stale(own):
     prepare(settings)
     # The picture's latent and condition, and the caption.
     assert len(files(settings) - before) == 3
+
+
+def same_times(folder):
+    """As after cp -p, tar or git."""
+    for path in folder.iterdir():
+        os.utime(path, (1e9, 1e9))
+
+
+def test_each_row_trains_with_its_own_mask(own):
+    """Of masks that no size and no time tells apart."""
+    folder = own().train_data_dir
+    for name, top in (("top", True), ("bottom", False)):
+        mask = np.zeros((96, 64), np.uint8)
+        mask[: 48 if top else 96][0 if top else 48 :] = 255
+        cv2.imwrite(str(folder / f"{name}.bmp"), mask)
+    same_times(folder)
+    rows = [
+        {"file_name": f"{i}.png", "text": name, "mask": f"{name}.bmp"}
+        for i in range(3)
+        for name in ("top", "bottom")
+    ]
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = prepare(own())
+    for part in (data.train, data.held_out):
+        for index in range(len(part.data)):
+            (mask,) = data.prepared.example(part, index, 0).masks
+            brighter = "top" if mask[:32].mean() > mask[32:].mean() else "bottom"
+            assert brighter == part.data[index].caption
+
+
+def test_a_second_data_set_of_the_same_names_sizes_and_times_has_latents_of_its_own(own, tmp_path):
+    for name, seed in (("one", 0), ("two", 10)):
+        (tmp_path / name).mkdir()
+        for index in range(4):
+            pixels = np.random.default_rng(seed + index).integers(0, 255, (64, 64, 3), np.uint8)
+            cv2.imwrite(str(tmp_path / name / f"{index}.bmp"), pixels)
+        same_times(tmp_path / name)
+
+    def latents(name):
+        data = prepare(own(train_data_dir=tmp_path / name, mask_column=None))
+        count = len(data.train.data)
+        return torch.stack([data.prepared.example(data.train, i, 0).latent for i in range(count)])
+
+    one, two = latents("one"), latents("two")
+    assert not torch.isclose(one, two).all()
+    shutil.copy(tmp_path / "two" / "0.bmp", tmp_path / "one" / "0.bmp")
+    shutil.copy(tmp_path / "two" / "1.bmp", tmp_path / "one" / "1.bmp")
+    same_times(tmp_path / "one")
+    assert not torch.equal(latents("one"), one)
+
+
+def test_what_is_trained_on_is_told(own, caplog):
+    folder = own().train_data_dir
+    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    rows[0]["text"] = ""
+    cv2.imwrite(str(folder / rows[1]["mask"]), np.zeros((96, 64), np.uint8))
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with caplog.at_level(logging.INFO):
+        prepare(own(mask_source="dataset"))
+    assert "4 pictures to train on and 1 held out; 2 steps an epoch" in caplog.text
+    assert f"global batch of 2, so 3.0 epochs; the cache is in {own().cache_folder}" in caplog.text
+    assert "Only 1 pictures are held out" in caplog.text
+    assert "1 of 5 pictures have no caption" in caplog.text
+    assert "1 of 5 pictures have masks that are black everywhere" in caplog.text
+
+
+def test_a_long_caption_is_no_wall_of_text(own, caplog, capsys):
+    folder = own().train_data_dir
+    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    rows[0]["text"] = "word " * 10_000
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    prepare(own())
+    assert "1 captions are longer than the text encoder reads" in caplog.text
+    shown = capsys.readouterr()
+    assert len(caplog.text) + len(shown.err) + len(shown.out) < 5000
 
 
 def test_another_condition_keeps_the_latents(own):
@@ -230,7 +309,7 @@ def test_picture_condition_and_mask_stay_aligned_in_buckets_of_other_shapes(
         train_batch_size=1,
     )
     data = prepare(settings)
-    assert set(data.train.buckets) == {(256, 128), (128, 256)}
+    assert {data.train.buckets[i] for i in range(len(data.train.data))} == {(256, 128), (128, 256)}
     for index in range(len(data.train.data)):
         image = data.prepared.picture(data.train, index, 0)
         assert (image.shape[1] > image.shape[2]) == data.train.data[index].key.startswith("tall")
@@ -279,24 +358,26 @@ def test_one_picture_is_too_few(make_settings, tmp_path):
 
 def test_every_picture_is_seen_in_every_epoch_by_batches_of_one_bucket():
     buckets = [(64, 64)] * 7 + [(64, 128)] * 5
-    plan = EpochPlan(buckets, batch=3, seed=0)
+    plan = EpochPlan(Assigned.of(buckets), batch=3, seed=0)
     assert plan.steps_per_epoch == 5
     for epoch in range(3):
         steps = [plan.step(epoch * 5 + i) for i in range(5)]
         assert set(np.concatenate(steps)) == set(range(12))
         assert all(len({buckets[i] for i in step}) == 1 for step in steps)
-    assert plan.step(0) == EpochPlan(buckets, 3, 0).step(0)
+    assert plan.step(0) == EpochPlan(Assigned.of(buckets), 3, 0).step(0)
     assert [plan.step(i) for i in range(5)] != [plan.step(5 + i) for i in range(5)]
 
 
 def test_buckets_smaller_than_a_batch_join_their_neighbour():
-    sizes = [(100, 100)] * 6 + [(100, 200)] * 2
-    assert set(assign_buckets(sizes, [(64, 64), (64, 128)], 4)) == {(64, 64)}
-    assert len(set(assign_buckets(sizes, [(64, 64), (64, 128)], 2))) == 2
+    sizes = np.array([(100, 100)] * 6 + [(100, 200)] * 2)
+    few, many = (assign_buckets(sizes, [(64, 64), (64, 128)], batch) for batch in (4, 2))
+    assert {few[index] for index in range(8)} == {(64, 64)}
+    assert [many[index] for index in range(8)] == [(64, 64)] * 6 + [(64, 128)] * 2
+    assert [len(members) for members in many.members()] == [6, 2]
 
 
 def test_processes_and_parts_share_a_global_batch():
-    plan = EpochPlan([(64, 64)] * 20, batch=8, seed=0)
+    plan = EpochPlan(Assigned.of([(64, 64)] * 20), batch=8, seed=0)
     whole = Places(plan, Division(8), range(2))
     ranks = [list(Places(plan, Division(2, 2, rank, 2), range(2))) for rank in range(2)]
     together = [place for pair in zip(*ranks, strict=True) for part in pair for place in part]

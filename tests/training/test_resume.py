@@ -1,8 +1,11 @@
 """Which run may go on from a checkpoint, and what becomes of the others."""
 
 import logging
+import shutil
 
 import pytest
+from accelerate.state import AcceleratorState
+from prepared import trainer_of
 from safetensors.torch import save_file
 from small_base import pictures
 
@@ -11,6 +14,8 @@ from training.config.run import TrainSettings
 from training.loop.resume import ResumeError
 from training.loop.state import list_states, read_notes
 from training.train import train
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 @pytest.fixture
@@ -113,6 +118,54 @@ def test_other_pictures_are_refused_with_their_number(run, tmp_path):
     fewer = pictures(tmp_path / "after" / "discs", 5)
     with pytest.raises(ResumeError, match="trained on 5 pictures, and now there are 4"):
         run(resume_from_checkpoint="latest", train_data_dir=fewer)
+
+
+def scaled(base, part, file):
+    """Other weights in the same file of a base."""
+    path = base / part / file
+    path.write_bytes(b"".join((path.read_bytes()[:-4], b"\0\0\0\0")))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda data, base: pictures(data, 6, seed=50), "other pictures, masks, so"),
+        (lambda data, base: shutil.copy(data / "0.mask.png", data / "1.mask.png"), "other masks,"),
+        (
+            lambda data, base: (data / "metadata.jsonl").write_text(
+                (data / "metadata.jsonl").read_text().replace("disc 1", "a disc")
+            ),
+            "other captions,",
+        ),
+        (lambda data, base: scaled(base, "unet", WEIGHTS), "other weights of the UNet"),
+        (lambda data, base: scaled(base, "vae", WEIGHTS), "other weights of the autoencoder"),
+        (lambda data, base: scaled(base, "text_encoder", "model.safetensors"), "text encoders"),
+    ],
+)
+def test_other_contents_under_the_same_names_are_refused_by_what_differs(
+    run, make_settings, tmp_path, base_folder, started, change, told
+):
+    data, base = tmp_path / "data", tmp_path / base_folder.name
+    shutil.copytree(started.train_data_dir, data)
+    shutil.copytree(started.output_dir, tmp_path / "run")
+    shutil.copytree(base_folder, base)
+    changes = {"train_data_dir": data, "pretrained_model_name_or_path": str(base)}
+    settings = make_settings(resume_from_checkpoint="latest", **changes)
+    trainer_of(settings)  # a copy of all of it goes on
+    change(data, base)
+    with pytest.raises(ResumeError, match=told):
+        trainer_of(settings)
+
+
+@pytest.fixture(scope="module")
+def started(settings_in, tmp_path_factory):
+    """A run that was saved before its first step."""
+    folder = tmp_path_factory.mktemp("started")
+    data = pictures(folder / "data", 6)
+    settings = settings_in(folder / "run", train_data_dir=data)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    trainer_of(settings).state.save(settings.output_dir)
+    return settings
 
 
 def test_what_is_refused_leaves_everything_as_it_was(run, make_settings, monkeypatch):

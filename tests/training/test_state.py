@@ -2,6 +2,7 @@ import logging
 
 import pytest
 import torch
+from full_disk import fill_disk
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -151,11 +152,7 @@ def test_a_full_disk_loses_nothing_and_is_named(tmp_path, monkeypatch):
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     step(state)
 
-    def no_space(tensors, path, metadata):
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("training.loop.state.save_file", no_space)
+    fill_disk(monkeypatch)
     with pytest.raises(StateError, match="Free some space"):
         state.save(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors import SafetensorError
+from full_disk import fill_disk
 from torch import nn
 
 from training.cached.store import TensorStore
@@ -36,11 +36,7 @@ def test_a_damaged_entry_counts_as_missing(tmp_path):
 
 
 def test_an_entry_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path, monkeypatch):
-    def no_space(tensors, path):
-        path.write_bytes(b"half")
-        raise SafetensorError("I/O error: No space left on device")
-
-    monkeypatch.setattr("training.cached.store.save_file", no_space)
+    fill_disk(monkeypatch)
     with pytest.raises(WriteError, match="Free some space"):
         TensorStore(tmp_path).put("aa01", {"a": torch.zeros(1)})
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

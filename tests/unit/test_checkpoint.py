@@ -1,8 +1,11 @@
+import re
+
 import pytest
 import torch
 from diffusers import T2IAdapter
 from safetensors.torch import load_file, save_file
 
+from local_control import layout
 from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import (
     AdapterFile,
@@ -120,6 +123,72 @@ def test_missing_unknown_and_misshapen_tensors_are_named():
         parse_adapter(odd, "x")
     with pytest.raises(AdapterFileError, match="no T2I-Adapter"):
         parse_adapter({"weight": torch.zeros(1)}, "x")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_what_was_read_has_no_tie_to_its_file(tmp_path, dtype):
+    path = tmp_path / "a.safetensors"
+    save_file({key: value.to(dtype) for key, value in state("full").items()}, path)
+    found = read_adapter(path)
+    before = {key: value.clone() for key, value in found.tensors.items()}
+    with path.open("r+b") as file:  # in place, as copying over it does
+        file.write(b"\0" * path.stat().st_size)
+    assert all(torch.equal(found.tensors[key], value) for key, value in before.items())
+    with path.open("r+b") as file:
+        file.truncate(16)
+    assert all(torch.equal(found.tensors[key], value) for key, value in before.items())
+
+
+FIRST = "adapter.conv_in.weight"
+BAD_TENSORS = {
+    "integers": (FIRST, torch.zeros(8, 192, 3, 3, dtype=torch.int8), r"conv_in\.weight in int8"),
+    "three dimensions": (FIRST, torch.zeros(8, 192, 3), r"conv_in\.weight of shape \(8, 192, 3\)"),
+    "five dimensions": (FIRST, torch.zeros(8, 192, 3, 3, 1), "more than 4 dimensions"),
+    "no channels": (FIRST, torch.zeros(8, 0, 3, 3), "no size of zero"),
+    "an even kernel": (FIRST, torch.zeros(8, 192, 2, 2), "k of 1, 3, 5 or 7"),
+    "two sides": (FIRST, torch.zeros(8, 192, 3, 1), "k of 1, 3, 5 or 7"),
+    "two channels": (FIRST, torch.zeros(8, 128, 3, 3), "neither a gray one"),
+    "NaN": (FIRST, torch.full((8, 192, 3, 3), torch.nan), "NaN or infinite"),
+    "infinity": ("adapter.conv_in.bias", torch.full((8,), torch.inf), "NaN or infinite"),
+    "a long name": ("adapter." + "x" * 1000, torch.zeros(1), "over 200 characters"),
+    "an odd name": ("adapter.\n\u202e", torch.zeros(1), r"first '\\n\\u202e'"),
+    "a far level": ("adapter.body.999.resnets.0.block1.weight", torch.zeros(1), "1 tensors that"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TENSORS)
+def test_tensors_that_no_adapter_has_are_refused_when_read(tmp_path, name):
+    key, value, words = BAD_TENSORS[name]
+    save_file({**state("full"), key: value}, tmp_path / "a.safetensors")
+    with pytest.raises(AdapterFileError, match=words) as error:
+        read_adapter(tmp_path / "a.safetensors")
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("names", ["body.{}.block1.weight", "body.{}.out_conv.weight"])
+def test_thousands_of_levels_are_refused_before_anything_is_built(tmp_path, monkeypatch, names):
+    tensors = {names.format(level): torch.zeros(1, 1, 1, 1) for level in range(9000)}
+    save_file(tensors, tmp_path / "a.safetensors")
+    monkeypatch.setattr(layout, "Adapter", lambda config: pytest.fail("a network was built"))
+    with pytest.raises(AdapterFileError, match="9,000 tensors"):
+        read_adapter(tmp_path / "a.safetensors")
+
+
+def test_what_a_library_says_at_length_is_cut_short(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file({"x" * 5000: torch.zeros(1)}, path)
+    path.write_bytes(path.read_bytes()[:-1])
+    path.write_bytes(re.sub(rb"\[0,4\]", b"[4,0]", path.read_bytes()))
+    with pytest.raises(AdapterFileError, match="cannot be read as safetensors") as error:
+        read_adapter(path)
+    assert len(str(error.value)) < 400
+
+
+def test_weights_beyond_half_precision_are_not_written(tmp_path):
+    adapter = parse_adapter({**state("full"), "adapter.conv_in.bias": torch.full((8,), 7e4)}, "x")
+    with pytest.raises(AdapterFileError, match=r"conv_in\.bias holds numbers beyond 65504"):
+        write_adapter(adapter, tmp_path / "out.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_condition_that_does_not_fit_is_refused():

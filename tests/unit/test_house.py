@@ -80,3 +80,31 @@ def test_no_modules_import_each_other_in_a_circle(part):
         for path in free:
             del graph[path]
     assert not {str(path.relative_to(ROOT)) for path in graph}
+
+
+# Rooms whose public functions say first what they return.
+TOLD = ("local_control", "testbed", "demo")
+
+
+def public_functions(path: Path) -> Iterator[ast.FunctionDef]:
+    """Functions of a module and methods of its classes that others call."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef):
+            members = [] if node.name.startswith("_") else node.body
+        else:
+            members = [node]
+        for member in members:
+            if isinstance(member, ast.FunctionDef) and not member.name.startswith("_"):
+                yield member
+
+
+@pytest.mark.parametrize("room", TOLD)
+def test_public_functions_say_first_what_they_return(room):
+    silent = [
+        f"{path.relative_to(ROOT)} {function.name}"
+        for path in modules(ROOT / room)
+        for function in public_functions(path)
+        if function.returns is not None and ast.unparse(function.returns) != "None"
+        if not (ast.get_docstring(function) or "").startswith(("Return ", "Yield "))
+    ]
+    assert not silent

@@ -3,7 +3,15 @@ import dataclasses
 import pytest
 import torch
 
-from local_control.losses import Denoising, LocalControlLoss, NoiseLoss, TimeWeight, Z0Loss
+from local_control.losses import (
+    Denoising,
+    FreedomLoss,
+    LocalControlLoss,
+    NoiseLoss,
+    SnrWeight,
+    TimeWeight,
+    Z0Loss,
+)
 from local_control.z0 import PredictionType
 
 
@@ -14,6 +22,7 @@ def make_batch(generator, size=16, kind=PredictionType.EPSILON):
     a = alpha_bar.view(-1, 1, 1, 1)
     return Denoising(
         output=noise + 0.1 * error,
+        free=noise,
         target=noise,
         z_t=a.sqrt() * z0 + (1 - a).sqrt() * noise,
         z0=z0,
@@ -48,7 +57,8 @@ ALL = [
     Z0Loss("sobel", mean="pixels"),
     Z0Loss("sobel_gradients"),
     Z0Loss("laplacian"),
-    LocalControlLoss(z0_weight=2.0),
+    FreedomLoss(),
+    LocalControlLoss(z0_weight=2.0, freedom_weight=3.0),
 ]
 
 
@@ -70,7 +80,7 @@ def test_there_is_one_value_a_sample_and_samples_do_not_mix(batch, loss):
     torch.testing.assert_close(loss(batch)[1:2], loss(alone))
 
 
-@pytest.mark.parametrize("loss", ALL[1:-1])
+@pytest.mark.parametrize("loss", ALL[1:-2])
 def test_an_empty_mask_gives_zero_and_finite_gradients(batch, loss):
     output = batch.output.clone().requires_grad_()
     empty = dataclasses.replace(batch, output=output, mask=torch.zeros_like(batch.mask))
@@ -149,6 +159,64 @@ def test_terms_add_up_and_a_weight_of_zero_is_not_computed(batch):
     torch.testing.assert_close(terms["z0"], 2.0 * Z0Loss()(batch))
     torch.testing.assert_close(loss(batch), terms["noise"] + terms["z0"])
     assert list(LocalControlLoss().terms(batch)) == ["noise"]
+    assert not loss.needs_free
+    free = LocalControlLoss(freedom_weight=3.0)
+    assert free.needs_free
+    left = half(batch)
+    torch.testing.assert_close(free.terms(left)["freedom"], 3.0 * FreedomLoss()(left))
+
+
+def test_freedom_costs_what_changes_outside_whatever_the_inside_does(batch):
+    left = half(batch)
+    change = torch.zeros_like(batch.output)
+    change[..., :8] = 5.0  # the mask's half of the latent
+    inside = dataclasses.replace(left, output=left.free + change)
+    assert not FreedomLoss()(inside).any()
+    outside = dataclasses.replace(left, output=left.free + change.flip(-1))
+    torch.testing.assert_close(FreedomLoss()(outside), torch.full((3,), 25.0))
+    assert not FreedomLoss()(with_mask(outside, torch.ones_like(batch.mask))).any()
+
+
+def test_freedom_has_a_margin_and_a_schedule(batch):
+    left = half(batch)
+    changed = dataclasses.replace(left, output=left.free - 0.5)
+    torch.testing.assert_close(FreedomLoss(margin=0.2)(changed), torch.full((3,), 0.09))
+    assert not FreedomLoss(margin=0.6)(changed).any()
+    weighted = FreedomLoss(TimeWeight("alpha_bar"))(changed)
+    torch.testing.assert_close(weighted, 0.25 * batch.alpha_bar)
+
+
+def snr(alpha_bar):
+    return alpha_bar / (1 - alpha_bar)
+
+
+@pytest.mark.parametrize("kind", list(PredictionType))
+def test_min_snr_counts_an_error_in_z0_up_to_gamma(kind):
+    """The same error in z0 costs min(SNR, gamma), whatever the model predicts."""
+    alpha_bar = torch.tensor([0.99, 0.5, 0.1])
+    per_z0 = snr(alpha_bar) + (1 if kind is PredictionType.V else 0)
+    found = SnrWeight(5.0)(alpha_bar, kind) * per_z0
+    torch.testing.assert_close(found, snr(alpha_bar).clamp(max=5))
+
+
+def test_the_limit_of_min_snr_counts_an_error_in_z0_the_same_at_all_noise_levels():
+    alpha_bar = torch.linspace(0.999, 0.005, 100)
+    found = SnrWeight(0.0, alpha_bar)(alpha_bar, PredictionType.EPSILON)
+    torch.testing.assert_close(found * snr(alpha_bar), (found * snr(alpha_bar))[:1].expand(100))
+    near = SnrWeight(1e-3, alpha_bar)(alpha_bar, PredictionType.EPSILON)
+    torch.testing.assert_close(near, found)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 5.0])
+def test_normalised_weights_have_a_mean_of_one_over_what_is_drawn(gamma):
+    drawn = torch.linspace(0.999, 0.005, 1000)
+    found = SnrWeight(gamma, drawn)(drawn, PredictionType.EPSILON)
+    assert found.mean().item() == pytest.approx(1)
+
+
+def test_the_limit_is_not_to_be_had_unless_normalised():
+    with pytest.raises(ValueError, match="gamma 0"):
+        SnrWeight(0.0)
 
 
 def test_an_unknown_filter_is_named():

@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SHIPPED = [
     ROOT / "__init__.py",
+    ROOT / "install.py",
     *(path for room in ("nodes", "local_control") for path in sorted((ROOT / room).rglob("*.py"))),
 ]
 # The registry's scanner matches text, comments included.
@@ -29,6 +30,11 @@ def test_all_rooms_are_looked_at():
 @pytest.mark.parametrize("words", FORBIDDEN)
 def test_nothing_runs_code_of_files_or_reads_the_environment(words):
     assert [path.name for path in SHIPPED if words in path.read_text()] == []
+
+
+def test_sources_are_plain_ascii():
+    """So that no editor, console or code page of any system reads them otherwise."""
+    assert [path.name for path in SHIPPED if not path.read_bytes().isascii()] == []
 
 
 def test_nothing_reaches_for_the_network():

@@ -1,5 +1,6 @@
 """The building of what is kept: pictures and captions are encoded in batches, once."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from ..data.records import DatasetError, Record, Sample
 from ..models.bases import Base
 from .png import to_png
 from .prepared import Making, Part, Prepared
+
+log = logging.getLogger(__name__)
 
 # Pictures of 512 x 512, and captions, that are encoded at once. The last ones are filled up: what
 # is made of one must not depend, by its last bits, on how many others were missing.
@@ -45,7 +48,7 @@ def build_examples(prepared: Prepared, base: Base, part: Part, share: Share = Sh
     for index in range(share.rank, len(part.data), share.count):
         for variant in range(part.variants):
             crop = prepared.making.crop(part, index, variant)
-            task = _task(prepared, part.data[index], crop)
+            task = _task(prepared, part, index, crop)
             tasks[task.latent, task.control] = task
     missing = [task for names, task in tasks.items() if any(names)]
     loader = DataLoader(
@@ -83,6 +86,10 @@ def build_text(
         for i, caption in enumerate(batch):
             entry = {key: value[i].half() for key, value in text.items()}
             prepared.store.put(prepared.text_name(caption), entry)
+    if share.show and (cut := sum(map(base.is_cut, missing))):
+        log.warning(
+            "%d captions are longer than the text encoder reads; the rest of each is cut off.", cut
+        )
     return len(missing)
 
 
@@ -96,9 +103,11 @@ class _Task:
     control: str
 
 
-def _task(prepared: Prepared, record: Record, crop: Crop) -> _Task:
-    names = prepared.latent_name(record, crop), prepared.making.control_name(record, crop)
-    return _Task(record, crop, *("" if prepared.store.has(name) else name for name in names))
+def _task(prepared: Prepared, part: Part, index: int, crop: Crop) -> _Task:
+    digests = part.data.entry(index).digests
+    names = prepared.latent_name(digests, crop), prepared.making.control_name(digests, crop)
+    latent, control = ("" if prepared.store.has(name) else name for name in names)
+    return _Task(part.data[index], crop, latent, control)
 
 
 class _Tasks(Dataset):
@@ -123,7 +132,7 @@ class _Tasks(Dataset):
             condition = to_uint8(self._making.condition(image[None].float() / 255)[0])
         out = {"condition": to_png(condition)}
         for i, mask in enumerate(sample.masks):
-            out[f"mask.{i:03d}"] = to_png(255 * (1 - mask if self._making.invert else mask))
+            out[f"mask.{i:03d}"] = to_png(255 - mask if self._making.invert else mask)
         return out
 
 

@@ -1,10 +1,9 @@
 """What a run reads from disk instead of making it anew: latents, conditions, masks, text.
 
-An entry's name is a digest of what it was made from, so a stale one is never found: another
-autoencoder, crop, caption or picture has another name.
+An entry's name is a digest of what it was made from, contents and not names of files, so a stale
+one is never found: another autoencoder, crop, caption, picture, condition or mask has another name.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -12,12 +11,13 @@ import torch
 from torch import Tensor
 
 from ..data.augment import Crop, crop_sample, plan_crop
+from ..data.buckets import Assigned
 from ..data.checked import Checked
 from ..data.condition import Condition
 from ..data.digests import digest, number
-from ..data.pictures import Size
 from ..data.random_streams import CROP, generator
-from ..data.records import DatasetError, Record
+from ..data.records import DatasetError, Digests
+from ..data.words import shown
 from .png import from_png
 from .store import TensorStore
 
@@ -40,7 +40,7 @@ class Part:
     """Samples with the bucket of each, and how many crops of each are cached."""
 
     data: Checked
-    buckets: Sequence[Size]
+    buckets: Assigned
     variants: int = 1
 
 
@@ -48,30 +48,26 @@ class Part:
 class Making:
     """How a sample becomes what is kept of it.
 
-    centred, flip: how crops are drawn. condition: what is computed from pictures where `column`
-    names none. masks: the column of masks, if any; instances: they are COCO's. invert: they are
-    black = controlled.
+    centred, flip: how crops are drawn. condition: what is computed from pictures that bring none.
+    invert: masks are black = controlled.
     """
 
     centred: bool = False
     flip: bool = False
     condition: Condition = field(default_factory=Condition)
-    column: str | None = None
-    masks: str | None = None
-    instances: bool = False
     invert: bool = False
 
     def crop(self, part: Part, index: int, variant: int) -> Crop:
         """Return where a variant of a sample is cut."""
-        rng = generator(CROP, variant, number(part.data[index].key))
-        sizes = part.data.sizes[index], part.buckets[index]
+        entry = part.data.entry(index)
+        rng = generator(CROP, variant, number(entry.key))
+        sizes = entry.size, part.buckets[index]
         return plan_crop(*sizes, rng, random=not self.centred, flip=self.flip)
 
-    def control_name(self, record: Record, crop: Crop) -> str:
+    def control_name(self, digests: Digests, crop: Crop) -> str:
         """Return the name of a crop's condition and masks."""
-        condition = ["column", self.column] if self.column else str(self.condition)
-        masks = [self.masks, self.instances, self.invert]
-        return digest("control 1", record.key, record.stamp, asdict(crop), condition, masks)
+        made = digests.condition or [digests.image, str(self.condition)]
+        return digest("control 2", asdict(crop), made, digests.masks, self.invert)
 
 
 @dataclass(frozen=True)
@@ -89,13 +85,12 @@ class Prepared:
     def example(self, part: Part, index: int, variant: int) -> PreparedCrop:
         """Return one crop of one sample; DatasetError if it was never built or is gone."""
         crop = self.making.crop(part, index, variant)
-        record = part.data[index]
-        latent = self.store.get(self.latent_name(record, crop))
-        control = self.store.get(self.making.control_name(record, crop))
+        entry = part.data.entry(index)
+        latent = self.store.get(self.latent_name(entry.digests, crop))
+        control = self.store.get(self.making.control_name(entry.digests, crop))
         if latent is None or control is None:
             raise DatasetError(
-                f"The cached latent of {record.key} is gone or its picture has changed; start "
-                f"again, and it is made anew."
+                f"The cached latent of {entry.key} is gone; start again, and it is made anew."
             )
         masks = [from_png(control[key]) for key in sorted(control) if key.startswith("mask.")]
         condition = torch.from_numpy(np.atleast_3d(from_png(control["condition"])))
@@ -116,12 +111,12 @@ class Prepared:
         """Return context [T,D], and for SDXL pooled [P]; DatasetError if it was never built."""
         found = self.store.get(self.text_name(caption))
         if found is None:
-            raise DatasetError(f"The caption {caption!r} is not in the cache; start again.")
+            raise DatasetError(f"The caption {shown(caption)!r} is not in the cache; start again.")
         return {key: value.float() for key, value in found.items()}
 
-    def latent_name(self, record: Record, crop: Crop) -> str:
+    def latent_name(self, digests: Digests, crop: Crop) -> str:
         """Return the name of a crop's latent."""
-        return digest("latent 1", self.autoencoder, record.key, record.stamp, asdict(crop))
+        return digest("latent 2", self.autoencoder, digests.image, asdict(crop))
 
     def text_name(self, caption: str) -> str:
         """Return the name of a caption's embeddings."""

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from ..data.files import write_whole
+from ..data.files import remove_left, write_tensors
 
 # A cache must leave the disk room for checkpoints.
 _RESERVE_BYTES = 2 * 1024**3
@@ -20,6 +20,7 @@ class TensorStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        remove_left(folder)
 
     def path(self, name: str) -> Path:
         """Return where an entry is: in 256 folders, so that none grows too large."""
@@ -61,5 +62,4 @@ class TensorStore:
                 f"{_RESERVE_BYTES / 1024**3:.0f} are kept for checkpoints; free some, or name "
                 f"another folder with --cache_dir."
             )
-        contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-        write_whole(self.path(name), lambda partial: save_file(contiguous, partial), shared=True)
+        write_tensors(self.path(name), tensors)

@@ -16,9 +16,15 @@ class DataFlags(CommandSettings):
     )
     dataset_name: str | None = Field(None, description="name of an HF data set")
     dataset_config_name: str | None = Field(None, description="which of its configurations")
+    dataset_revision: str | None = Field(
+        None, description="branch, tag or commit of an HF data set on the hub"
+    )
     dataset_split: str = Field("train", description="which split of an HF data set")
     coco_instances: Path | None = Field(None, description="COCO instances_*.json")
     coco_captions: Path | None = Field(None, description="COCO captions_*.json")
+    allow_outside_paths: bool = Field(
+        False, description="read files that the data set names outside of its folder"
+    )
     image_column: str | None = Field(
         None, description="column of the pictures (default: file_name, or image in HF data sets)"
     )
@@ -56,6 +62,8 @@ class DataFlags(CommandSettings):
             raise ValueError("Name either --train_data_dir or --dataset_name.")
         if self.dataset_config_name and not self.dataset_name:
             raise ValueError("--dataset_config_name needs --dataset_name.")
+        if self.dataset_revision and not self.dataset_name:
+            raise ValueError("--dataset_revision needs --dataset_name.")
         if self.coco_captions and not self.coco_instances:
             raise ValueError("--coco_captions needs --coco_instances.")
         if self.coco_instances:

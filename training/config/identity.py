@@ -14,6 +14,7 @@ _WITHOUT_EFFECT = frozenset(
         "config",
         "output_dir",
         "cache_dir",
+        "allow_outside_paths",  # the pictures themselves are compared
         "gradient_checkpointing",  # computes the same again
         "dataloader_num_workers",
         "checkpointing_steps",

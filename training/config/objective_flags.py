@@ -3,8 +3,18 @@
 from typing import Literal
 
 from pydantic import Field
+from torch import Tensor
 
-from local_control.losses import LocalControlLoss, Mean, NoiseLoss, Schedule, TimeWeight, Z0Loss
+from local_control.losses import (
+    FreedomLoss,
+    LocalControlLoss,
+    Mean,
+    NoiseLoss,
+    Schedule,
+    SnrWeight,
+    TimeWeight,
+    Z0Loss,
+)
 
 from .commands import CommandSettings
 
@@ -16,7 +26,15 @@ class ObjectiveFlags(CommandSettings):
 
     mask_features: bool = Field(True, description="gate the adapter's features by the mask")
     masked_noise_loss: bool = Field(False, description="take the noise loss inside the mask alone")
-    snr_gamma: float | None = Field(None, gt=0, description="min-SNR weight of the noise loss")
+    snr_gamma: float | None = Field(
+        None,
+        ge=0,
+        description="min-SNR weight of the noise loss; 0: its limit 1/SNR, by which an error in "
+        "z0 counts the same at all noise levels",
+    )
+    normalize_snr_weight: bool = Field(
+        False, description="divide min-SNR weights by their mean; for --snr_gamma 0 they always are"
+    )
     z0_loss_weight: float = Field(4.0, ge=0, description="of the z0 loss beside the noise loss")
     z0_loss_schedule: Schedule = Field(
         "alpha_bar", description="how the z0 loss is weighted over timesteps"
@@ -28,18 +46,41 @@ class ObjectiveFlags(CommandSettings):
         0, ge=0, description="latent cells by which the mask shrinks in the z0 loss"
     )
     edge: Edge = Field("sobel", description="what the z0 loss compares; none: z0' itself")
+    freedom_loss_weight: float = Field(
+        0.0,
+        ge=0,
+        description="of the change outside the mask against the base without control, which takes "
+        "another prediction a step",
+    )
+    freedom_loss_schedule: Schedule = Field(
+        "constant", description="how the freedom loss is weighted over timesteps"
+    )
+    freedom_loss_margin: float = Field(
+        0.0, ge=0, description="change of the prediction outside that costs nothing"
+    )
     timestep_sampling: Literal["uniform", "cubic"] = Field(
         "cubic", description="how timesteps are drawn; cubic prefers noisy ones"
     )
 
-    def loss(self) -> LocalControlLoss:
-        """Return the objective that these settings name."""
+    def loss(self, drawn: Tensor) -> LocalControlLoss:
+        """Return the objective that these settings name; drawn [N]: alpha_bar of timesteps."""
         mean: Mean = "area" if self.masked_noise_loss else "pixels"
-        noise = NoiseLoss(self.masked_noise_loss, mean, snr_gamma=self.snr_gamma)
+        weight = None
+        if self.snr_gamma is not None:
+            normalized = self.normalize_snr_weight or self.snr_gamma == 0
+            weight = SnrWeight(self.snr_gamma, drawn if normalized else None)
+        noise = NoiseLoss(self.masked_noise_loss, mean, weight=weight)
         z0 = Z0Loss(
             None if self.edge == "none" else self.edge,
             TimeWeight(self.z0_loss_schedule),
             mean=self.z0_loss_mean,
             erode_cells=self.z0_loss_erode,
         )
-        return LocalControlLoss(noise, z0, z0_weight=self.z0_loss_weight)
+        freedom = FreedomLoss(TimeWeight(self.freedom_loss_schedule), self.freedom_loss_margin)
+        return LocalControlLoss(
+            noise,
+            z0,
+            z0_weight=self.z0_loss_weight,
+            freedom=freedom,
+            freedom_weight=self.freedom_loss_weight,
+        )

@@ -21,6 +21,11 @@ def process_state() -> PartialState:
     return PartialState(cpu=on_cpu())
 
 
+def end_as_by_hand() -> None:
+    """Make SIGTERM, by which schedulers end a job, what Ctrl+C is."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 def ignore_signals(_worker: int) -> None:
     """Leave SIGTERM and Ctrl+C, which reach the whole process group, to the process that saves.
 

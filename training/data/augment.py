@@ -1,6 +1,6 @@
 """Paired augmentation: picture, condition and masks are cropped and flipped as one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -73,17 +73,16 @@ def apply_crop(
 
 
 def crop_sample(sample: Sample, crop: Crop) -> Sample:
-    """All parts of a sample under one crop; masks stay in 0..1.
+    """Return all parts of a sample under one crop.
 
     Conditions are scaled as ComfyUI scales them for sampling, to the nearest pixel.
     """
     condition = sample.condition
     nearest = (cv2.INTER_NEAREST_EXACT, cv2.INTER_NEAREST_EXACT)
     masks = [apply_crop(mask, crop, cv2.INTER_LINEAR) for mask in sample.masks]
-    return Sample(
-        sample.key,
-        apply_crop(sample.image, crop),
-        sample.caption,
-        None if condition is None else apply_crop(condition, crop, *nearest),
-        np.stack(masks) if masks else np.zeros((0, *crop.size), np.float32),
+    return replace(
+        sample,
+        image=apply_crop(sample.image, crop),
+        condition=None if condition is None else apply_crop(condition, crop, *nearest),
+        masks=np.stack(masks) if masks else np.zeros((0, *crop.size), np.uint8),
     )

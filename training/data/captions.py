@@ -4,10 +4,23 @@ from typing import Any
 
 
 def as_caption(value: Any) -> str:
-    """Return what a cell of a caption column says; of several captions the first."""
+    """Return what a cell of a caption column says; of several captions the first.
+
+    Raises:
+        ValueError: it is no text, or holds half of a character.
+    """
     if isinstance(value, list):
         value = next(iter(value), None)
-    return "" if value is None else str(value)
+    if not isinstance(value, str | int | float | None):
+        raise ValueError(f"its caption is a {type(value).__name__}, no text")
+    text = "" if value is None else str(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"its caption has half a character (a lone surrogate) at {error.start}"
+        ) from None
+    return text
 
 
 def decode_text(data: bytes, name: str) -> str:

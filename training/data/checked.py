@@ -1,130 +1,204 @@
-"""Which samples of a source can be used: read once, the outcome kept, some of them held out."""
+"""Which samples of a source can be used: each read once, the outcome kept, some held out."""
 
 import hashlib
-import json
 import logging
+import os
+import sqlite3
 import struct
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
-from tqdm.contrib.concurrent import thread_map
+from tqdm import tqdm
 
-from .files import write_whole
-from .pictures import Size
-from .records import DatasetError, Record, Source
+from .catalogue import Catalogue, CatalogueWriter, Entry
+from .digests import digest
+from .files import WriteError, remove_left, write_whole
+from .known import Known, Skipped, Verdict
+from .passed_over import told_passed
+from .records import DatasetError, Record, Row, Source
+from .room import Room
+from .words import shown
 
 log = logging.getLogger(__name__)
 
 _TOLD = 10
+_BATCH = 256
+_MEMORY = 2**30  # bytes that all threads together decode at once
+_THREADS = min(32, (os.cpu_count() or 1) + 4)
 # What decoders say of damaged and of oversized files.
 _UNREADABLE = (
     OSError,
     ValueError,
     KeyError,
+    IndexError,
+    TypeError,
     SyntaxError,
     EOFError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
     struct.error,
     Image.DecompressionBombError,
 )
 
 
-@dataclass(frozen=True)
 class Checked:
-    """The samples of a source that can be read: their records, and sizes (height, width).
+    """The samples of a source that can be read, or some of them, by their place in a catalogue."""
 
-    skipped: why others cannot, by their keys.
-    """
-
-    source: Source
-    indices: tuple[int, ...]
-    sizes: tuple[Size, ...]
-    skipped: Mapping[str, str] = field(default_factory=dict)
+    def __init__(self, source: Source, catalogue: Catalogue, places: np.ndarray) -> None:
+        self.source = source
+        self.catalogue = catalogue
+        self.places = places
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self.places)
 
     def __getitem__(self, index: int) -> Record:
-        return self.source[self.indices[index]]
+        row, entry = self.catalogue[self.places[index]]
+        return self.source.record(row).checked(entry.caption, entry.digests)
 
-    def subset(self, chosen: Sequence[int]) -> "Checked":
-        """Some of the samples, in the order given."""
-        indices = tuple(self.indices[i] for i in chosen)
-        return Checked(self.source, indices, tuple(self.sizes[i] for i in chosen))
+    def entry(self, index: int) -> Entry:
+        """Return what is known of a sample, without opening it."""
+        return self.catalogue[self.places[index]][1]
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Heights and widths, int32 [N,2]."""
+        return self.catalogue.sizes[self.places]
+
+    def subset(self, chosen: np.ndarray) -> "Checked":
+        """Return some of the samples, in the order given."""
+        return Checked(self.source, self.catalogue, self.places[chosen])
 
 
-def check(source: Source, min_side: int, limit: int | None = None) -> Checked:
+def check(source: Source, min_side: int, limit: int | None, folder: Path) -> Checked:
     """Read every sample (or the first `limit`) once; name, count and leave out the unusable.
+
+    The outcome is kept in `folder` until a sample is added, removed or changed, and what a check
+    has found before it was stopped is not looked for again.
 
     Raises:
         DatasetError: nothing is left.
+        WriteError: the disk is full.
     """
-
-    def problem(index: int) -> tuple[str, str | None, Size]:
+    name = digest("checked 3", source.stamp(), min_side, limit)
+    path = folder / f"checked-{name}.sqlite"
+    try:
+        catalogue = Catalogue(path)
+    except sqlite3.DatabaseError:
+        remove_left(folder)
         try:
-            record = source[index]
-        except _UNREADABLE as error:
-            return f"sample {index}", _reason(error), (0, 0)
-        try:
-            height, width = record.load().image.shape[:2]
-        except _UNREADABLE as error:
-            return record.key, _reason(error), (0, 0)
-        if min(height, width) < min_side:
-            return record.key, f"is {width} x {height}, smaller than {min_side}", (0, 0)
-        return record.key, None, (height, width)
-
-    total = len(source) if limit is None else min(limit, len(source))
-    found = thread_map(problem, range(total), desc="checking pictures", leave=False)
-    skipped = {key: reason for key, reason, _ in found if reason is not None}
-    _tell(skipped, total)
-    good = [(index, size) for index, (_, reason, size) in enumerate(found) if reason is None]
-    if not good:
+            write_whole(path, lambda partial: _write(partial, source, min_side, limit, folder))
+        except sqlite3.OperationalError as error:
+            raise WriteError(
+                f"What is known of the pictures could not be written into {folder} ({error}); free "
+                f"some space, or name another folder with --cache_dir."
+            ) from error
+        catalogue = Catalogue(path)
+    _tell(catalogue)
+    if not len(catalogue):
+        reasons = [reason for _, reason in catalogue.skipped(1)]
         raise DatasetError(
-            f"None of the {total} samples can be used; the first reason: "
-            f"{next(iter(skipped.values()), 'there are none')}."
+            f"None of the {catalogue.skipped_count()} samples can be used; the first reason: "
+            f"{next(iter(reasons), 'there are none')}."
         )
-    indices, sizes = zip(*good, strict=True)
-    return Checked(source, indices, sizes, skipped)
+    return Checked(source, catalogue, np.arange(len(catalogue)))
 
 
-def _tell(skipped: Mapping[str, str], total: int) -> None:
-    for key, reason in islice(skipped.items(), _TOLD):
-        log.warning("skipped %s: %s", key, reason)
-    if skipped:
-        log.warning("%d of %d samples are skipped.", len(skipped), total)
+def _write(path: Path, source: Source, min_side: int, limit: int | None, folder: Path) -> None:
+    """Write the catalogue of a source."""
+    writer = CatalogueWriter(path)
+    rows = islice(source.rows(), limit)
+    bar = tqdm(desc="checking pictures", leave=False, mininterval=1)
+    with closing(_Judge(source, folder)) as judge, bar:
+        for batch in _batched(rows):
+            for row, verdict in zip(batch, judge(batch), strict=True):
+                match verdict:
+                    case Skipped():
+                        writer.skip(verdict.key, verdict.reason)
+                    case Entry() if min(verdict.size) < min_side:
+                        height, width = verdict.size
+                        writer.skip(verdict.key, f"is {width} x {height}, smaller than {min_side}")
+                    case Entry():
+                        writer.add(row, verdict)
+            bar.update(len(batch))
+    writer.close(source.passed_over())
 
 
-def check_once(source: Source, min_side: int, limit: int | None, folder: Path) -> Checked:
-    """`check`, whose outcome is kept in `folder` until a sample is added, removed or changed."""
-    total = len(source) if limit is None else min(limit, len(source))
-    hasher = hashlib.sha256(f"2 {min_side} {total}".encode())
-    for index in range(total):
+def _batched(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while batch := list(islice(rows, _BATCH)):
+        yield batch
+
+
+class _Judge:
+    """Reads samples in threads that share memory, unless it is known what is in them."""
+
+    def __init__(self, source: Source, folder: Path) -> None:
+        self._source = source
+        self._known = Known(folder / "known.sqlite")
+        self._pool = ThreadPoolExecutor(_THREADS)
+        self._room = Room(_MEMORY)
+
+    def __call__(self, rows: Sequence[Row]) -> list[Verdict]:
+        """Return what is known of some rows, or found now and kept."""
+        names = list(self._pool.map(self._name, rows))
+        found = self._known.find(names)
+        missing = {n: row for n, row in zip(names, rows, strict=True) if n not in found}
+        verdicts = self._pool.map(self._inspect, missing.values())
+        new = dict(zip(missing, verdicts, strict=True))
+        self._known.add(new)
+        return [(found | new)[name] for name in names]
+
+    def close(self) -> None:
+        """Drop what has not begun."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._known.close()
+
+    def _name(self, row: Row) -> str:
+        """A name for a row and for what its files are at this moment."""
         try:
-            record = source[index]
+            stamp = self._source.record(row).stamp()
         except _UNREADABLE as error:
-            hasher.update(str(error).encode())
-        else:
-            hasher.update(f"{record.key} {record.stamp}\n".encode())
-    path = folder / f"checked-{hasher.hexdigest()[:32]}.json"
-    if path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        _tell(kept["skipped"], total)
-        sizes = tuple(map(tuple, kept["sizes"]))
-        return Checked(source, tuple(kept["indices"]), sizes, kept["skipped"])
-    checked = check(source, min_side, limit)
-    names = ("indices", "sizes", "skipped")
-    kept = json.dumps({name: getattr(checked, name) for name in names})
-    write_whole(path, lambda partial: partial.write_text(kept, encoding="utf-8"), shared=True)
-    if len(checked.skipped) > _TOLD:
-        log.warning("All that are skipped are named in %s.", path)
-    return checked
+            stamp = str(error)
+        return digest("verdict 1", row, stamp)
+
+    def _inspect(self, row: Row) -> Verdict:
+        key = f"sample {shown(row.get('image', row))}"
+        try:
+            record = self._source.record(row)
+            key = record.key
+            with self._room.take(record.footprint()):
+                sample = record.load()
+                masks = sample.masks
+                black = int((masks.max((1, 2), initial=0) == 0).sum())
+                white = int((masks.min((1, 2), initial=255) == 255).sum())
+        except _UNREADABLE as error:
+            return Skipped(key, _reason(error))
+        counts = (len(masks), black, white)
+        return Entry(key, sample.caption, sample.size, sample.digests, *counts)
 
 
 def _reason(error: BaseException) -> str:
     """What is wrong, in a line; some errors say nothing but what they are."""
-    return f"{type(error).__name__} {error}" if isinstance(error, KeyError) else str(error)
+    told = shown(str(error), 300)
+    speaks = told and isinstance(error, OSError | ValueError | Image.DecompressionBombError)
+    return told if speaks else f"{type(error).__name__} {told}".strip()
+
+
+def _tell(catalogue: Catalogue) -> None:
+    for key, reason in catalogue.skipped(_TOLD):
+        log.warning("skipped %s: %s", key, reason)
+    if skipped := catalogue.skipped_count():
+        log.warning("%d of %d samples are skipped.", skipped, skipped + len(catalogue))
+    if skipped > _TOLD:
+        log.warning("All that are skipped are in the table `skipped` of %s.", catalogue.path)
+    if passed := catalogue.passed_over:
+        log.warning("%s", told_passed(passed))
 
 
 def hold_out(checked: Checked, share: float) -> tuple[Checked, Checked]:
@@ -138,7 +212,9 @@ def hold_out(checked: Checked, share: float) -> tuple[Checked, Checked]:
     count = len(checked)
     if count < 2:
         raise DatasetError("There is one picture only, and one must be held out; add some more.")
-    order = sorted(range(count), key=lambda i: hashlib.sha256(checked[i].key.encode()).digest())
-    held = set(order[: max(1, min(count - 1, round(share * count)))])
-    train = [i for i in range(count) if i not in held]
-    return checked.subset(train), checked.subset(sorted(held))
+    digests = (hashlib.sha256(key.encode()).digest()[:8] for key in checked.catalogue.keys())
+    numbers = np.fromiter((int.from_bytes(found) for found in digests), np.uint64)
+    order = np.argsort(numbers[checked.places], kind="stable")
+    held = np.zeros(count, bool)
+    held[order[: max(1, min(count - 1, round(share * count)))]] = True
+    return checked.subset(np.flatnonzero(~held)), checked.subset(np.flatnonzero(held))

@@ -9,6 +9,8 @@ from local_control import conditions
 
 ConditionKind = Literal["canny", "sobel", "laplacian", "colour"]
 PICTURES = "pictures"  # what a file tells whose adapter reads the pictures of a column
+# Beyond these, in 8-bit values, px and blocks, a file tells nothing that could be made.
+_HIGHEST, _WIDEST, _FINEST = 1e5, 100.0, 4096
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,16 @@ class Condition:
 
 
 def parse_condition(text: str) -> Condition | None:
-    """What `str` wrote, or None if the text is anything else."""
-    match text.split():
+    """Return the condition that `str` wrote, or None if the text is anything else."""
+    try:
+        found = _from_words(text.split())
+    except ValueError:  # words where numbers belong
+        return None
+    return found if found is not None and _is_possible(found) else None
+
+
+def _from_words(words: list[str]) -> Condition | None:
+    match words:
         case ["canny", low, high, *blur] if len(blur) < 2:
             return Condition("canny", float(low), float(high), float(*blur))
         case ["colour", blocks]:
@@ -58,3 +68,12 @@ def parse_condition(text: str) -> Condition | None:
             return Condition(kind)
         case _:
             return None
+
+
+def _is_possible(condition: Condition) -> bool:
+    """Whether a condition can be made; not a number (NaN) is in no range."""
+    return (
+        0 <= condition.low <= condition.high <= _HIGHEST
+        and 0 <= condition.blur <= _WIDEST
+        and 1 <= condition.blocks <= _FINEST
+    )

@@ -18,3 +18,18 @@ def digest(*parts: Any) -> str:
 def number(name: str) -> int:
     """Return a number below 2^32 that a name determines, for the key of a random stream."""
     return int(digest(name)[:8], 16)
+
+
+class Folded:
+    """A name for a sequence of parts, each of which is given once and not kept."""
+
+    def __init__(self) -> None:
+        self._hasher = hashlib.sha256()
+
+    def add(self, *parts: Any) -> None:
+        """Append a part of the sequence."""
+        self._hasher.update(digest(*parts).encode())
+
+    def name(self) -> str:
+        """Return the name of all that was added."""
+        return self._hasher.hexdigest()[:32]

@@ -1,14 +1,26 @@
 """A folder of pictures with their words: beside each of them, or in metadata.jsonl."""
 
-import json
-from collections.abc import Mapping
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .captions import as_caption, decode_text
-from .pictures import IMAGE_SUFFIXES, MaskPictures, PictureFile
-from .records import Columns, DatasetError, Record, file_stamp
+from .captions import as_caption
+from .contents import FileContent
+from .digests import digest
+from .masks import MaskPictures
+from .pictures import suffixes
+from .places import Places
+from .records import Columns, DatasetError, Record, Row
+from .tables import read_jsonl
+from .tree import files_below, tree_stamp
+from .words import shown
+
+TABLE = "metadata.jsonl"
+# Of several files of a picture's name the first one in this order is its caption.
+_WORDS = (".txt", ".caption")
 
 
 class ImageFolder:
@@ -16,35 +28,44 @@ class ImageFolder:
 
     metadata.jsonl has one object a line; `columns` names its fields, paths in it are relative to
     it, and its mask column may hold one path or a list. Without it every picture below the folder
-    counts, and there are no conditions and masks.
+    counts, and there are no conditions and masks. outside: paths may lead out of the folder.
     """
 
-    def __init__(self, folder: Path, columns: Columns) -> None:
+    def __init__(self, folder: Path, columns: Columns, outside: bool = False) -> None:
         if not folder.is_dir():
             raise DatasetError(f"There is no folder {folder}; name one with --train_data_dir.")
         self._folder = folder
+        self._places = Places(folder, outside)
         self._columns = columns = replace(columns, image=columns.image or "file_name")
-        table = folder / "metadata.jsonl"
+        table = folder / TABLE
         self._listed = table.is_file()
-        if self._listed:
-            self._rows = read_jsonl(table)
-            for flag, column in columns.by_flag().items():
-                if any(column in row for row in self._rows):
-                    continue
-                if column == columns.caption and self._has_text_files():
-                    continue
-                raise DatasetError(
-                    f"No line of {table} has {column!r}, the first only {sorted(self._rows[0])}; "
-                    f"name the right one with {flag}."
-                )
-            return
-        if columns.condition or columns.mask:
+        if not self._listed and (columns.condition or columns.mask):
             raise DatasetError(
                 f"Conditions and masks from columns need {table}; write one, or drop "
                 f"--conditioning_image_column and --mask_column."
             )
-        paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-        self._rows = [{columns.image: str(path.relative_to(folder))} for path in paths]
+        if self._listed:
+            self._check_columns(table)
+
+    def _check_columns(self, table: Path) -> None:
+        """DatasetError if no line has a column that is named."""
+        wanted = {column: flag for flag, column in self._columns.by_flag().items()}
+        first, has_text = None, False
+        for row in read_jsonl(table):
+            first = first or row
+            for column in row.keys() & wanted.keys():
+                del wanted[column]
+            if not wanted:
+                return
+            if not has_text:
+                has_text = self._words(row.get(self._columns.image)) is not None
+        for column, flag in wanted.items():
+            if column == self._columns.caption and has_text:
+                continue
+            raise DatasetError(
+                f"No line of {table} has {column!r}, the first only {shown(sorted(first or {}))}; "
+                f"name the right one with {flag}."
+            )
 
     def check_apart(self, output_dir: Path) -> None:
         """DatasetError if pictures that are written to `output_dir` would be taken for samples."""
@@ -54,61 +75,110 @@ class ImageFolder:
                 f"taken for pictures; name a folder outside."
             )
 
-    def __len__(self) -> int:
-        return len(self._rows)
+    def stamp(self) -> str:
+        """Return what changes when a file does that is named, or that is in the folder."""
+        about = [str(self._folder.resolve()), self._columns.by_flag(), self._places.anywhere]
+        if not self._listed:
+            return digest(*about, tree_stamp(self._folder))
+        return digest(*about, *(digest(row, self._row_stamp(row)) for row in self.rows()))
 
-    def _has_text_files(self) -> bool:
-        named = (row.get(self._columns.image) for row in self._rows)
-        paths = (self._folder / name for name in named if isinstance(name, str))
-        return any(path.with_suffix(".txt").is_file() for path in paths)
+    def _row_stamp(self, row: Row) -> str:
+        try:
+            return self.record(row).stamp()
+        except (OSError, ValueError) as error:
+            return str(error)
 
-    def __getitem__(self, index: int) -> Record:
-        row, columns = self._rows[index], self._columns
-        (path,) = self._files(row, columns.image)
-        written = row.get(columns.caption)
-        caption, text = as_caption(written), path.with_suffix(".txt")
-        if written is None and text.is_file():
-            caption = decode_text(text.read_bytes(), text.name).strip()
-        (condition,) = self._files(row, columns.condition) if columns.condition else (None,)
-        masks = self._files(row, columns.mask) if columns.mask and row.get(columns.mask) else []
+    def rows(self) -> Iterator[Row]:
+        """Yield the lines of the table, or every picture below the folder by its path."""
+        columns = self._columns
+        if self._listed:
+            for row in read_jsonl(self._folder / TABLE):
+                named = {"image": columns.image, "text": columns.caption}
+                named |= {"condition": columns.condition, "masks": columns.mask}
+                yield {part: row.get(column) for part, column in named.items() if column}
+            return
+        for path, words in self._pictures():
+            yield {"image": path, "words": words}
+
+    def _pictures(self) -> Iterator[tuple[str, str | None]]:
+        """Paths of pictures, each with the file of its caption."""
+        for folder, names in files_below(self._folder):
+            for name, words in _pairs(names):
+                yield os.path.join(folder, name), words and os.path.join(folder, words)
+
+    def passed_over(self) -> Mapping[str, int]:
+        """Return what is beside the pictures and not read: tables, links to folders, suffixes."""
+        found: Counter[str] = Counter()
+        if self._listed:
+            return found
+        for folder, names in files_below(self._folder, found):
+            used = {name for pair in _pairs(names) for name in pair}
+            for name in (name for name in names if name not in used):
+                stem, suffix = os.path.splitext(name)
+                kind = shown(suffix.lower()) or "no suffix"
+                if stem == "metadata":
+                    kind = shown(os.path.join(folder, name))
+                found["hidden files" if name.startswith(".") else kind] += 1
+        return found
+
+    def record(self, row: Row) -> Record:
+        """Return how the sample of a row is read; ValueError, OSError: it names no file inside."""
+        (image,) = self._files(row, "image")
+        condition = self._files(row, "condition") if "condition" in row else []
+        masks = self._files(row, "masks") if row.get("masks") else []
+        words = row.get("words")
+        if row.get("text") is None and "words" not in row:
+            words = self._words(row["image"])
         return Record(
-            str(row[columns.image]),
-            file_stamp(path, condition, *masks),
-            caption,
-            PictureFile(path),
-            None if condition is None else PictureFile(condition),
-            MaskPictures(tuple(map(PictureFile, masks))) if masks else None,
+            shown(_first(row["image"]), 1000),
+            image,
+            as_caption(row.get("text")),
+            None if words is None else self._content(words),
+            condition[0] if condition else None,
+            MaskPictures(tuple(masks)) if masks else None,
         )
 
-    def _files(self, row: Mapping[str, Any], column: str) -> list[Path]:
-        """Return the files that a cell names; ValueError if it names none."""
-        value = row.get(column)
+    def _words(self, image: Any) -> str | None:
+        """The file beside a picture that holds its caption."""
+        if not isinstance(image, str) or "\0" in image:
+            return None
+        stem = os.path.splitext(image)[0]
+        named = (stem + suffix for suffix in _WORDS)
+        return next((name for name in named if (self._folder / name).is_file()), None)
+
+    def _files(self, row: Row, part: str) -> list[FileContent]:
+        """The files that a cell names; ValueError if it names none."""
+        value = row.get(part)
         cells = value if isinstance(value, list) else [value]
         names = [name for name in cells if isinstance(name, str) and name]
-        if len(names) < len(cells):
-            about = row.get(self._columns.image)
-            raise ValueError(f"the line of {about!r} has {value!r} for {column!r}, no file")
-        return [self._folder / name for name in names]
+        if len(names) < len(cells) or not names or (part != "masks" and len(names) > 1):
+            about = shown(row.get("image"))
+            raise ValueError(f"the line of {about} has {shown(value)} for {part}, no file")
+        return [self._content(name) for name in names]
+
+    def _content(self, name: str) -> FileContent:
+        return FileContent(self._places.find(name))
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a JSON Lines file; DatasetError names the line that is none."""
-    rows = []
-    try:
-        text = decode_text(path.read_bytes(), str(path))
-    except ValueError as error:
-        raise DatasetError(f"{error}.") from None
-    # Not splitlines: JSON strings may hold what Unicode counts as an end of a line.
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DatasetError(f"{path}, line {number} is no JSON ({error}).") from None
-        if not isinstance(row, dict):
-            raise DatasetError(f"{path}, line {number} is no JSON object.")
-        rows.append(row)
-    if not rows:
-        raise DatasetError(f"{path} is empty; write one JSON object a line.")
-    return rows
+def _pairs(names: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Pictures among the files of one folder, each with the file of its caption."""
+    known, captions = suffixes(), {}
+    for name in sorted(names, key=_rank, reverse=True):  # the first in rank is put last
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() in _WORDS:
+            captions[stem] = name
+    for name in names:
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() in known and not name.startswith("."):
+            yield name, captions.get(stem)
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, list) else value
+
+
+def _rank(name: str) -> tuple[int, str]:
+    """A file's place among those that could be the caption of one picture."""
+    suffix = os.path.splitext(name)[1]
+    place = _WORDS.index(suffix) if suffix in _WORDS else len(_WORDS)
+    return place, name

@@ -1,91 +1,86 @@
 """Hugging Face data sets: saved ones, and those that `datasets` loads by name."""
 
+import importlib
+import io
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO
 
-import numpy as np
-from PIL import Image
+from huggingface_hub.constants import HF_HUB_CACHE
 
 from .captions import as_caption
-from .pictures import Size, stack_masks
-from .records import Columns, DatasetError, Record
+from .contents import MAX_BYTES, FileContent
+from .digests import digest
+from .masks import MaskPictures
+from .places import Places
+from .records import Columns, DatasetError, Record, Row
+from .words import shown
 
 
 @dataclass(frozen=True)
 class _Cell:
-    """What a table of one column holds in a row: a picture, several or none."""
+    """A picture in a row of a table of one column: its bytes, or a path; never an address.
+
+    place: which one of several. table: what changes with the whole data set.
+    """
 
     rows: Any
     column: str
     index: int
+    place: int
+    places: Places
+    table: str
 
-    def pictures(self) -> list[Image.Image]:
-        """Decode them; ValueError if they are no pictures."""
-        value = self.rows[self.index][self.column]
-        values = value if isinstance(value, list) else [] if value is None else [value]
-        for found in values:
-            if not isinstance(found, Image.Image):
-                raise ValueError(
-                    f"its column {self.column!r} holds {type(found).__name__}, no picture"
-                )
-        return values
+    def open(self) -> BinaryIO:
+        """Return it as a file; ValueError if it is no picture, or outside."""
+        value = _pictures(self.rows, self.column, self.index)[self.place]
+        data = value.get("bytes") if isinstance(value, dict) else value
+        if isinstance(data, bytes) and len(data) <= MAX_BYTES:
+            return io.BytesIO(data)
+        path = value.get("path") if isinstance(value, dict) and data is None else None
+        if not isinstance(path, str):
+            raise ValueError(f"its column {self.column!r} holds {type(value).__name__}, no picture")
+        return FileContent(self.places.find(path)).open()
 
-
-class _Picture(_Cell):
-    """A cell as an opener."""
-
-    def __call__(self) -> Image.Image:
-        """Decode it; ValueError unless there is one."""
-        found = self.pictures()
-        if len(found) != 1:
-            raise ValueError(f"there are {len(found)} pictures in its column {self.column!r}")
-        return found[0]
+    def stamp(self) -> str:
+        """Return where it is, and what changes with its table."""
+        return f"{self.table} {self.column} {self.index} {self.place}"
 
 
-class _Masks(_Cell):
-    """A cell as a reader of masks [K,H,W]."""
+def _value(rows: Any, column: str, index: int) -> Any:
+    """What a cell holds, as it is stored: nothing is decoded, and nothing fetched."""
+    return rows[index][column].to_pylist()[0]
 
-    def __call__(self, size: Size) -> np.ndarray:
-        """Decode them; ValueError if one is of another size than the picture."""
-        return stack_masks(self.pictures(), size)
+
+def _pictures(rows: Any, column: str, index: int) -> list[Any]:
+    """What a cell holds, as a list."""
+    value = _value(rows, column, index)
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def is_saved(folder: Path) -> bool:
     """Whether `datasets` has saved a data set there, of one split or of several."""
-    names = ("dataset_info.json", "dataset_dict.json")
+    names = ("dataset_info.json", "dataset_dict.json", "state.json")
     return any((folder / name).is_file() for name in names)
 
 
-CellT = TypeVar("CellT", bound=_Cell)
-
-
 class HubDataset:
-    """A Hugging Face data set: a local one, or one that `datasets` can load by name."""
+    """A Hugging Face data set: a local one, or one that `datasets` can load by name.
+
+    revision: of a hub name. outside: paths in its cells may lead out of its folder.
+    """
 
     def __init__(
-        self, name: str, columns: Columns, split: str = "train", config: str | None = None
+        self,
+        name: str,
+        columns: Columns,
+        split: str = "train",
+        config: str | None = None,
+        revision: str | None = None,
+        outside: bool = False,
     ) -> None:
-        import datasets
-
-        rows: Any
-        if is_saved(Path(name)):
-            rows = datasets.load_from_disk(name)
-            if isinstance(rows, datasets.DatasetDict):
-                if split not in rows:
-                    raise DatasetError(
-                        f"The data set {name} has no split {split!r}, only {list(rows)}; name one "
-                        f"with --dataset_split."
-                    )
-                rows = rows[split]
-        else:
-            try:
-                rows = datasets.load_dataset(name, config, split=split)
-            except (OSError, ValueError) as error:
-                raise DatasetError(
-                    f"The data set {name} cannot be loaded ({str(error).splitlines()[0]}); see "
-                    f"--dataset_name, --dataset_config_name and --dataset_split."
-                ) from error
+        rows, roots = _open(name, split, config, revision)
         columns = replace(columns, image=columns.image or "image")
         used = (columns.image, columns.caption, columns.condition, columns.mask)
         missing = [column for column in used if column and column not in rows.column_names]
@@ -94,24 +89,78 @@ class HubDataset:
                 f"The data set {name} has no column {missing[0]!r}, only {rows.column_names}."
             )
         self._columns = columns
-        self._fingerprint = rows._fingerprint
-        # A row is decoded with all columns that its table has, so each column is one of its own.
-        self._tables = {column: rows.select_columns([column]) for column in used if column}
+        self._places = Places(Path(name).absolute(), outside, roots)
+        files = [FileContent(Path(found["filename"])).stamp() for found in rows.cache_files]
+        self._stamp = digest(rows._fingerprint, columns.by_flag(), outside, *files)
+        # A row is read with all columns that its table has, so each column is one of its own.
+        self._tables = {
+            column: rows.select_columns([column]).with_format("arrow") for column in used if column
+        }
 
-    def __len__(self) -> int:
-        return len(self._tables[self._columns.image])
+    def stamp(self) -> str:
+        """Return what changes when the table does."""
+        return self._stamp
 
-    def __getitem__(self, index: int) -> Record:
-        columns = self._columns
-        caption = self._tables[columns.caption][index][columns.caption]
+    def rows(self) -> Iterator[Row]:
+        """Yield the numbers of the rows."""
+        for index in range(len(self._tables[self._columns.image])):
+            yield {"index": index}
+
+    def record(self, row: Row) -> Record:
+        """Return how a row is read; ValueError: it does not have one picture, or one condition."""
+        columns, index = self._columns, row["index"]
+        condition = self._one(columns.condition, index) if columns.condition else None
+        masks = tuple(self._cells(columns.mask, index)) if columns.mask else ()
         return Record(
             f"row {index}",
-            f"{self._fingerprint} {index} {columns.image} {columns.condition} {columns.mask}",
-            as_caption(caption),
-            self._cell(_Picture, columns.image, index),
-            self._cell(_Picture, columns.condition, index) if columns.condition else None,
-            self._cell(_Masks, columns.mask, index) if columns.mask else None,
+            self._one(columns.image, index),
+            as_caption(_value(self._tables[columns.caption], columns.caption, index)),
+            condition=condition,
+            masks=MaskPictures(masks) if masks else None,
         )
 
-    def _cell(self, kind: type[CellT], column: str, index: int) -> CellT:
-        return kind(self._tables[column], column, index)
+    def passed_over(self) -> Mapping[str, int]:
+        """Return nothing: a table has rows alone."""
+        return {}
+
+    def _cells(self, column: str, index: int) -> list[_Cell]:
+        table = self._tables[column]
+        count = len(_pictures(table, column, index))
+        about = (self._places, self._stamp)
+        return [_Cell(table, column, index, place, *about) for place in range(count)]
+
+    def _one(self, column: str, index: int) -> _Cell:
+        found = self._cells(column, index)
+        if len(found) != 1:
+            raise ValueError(f"there are {len(found)} pictures in its column {column!r}")
+        return found[0]
+
+
+def _open(
+    name: str, split: str, config: str | None, revision: str | None
+) -> tuple[Any, tuple[Path, ...]]:
+    """The rows of a data set, and where the library keeps the files of those that it loads."""
+    import datasets
+
+    saved = is_saved(Path(name))
+    try:
+        if not saved:
+            rows: Any = datasets.load_dataset(name, config, split=split, revision=revision)
+            kept: Any = importlib.import_module("datasets.config")
+            return rows, (Path(kept.HF_DATASETS_CACHE), Path(HF_HUB_CACHE))
+        rows = datasets.load_from_disk(name)
+    except Exception as error:  # the library lets through whatever a damaged file makes it raise
+        flags = "see --dataset_name, --dataset_config_name and --dataset_split"
+        reason = shown(str(error).partition("\n")[0], 300)
+        raise DatasetError(
+            f"The data set {name} cannot be loaded ({reason}); "
+            f"{'save it again' if saved else flags}."
+        ) from error
+    if isinstance(rows, datasets.DatasetDict):
+        if split not in rows:
+            raise DatasetError(
+                f"The data set {name} has no split {split!r}, only {list(rows)}; name one with "
+                f"--dataset_split."
+            )
+        rows = rows[split]
+    return rows, ()

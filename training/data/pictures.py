@@ -1,15 +1,59 @@
-"""Pictures and mask pictures: opened, turned upright, brought to 8 bits a channel."""
+"""Pictures: opened if they are of a known format and size, upright, with 8 bits a channel."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
+import io
+from functools import cache
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
-Opener = Callable[[], Image.Image]
+# Those of pictures, and no more: Pillow would hand an EPS, whatever its name, to Ghostscript.
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
+# As many as Pillow reads without a warning.
+MAX_PIXELS = 89_478_485
 Size = tuple[int, int]  # height, width
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """Return the formats that are read, of those that this Pillow can."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+@cache
+def suffixes() -> frozenset[str]:
+    """Return how files of these formats are called."""
+    known = Image.registered_extensions()
+    return frozenset(suffix for suffix, name in known.items() if name in formats())
+
+
+def open_picture(file: BinaryIO) -> Image.Image:
+    """Return a picture whose format and size are known, and which is not decoded yet.
+
+    Raises:
+        ValueError: it is of no format that is read, or too large.
+    """
+    try:
+        image = Image.open(file, formats=formats())
+    except UnidentifiedImageError:
+        raise ValueError(f"it is none of {', '.join(formats())}, or damaged") from None
+    check_area((image.height, image.width))
+    return image
+
+
+def check_area(size: Size) -> None:
+    """Raise ValueError if a picture or mask of a size (height, width) has too many pixels."""
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ValueError(
+            f"it is {size[1]} x {size[0]}, more than {MAX_PIXELS // 10**6} megapixels; scale it "
+            f"down"
+        )
+
+
+def decode(data: bytes) -> np.ndarray:
+    """Return the bytes of a picture as RGB uint8 [H,W,3]."""
+    return to_rgb(open_picture(io.BytesIO(data)))
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -26,72 +70,14 @@ def upright(image: Image.Image) -> Image.Image:
     return image
 
 
+def on_ground(image: Image.Image, colour: str) -> Image.Image:
+    """Return a picture with its transparency, by alpha or by a key colour, laid on a colour."""
+    if not image.has_transparency_data:
+        return image
+    rgba = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, colour), rgba)
+
+
 def to_rgb(image: Image.Image) -> np.ndarray:
     """Return a picture upright as RGB uint8 [H,W,3]; transparency is laid on white."""
-    image = upright(image)
-    if image.mode in ("RGBA", "LA", "P", "PA"):
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return np.array(image.convert("RGB"))
-
-
-def stack_masks(pictures: Iterable[Image.Image], size: Size) -> np.ndarray:
-    """Return mask pictures as masks [K,H,W] in 0..1.
-
-    Raises:
-        ValueError: one is of another size than the picture, or marks with another colour than
-            white.
-    """
-    masks = []
-    for picture in pictures:
-        mask = _to_mask(picture)
-        if mask.shape != size:
-            raise ValueError(
-                f"the mask is {mask.shape[1]} x {mask.shape[0]}, the picture {size[1]} x {size[0]}"
-            )
-        masks.append(mask)
-    return np.stack(masks) if masks else np.zeros((0, *size), np.float32)
-
-
-def _to_mask(picture: Image.Image) -> np.ndarray:
-    """Upright [H,W] in 0..1; transparency is laid on black, and of 0 and 1 alone 1 is white.
-
-    Raises:
-        ValueError: it is dark everywhere, but not black, so white is not what it marks with.
-    """
-    mask = upright(picture)
-    if mask.mode in ("RGBA", "LA", "P", "PA"):
-        rgba = mask.convert("RGBA")
-        mask = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
-    values = np.asarray(mask.convert("L"), np.float32)
-    top = values.max()
-    if top == 1:
-        return values
-    if 0 < top < 128:
-        raise ValueError(
-            f"its mask is nowhere brighter than {top:g} of 255; white (255) is what may be "
-            f"controlled"
-        )
-    return values / 255
-
-
-@dataclass(frozen=True)
-class PictureFile:
-    """A file as an opener."""
-
-    path: Path
-
-    def __call__(self) -> Image.Image:
-        """Return the opened picture."""
-        return Image.open(self.path)
-
-
-@dataclass(frozen=True)
-class MaskPictures:
-    """Mask pictures (white = controlled) as a reader of masks."""
-
-    openers: tuple[Opener, ...]
-
-    def __call__(self, size: Size) -> np.ndarray:
-        """Return masks [K,H,W]; ValueError if one does not fit a picture of `size`."""
-        return stack_masks((opener() for opener in self.openers), size)
+    return np.array(on_ground(upright(image), "white").convert("RGB"))

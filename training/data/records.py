@@ -1,27 +1,47 @@
-"""What a data set is made of: records by index, each of which loads one sample.
+"""What a data set is made of: rows that say where its samples are, and records that read them.
 
-Every source gives the same sample for the same index, which is what exact resumption stands on.
+Every source gives the same rows in the same order, which is what exact resumption stands on.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from .pictures import Opener, Size, to_rgb
+from .captions import as_caption, decode_text
+from .contents import Content, read
+from .digests import digest
+from .masks import Masks, check_masks
+from .pictures import Size, decode, open_picture
+
+Row = dict[str, Any]  # JSON values
+
+# A caption is some lines, and not a file that was mistaken for one.
+_MOST_WORDS = 2**20
 
 
 class DatasetError(ValueError):
     """A data set that cannot be trained on; the message says why and what to do."""
 
 
+class ChangedError(DatasetError):
+    """A sample that is not what it was when it was checked."""
+
+
+class Digests(NamedTuple):
+    """Names for the contents that a sample was read from; empty for what it does not have."""
+
+    image: str
+    condition: str = ""
+    masks: str = ""
+
+
 @dataclass(frozen=True)
 class Sample:
     """One picture: image uint8 [H,W,3], caption, condition uint8 [H,W,3] or None, masks [K,H,W].
 
-    masks are float32 in 0..1 with white (1) = what may be controlled; K may be 0.
+    masks are uint8 with white (255) = what may be controlled; K may be 0.
     """
 
     key: str
@@ -29,47 +49,123 @@ class Sample:
     caption: str
     condition: np.ndarray | None
     masks: np.ndarray
+    digests: Digests
+
+    @property
+    def size(self) -> Size:
+        """Its height and width."""
+        return self.image.shape[0], self.image.shape[1]
 
 
 @dataclass(frozen=True)
 class Record:
-    """How one sample is read. `key` names it in messages; `stamp` changes with its files.
+    """How one sample is read. `key` names it in messages.
 
-    Readers are objects that pickle, since workers that are not forked are sent their records.
+    text: the file of its caption, if that is not known yet. digests: what its contents must be,
+    where that is known.
     """
 
     key: str
-    stamp: str
-    caption: str
-    image: Opener
-    condition: Opener | None = None
-    masks: Callable[[Size], np.ndarray] | None = None
+    image: Content
+    caption: str = ""
+    text: Content | None = None
+    condition: Content | None = None
+    masks: Masks | None = None
+    digests: Digests | None = None
+
+    def words(self) -> str:
+        """Return its caption.
+
+        Raises:
+            OSError, ValueError: the file of it cannot be read, or is no text.
+        """
+        text = self.caption
+        if self.text is not None:
+            text = decode_text(read(self.text, _MOST_WORDS), "its caption").strip()
+        return as_caption(text)
+
+    def stamp(self) -> str:
+        """Return what changes when a content may have changed; OSError: one is missing."""
+        parts = (self.image, self.text, self.condition, self.masks)
+        return "\n".join("" if part is None else part.stamp() for part in parts)
+
+    def footprint(self) -> int:
+        """Return about how many bytes it takes to load, known before that is done.
+
+        Raises:
+            OSError, ValueError: the picture cannot be opened, or is too large.
+        """
+        with self.image.open() as file:
+            width, height = open_picture(file).size
+        count = 0 if self.masks is None else len(self.masks)
+        check_masks(count, (height, width))
+        # Three bytes a pixel, and as many again while transparency is laid on a ground.
+        return height * width * (12 * (1 + (self.condition is not None)) + count)
 
     def load(self) -> Sample:
         """Return the sample, all of it decoded, upright as its EXIF says.
 
         Raises:
-            OSError, ValueError: what PIL says of a picture that it cannot read, or of a condition
-                whose size is not the picture's.
+            OSError, ValueError: what is wrong with a picture, or that a condition or mask does not
+                fit it.
+            ChangedError: it is another one than `digests` tell.
         """
-        image = to_rgb(self.image())
-        condition = None if self.condition is None else to_rgb(self.condition())
-        if condition is not None and condition.shape != image.shape:
-            raise ValueError(
-                f"the condition is {condition.shape[1]} x {condition.shape[0]}, the picture "
-                f"{image.shape[1]} x {image.shape[0]}"
-            )
+        data = read(self.image)
+        image = decode(data)
         size = (image.shape[0], image.shape[1])
-        masks = np.zeros((0, *size), np.float32) if self.masks is None else self.masks(size)
-        return Sample(self.key, image, self.caption, condition, masks)
+        digests, condition = Digests(digest(data)), None
+        if self.condition is not None:
+            data = read(self.condition)
+            condition = decode(data)
+            digests = digests._replace(condition=digest(data))
+            if condition.shape != image.shape:
+                raise ValueError(
+                    f"the condition is {condition.shape[1]} x {condition.shape[0]}, the picture "
+                    f"{size[1]} x {size[0]}"
+                )
+        masks = np.zeros((0, *size), np.uint8)
+        if self.masks is not None:
+            check_masks(len(self.masks), size)
+            parts = self.masks.read()
+            masks = self.masks.draw(parts, size)
+            digests = digests._replace(masks=digest(*parts))
+        if self.digests not in (None, digests):
+            raise ChangedError(
+                f"{self.key} has changed since it was checked; start again, and it is made anew."
+            )
+        return Sample(self.key, image, self.words(), condition, masks, digests)
+
+    def checked(self, caption: str, digests: Digests) -> "Record":
+        """Return the record with what a check has found."""
+        return replace(self, caption=caption, text=None, digests=digests)
 
 
 class Source(Protocol):
-    """A data set as records by index."""
+    """A data set as rows, and how each is read; what holds it pickles."""
 
-    def __len__(self) -> int: ...
+    def stamp(self) -> str:
+        """Return what changes when a row may have changed, without opening pictures."""
+        ...
 
-    def __getitem__(self, index: int) -> Record: ...
+    def rows(self) -> Iterator[Row]:
+        """Yield what says where each sample is.
+
+        Raises:
+            DatasetError: the data set is damaged, or lacks a column.
+        """
+        ...
+
+    def record(self, row: Row) -> Record:
+        """Return how the sample of a row is read.
+
+        Raises:
+            OSError, ValueError: the row names none.
+        """
+        ...
+
+    def passed_over(self) -> Mapping[str, int]:
+        """Return what was found beside the samples and is not read, and how often."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -90,13 +186,3 @@ class Columns:
             "--mask_column": self.mask,
         }
         return {flag: column for flag, column in flags.items() if column}
-
-
-def file_stamp(*paths: Path | None) -> str:
-    """Return what changes when one of the files does: their sizes and times of change.
-
-    Raises:
-        OSError: one of them is missing.
-    """
-    stats = [path.stat() for path in paths if path is not None]
-    return " ".join(f"{stat.st_size}-{stat.st_mtime_ns}" for stat in stats)

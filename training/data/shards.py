@@ -1,47 +1,23 @@
 """WebDataset shards: tar files of pictures and what belongs to them."""
 
-import io
 import tarfile
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
+from .contents import FileContent, Slice, open_file
+from .digests import digest
+from .folder import TABLE
+from .masks import MaskPictures
+from .pictures import suffixes
+from .records import Columns, DatasetError, Record, Row
+from .words import shown
 
-from .captions import decode_text
-from .pictures import IMAGE_SUFFIXES, MaskPictures
-from .records import Columns, DatasetError, Record, file_stamp
-
-
-@dataclass(frozen=True)
-class _Member:
-    """A file in a shard; called, it is opened as a picture."""
-
-    shard: Path
-    offset: int
-    size: int
-
-    def read(self) -> bytes:
-        """Its bytes."""
-        with self.shard.open("rb") as file:
-            file.seek(self.offset)
-            return file.read(self.size)
-
-    def __call__(self) -> Image.Image:
-        """Open it."""
-        return Image.open(io.BytesIO(self.read()))
-
-
-@dataclass
-class _Entry:
-    """The files of one WebDataset sample by suffix."""
-
-    key: str
-    files: dict[str, _Member] = field(default_factory=dict)
+Files = dict[str, tuple[int, int]]  # suffix -> where its bytes begin, and how many there are
 
 
 class TarShards:
-    """WebDataset shards, indexed once and then read at random.
+    """WebDataset shards, read at random.
 
     A sample is all files of one name. columns: their suffixes. The picture is, unless one is named,
     the first file that looks like one and is no condition or mask; the caption may be NAME.txt.
@@ -50,55 +26,121 @@ class TarShards:
     def __init__(self, shards: Sequence[Path], columns: Columns) -> None:
         if not shards:
             raise DatasetError("There are no .tar shards in the folder.")
+        self._folder = shards[0].parent
+        self._shards = tuple(shards)
         self._columns = columns
-        entries: dict[str, _Entry] = {}
-        for shard in shards:
-            for name, member in _members(shard):
-                stem, _, suffix = name.name.partition(".")
-                if stem and suffix:
-                    key = f"{shard.name}/{name.with_name(stem)}"
-                    entries.setdefault(key, _Entry(key)).files[suffix.lower()] = member
-        pictures = {suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES}
+        pictures = {suffix.removeprefix(".") for suffix in suffixes()}
         pictures -= {columns.condition, columns.mask}
         self._suffixes = {columns.image} if columns.image else pictures
-        for flag, column in columns.by_flag().items():
-            if column == columns.caption:  # NAME.txt will do
-                continue
-            if not any(column in entry.files for entry in entries.values()):
-                known = sorted({suffix for entry in entries.values() for suffix in entry.files})
+
+    def stamp(self) -> str:
+        """Return what changes when a shard does."""
+        stamps = [FileContent(shard).stamp() for shard in self._shards]
+        return digest(self._columns.by_flag(), *stamps)
+
+    def rows(self) -> Iterator[Row]:
+        """Yield where the parts of each sample are.
+
+        Raises:
+            DatasetError: a shard is damaged, or no sample has a column.
+        """
+        self._check_columns()
+        columns = self._columns
+        for shard in self._shards:
+            for name, files in _samples(shard, Counter()).items():
+                image = next((suffix for suffix in files if suffix in self._suffixes), None)
+                if image is None:
+                    continue
+                words = files.get(columns.caption, files.get("txt"))
+                row = {"shard": shard.name, "name": name, "image": files[image], "words": words}
+                if columns.condition:
+                    row["condition"] = files.get(columns.condition)
+                if columns.mask:
+                    row["masks"] = files.get(columns.mask)
+                yield row
+
+    def _check_columns(self) -> None:
+        known: Counter[str] = Counter()
+        for shard in self._shards:
+            for files in _samples(shard, Counter()).values():
+                known.update(files.keys())
+        for flag, column in self._columns.by_flag().items():
+            # For captions NAME.txt will do.
+            if column not in known and column != self._columns.caption:
                 raise DatasetError(
-                    f"No sample of the shards in {shards[0].parent} has a file NAME.{column}, only "
-                    f"{known}; name the right one with {flag}."
+                    f"No sample of the shards in {self._folder} has a file NAME.{column}, only "
+                    f"{shown(sorted(known))}; name the right one with {flag}."
                 )
-        self._entries = [e for e in entries.values() if self._suffixes & e.files.keys()]
 
-    def __len__(self) -> int:
-        return len(self._entries)
+    def passed_over(self) -> Mapping[str, int]:
+        """Return what is in the shards and not read: links, devices, suffixes."""
+        found: Counter[str] = Counter()
+        columns = self._columns
+        used = {columns.caption, "txt", columns.condition, columns.mask}
+        for shard in self._shards:
+            for files in _samples(shard, found).values():
+                image = next((suffix for suffix in files if suffix in self._suffixes), None)
+                for suffix in files.keys() - {image} - (used if image else set()):
+                    found[f".{shown(suffix)}"] += 1
+        return found
 
-    def __getitem__(self, index: int) -> Record:
-        files, columns = self._entries[index].files, self._columns
-        written = files.get(columns.caption, files.get("txt"))
-        text = f"the caption of {self._entries[index].key}"
-        caption = "" if written is None else decode_text(written.read(), text).strip()
-        image = files[next(suffix for suffix in files if suffix in self._suffixes)]
-        condition = files[columns.condition] if columns.condition else None
-        mask = files.get(columns.mask) if columns.mask else None
-        masks = None if mask is None else MaskPictures((mask,))
-        stamp = f"{file_stamp(image.shard)} {image.offset} {columns.condition} {columns.mask}"
-        return Record(self._entries[index].key, stamp, caption, image, condition, masks)
+    def record(self, row: Row) -> Record:
+        """Return how the sample of a row is read; ValueError: it has no condition."""
+        key = shown(f"{row['shard']}/{row['name']}", 1000)
+        if "condition" in row and row["condition"] is None:
+            raise ValueError(f"{key} has no file NAME.{self._columns.condition}")
+        parts = {
+            part: None if row.get(part) is None else Slice(self._folder / row["shard"], *row[part])
+            for part in ("words", "condition", "masks")
+        }
+        return Record(
+            key,
+            Slice(self._folder / row["shard"], *row["image"]),
+            text=parts["words"],
+            condition=parts["condition"],
+            masks=None if parts["masks"] is None else MaskPictures((parts["masks"],)),
+        )
 
 
-def _members(shard: Path) -> list[tuple[PurePosixPath, _Member]]:
-    """The files of a shard, named without a leading `./`; DatasetError if it is damaged."""
+def only_shards(folder: Path) -> list[Path]:
+    """Return the shards in a folder, or none if it has pictures or a table beside them."""
+    found = sorted(folder.glob("*.tar"))
+    beside = (path for path in folder.iterdir() if path.suffix.lower() in suffixes())
+    if found and ((folder / TABLE).is_file() or any(beside)):
+        return []
+    return found
+
+
+def _samples(shard: Path, passed: Counter[str]) -> dict[str, Files]:
+    """The files of a shard by the names of their samples, without a leading `./`.
+
+    passed: counts the members that are no files, and names that come again.
+
+    Raises:
+        DatasetError: it is damaged.
+    """
+    samples: dict[str, Files] = {}
     try:
-        with tarfile.open(shard, "r:") as tar:
-            return [
-                (PurePosixPath(found.name), _Member(shard, found.offset_data, found.size))
-                for found in tar
-                if found.isfile()
-            ]
-    except (tarfile.TarError, OSError, EOFError) as error:
+        with open_file(shard) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue] # it keeps all
+                if member.isdir():
+                    continue
+                if not member.isfile() or member.sparse is not None:
+                    passed["links, devices and sparse files"] += 1
+                    continue
+                name = PurePosixPath(member.name)
+                stem, _, suffix = name.name.partition(".")
+                if not stem or not suffix:
+                    passed["files without a name or suffix"] += 1
+                    continue
+                files = samples.setdefault(str(name.with_name(stem)), {})
+                passed["files of a name that came before"] += suffix.lower() in files
+                files[suffix.lower()] = (member.offset_data, member.size)
+    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
         raise DatasetError(
-            f"The shard {shard} cannot be read ({error}); it must be a whole tar file without "
-            f"compression: download or write it again, or move it away."
+            f"The shard {shard} cannot be read ({shown(str(error))}); it must be a whole tar file "
+            f"without compression: download or write it again, or move it away."
         ) from error
+    passed += Counter()  # drops what was never found
+    return samples

@@ -94,11 +94,12 @@ def make_cases(
     for index in range(len(data)):
         record = data[index]
         size = (resolution, resolution)
-        crop = plan_crop(data.sizes[index], size, generator(CROP, 0), random=False, flip=False)
+        crop = plan_crop(data.entry(index).size, size, generator(CROP, 0), random=False, flip=False)
         sample = crop_sample(record.load(), crop)
         image = _to_tensor(sample.image)
         condition = None if sample.condition is None else _to_tensor(sample.condition)
-        objects = 1 - sample.masks if invert else sample.masks
+        masks_of = sample.masks.astype(np.float32) / 255
+        objects = 1 - masks_of if invert else masks_of
         prompt = sample.caption or chosen["prompts"][index % len(chosen["prompts"])]
         for name in names:
             mask = draw_mask(chosen["masks"][name], size, objects)

@@ -1,7 +1,8 @@
 """Variants of control on the same cases: sampled, judged, scored."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -14,9 +15,13 @@ from ..data.digests import number
 from ..data.random_streams import VALIDATION, generator
 from ..models.bases import Base
 from ..models.denoise import control_features
-from ..models.sample import Sampling, sample
+from ..models.sample import Sampling, StepChanges, sample
 from .cases import Case, first_of_each, spread_out
+from .perceptual import PerceptualChange
 from .scores import (
+    DIRECT,
+    OF_CHANGE,
+    PERCEPTUAL,
     InceptionFeatures,
     blank_lfmse,
     frechet_distance,
@@ -28,21 +33,42 @@ from .sheets import darkened
 from .table import Table
 
 FREE = "no control"
+CEILING = "true picture through the autoencoder"
+FLOOR = "another true picture"
 _SHOWN = 12
 Judge = Callable[[Tensor, Sequence[Case]], Tensor]
+Outside = Literal["gated", "exact", "both", "everywhere"]
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to control: an adapter (None: none), gated by the mask or everywhere.
+    """One way to control: an adapter (None: none), its strength, and how the outside is kept free.
 
     condition: what the adapter reads, as its metadata tells it; None: the cases' own conditions.
+    outside: gated: features are multiplied by the mask; exact: predictions with whole features and
+    without any are blended by it, at twice the cost; both: such predictions with gated features;
+    everywhere: nothing keeps control from the outside.
     """
 
     name: str
     adapter: Adapter | None = None
     condition: Condition | None = field(default_factory=Condition)
-    gated: bool = True
+    outside: Outside = "gated"
+    strength: float = 1.0
+
+    @property
+    def gated(self) -> bool:
+        """Whether features are multiplied by the mask."""
+        return self.outside in ("gated", "both")
+
+    @property
+    def blended(self) -> bool:
+        """Whether predictions with and without control are blended by the mask."""
+        return self.outside in ("exact", "both")
+
+    def at(self, strength: float) -> Self:
+        """Return the same at another strength, with a name of its own."""
+        return replace(self, name=f"{self.name}, strength {strength:g}", strength=strength)
 
 
 @dataclass(frozen=True)
@@ -50,6 +76,7 @@ class Evaluation:
     """How the cases are sampled and judged.
 
     judge: pictures and their cases -> following [B]. canny: finds the edges that are compared.
+    direct: tell the leak of single steps as well, which the gated then pay for as the exact do.
     """
 
     base: Base
@@ -58,6 +85,8 @@ class Evaluation:
     judge: Judge | None = None
     inception: InceptionFeatures | None = None
     canny: Condition = field(default_factory=Condition)
+    perceptual: PerceptualChange | None = None
+    direct: bool = False
 
     def run(
         self, cases: Sequence[Case], variants: Sequence[Variant], free: Tensor | None = None
@@ -71,6 +100,7 @@ class Evaluation:
         pictures: dict[str, list[Tensor]] = {variant.name: [] for variant in everything}
         features: dict[str, list[Tensor]] = {name: [] for name in pictures}
         table.blank = torch.cat([self._blank(part) for part in self._batches(cases)])
+        self._bounds(table, cases)
         shown = set(spread_out(cases, _SHOWN))
         for start in tqdm(range(0, len(cases), self.batch_size), desc="evaluating"):
             part = cases[start : start + self.batch_size]
@@ -80,8 +110,16 @@ class Evaluation:
             else:
                 without = free[start : start + self.batch_size]
             for variant in everything:
-                images = without if variant is everything[0] else self._sample(part, variant)
+                changes = StepChanges(masks.to(self.base.device)) if self.direct else None
+                if variant is everything[0]:
+                    images = without
+                else:
+                    images = self._sample(part, variant, changes)
                 found = score(images, without, sources, masks, self.canny)
+                if changes is not None:
+                    found[DIRECT] = changes.leak.cpu().expand(len(part))
+                if self.perceptual is not None:
+                    found[PERCEPTUAL] = self.perceptual(images, without, 1 - masks)
                 if self.judge is not None:
                     found["prompt following"] = self.judge(images, part)
                 table.add(variant.name, found)
@@ -117,24 +155,46 @@ class Evaluation:
             drawn.append(torch.from_numpy(rng.standard_normal(size, "float32")))
         return torch.stack(drawn).to(self.base.device)
 
-    def _sample(self, part: Sequence[Case], variant: Variant) -> Tensor:
+    def _sample(
+        self, part: Sequence[Case], variant: Variant, changes: StepChanges | None = None
+    ) -> Tensor:
         device = self.base.device
         sources, masks = _stack(part)
+        masks = masks.to(device)
         features = None
         if variant.adapter is not None:
             condition = _condition(variant, part, sources).to(device)
-            gate = masks.to(device) if variant.gated else None
+            gate = masks if variant.gated else None
             with torch.no_grad():
                 features = control_features(variant.adapter.to(device), condition, gate)
+            features = [variant.strength * feature for feature in features]
         with self.base.text_encoders_on(device):
             text = self.base.encode_text([case.prompt for case in part])
             negative = self.base.encode_text([""])
         size = (*sources.shape[-2:], 0, 0, *sources.shape[-2:])
         ids = torch.tensor([size] * len(part), dtype=torch.float32, device=device)
         noise = self._noise(part)
-        latents = sample(self.base, noise, text, negative, self.sampling, features, ids)
+        blend = masks if variant.blended else None
+        latents = sample(
+            self.base, noise, text, negative, self.sampling, features, ids, blend, changes
+        )
         with self.base.autoencoder_on(device):
             return self.base.decode(latents).cpu()
+
+    def _bounds(self, table: Table, cases: Sequence[Case]) -> None:
+        """Scores of what needs no sampling: the autoencoder at its best, and mere chance."""
+        first = [cases[index] for index in first_of_each(cases)]
+        following = {a.picture: b for a, b in zip(first, [*first[1:], *first[:1]], strict=True)}
+        for part in self._batches(cases):
+            sources, masks = _stack(part)
+            with self.base.autoencoder_on(self.base.device):
+                rebuilt = self.base.decode(self.base.encode_images(sources)).cpu()
+            found = {CEILING: rebuilt}
+            if len(first) > 1:
+                found[FLOOR] = torch.stack([following[case.picture].image for case in part])
+            for name, images in found.items():
+                known = score(images, sources, sources, masks, self.canny)
+                table.add_bound(name, {k: v for k, v in known.items() if k not in OF_CHANGE})
 
     def _features(self, images: Tensor) -> Tensor:
         if self.inception is not None:

@@ -1,9 +1,10 @@
 """Adapter files of a run: with metadata as the field writes it, flat or as a diffusers folder."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import save_file
+from torch import Tensor
 
 from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import (
@@ -11,13 +12,12 @@ from local_control.checkpoint import (
     AdapterFile,
     family_name,
     to_diffusers,
-    write_adapter,
 )
 from local_control.z0 import PredictionType
 
 from ..config.run import TrainSettings
 from ..data.condition import PICTURES
-from ..data.files import write_whole
+from ..data.files import write_tensors, write_text
 from ..models.bases import Base
 
 # Family -> what kohya's scripts call the base, and modelspec its architecture.
@@ -104,17 +104,17 @@ def _family(config: AdapterConfig, base: Base) -> str:
 
 
 def write_file(adapter: AdapterFile, path: Path) -> None:
-    """Write the flat layout; WriteError and nothing left over if the disk is full."""
-    write_whole(path, lambda partial: write_adapter(adapter, partial))
+    """Write the flat layout in fp16; WriteError and nothing left over if the disk is full."""
+    write_tensors(path, _half(adapter.tensors), adapter.metadata)
 
 
 def write_diffusers(adapter: AdapterFile, folder: Path) -> None:
     """Write a folder that diffusers' T2IAdapter.from_pretrained opens, in fp16."""
     config, tensors = to_diffusers(adapter)
-    about = json.dumps(config, indent=2) + "\n"
-    half = {key: value.detach().half().contiguous().cpu() for key, value in tensors.items()}
-    write_whole(folder / "config.json", lambda partial: partial.write_text(about, encoding="utf-8"))
-    write_whole(
-        folder / "diffusion_pytorch_model.safetensors",
-        lambda partial: save_file(half, partial, metadata={"format": "pt"}),
-    )
+    path = folder / "diffusion_pytorch_model.safetensors"
+    write_tensors(path, _half(tensors), {"format": "pt"})
+    write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
+
+
+def _half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.detach().half() for key, value in tensors.items()}

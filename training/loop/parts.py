@@ -26,9 +26,6 @@ def making_of(settings: TrainSettings) -> Making:
         centred=settings.center_crop,
         flip=settings.random_flip,
         condition=settings.made_condition(),
-        column=settings.conditioning_image_column,
-        masks=settings.mask_column,
-        instances=settings.coco_instances is not None,
         invert=settings.invert_masks,
     )
 

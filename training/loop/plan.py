@@ -1,11 +1,10 @@
 """Which samples each step sees: a pure function of (seed, step)."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 
-from ..data.pictures import Size
+from ..data.buckets import Assigned
 from ..data.random_streams import ORDER, generator
 
 
@@ -15,13 +14,10 @@ class EpochPlan:
     A bucket's last batch is filled up from its beginning, so no picture is ever left out.
     """
 
-    def __init__(self, buckets: Sequence[Size], batch: int, seed: int) -> None:
+    def __init__(self, buckets: Assigned, batch: int, seed: int) -> None:
         self._batch = batch
         self._seed = seed
-        self._members = [
-            np.array([i for i, bucket in enumerate(buckets) if bucket == wanted])
-            for wanted in sorted(set(buckets))
-        ]
+        self._members = list(buckets.members())
         self.steps_per_epoch = sum(-(-len(members) // batch) for members in self._members)
         self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
 

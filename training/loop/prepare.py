@@ -1,8 +1,6 @@
 """What a run stands on: base, data source, data that is checked and encoded."""
 
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
@@ -12,26 +10,18 @@ from ..cached.store import TensorStore
 from ..config.processes import process_state
 from ..config.run import TrainSettings
 from ..data.buckets import assign_buckets, buckets
-from ..data.checked import Checked, check_once, hold_out
+from ..data.catalogue import Catalogue
+from ..data.checked import Checked, check, hold_out
 from ..data.coco import Coco
 from ..data.folder import ImageFolder
 from ..data.hub import HubDataset, is_saved
 from ..data.pictures import Size
-from ..data.records import Columns, DatasetError, Record, Source
-from ..data.shards import TarShards
-from ..models.bases import Base, load_base
+from ..data.records import Columns, DatasetError, Source
+from ..data.shards import TarShards, only_shards
+from ..models.bases import Base, Hub, load_base
+from .data import Data
 from .parts import division_of, making_of
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Data:
-    """What is trained on, what is held out for validation, and what is prepared of both."""
-
-    train: Part
-    held_out: Part
-    prepared: Prepared
+from .tell import tell
 
 
 def open_base(settings: TrainSettings) -> Base:
@@ -42,6 +32,7 @@ def open_base(settings: TrainSettings) -> Base:
         settings.pretrained_vae_model_name_or_path,
         settings.vae_dtype,
         settings.prediction_type,
+        Hub(settings.revision, settings.variant, settings.vae_revision),
     )
 
 
@@ -51,23 +42,24 @@ def open_source(settings: TrainSettings) -> Source:
     Raises:
         DatasetError: it does not exist or lacks a column.
     """
-    folder = settings.train_data_dir
+    folder, outside = settings.train_data_dir, settings.allow_outside_paths
     columns = Columns(
         image=settings.image_column or "",
         caption=settings.caption_column,
         condition=settings.conditioning_image_column,
         mask=settings.mask_column,
     )
+    split = settings.dataset_split
     if folder is None:
         name, config = str(settings.dataset_name), settings.dataset_config_name
-        return HubDataset(name, columns, settings.dataset_split, config)
+        return HubDataset(name, columns, split, config, settings.dataset_revision, outside)
     if settings.coco_instances is not None:
-        return Coco(folder, settings.coco_instances, settings.coco_captions)
+        return Coco(folder, settings.coco_instances, settings.coco_captions, outside)
     if is_saved(folder):
-        return HubDataset(str(folder), columns, settings.dataset_split)
-    if shards := sorted(folder.glob("*.tar")):
+        return HubDataset(str(folder), columns, split, outside=outside)
+    if shards := only_shards(folder):
         return TarShards(shards, columns)
-    source = ImageFolder(folder, columns)
+    source = ImageFolder(folder, columns, outside)
     source.check_apart(settings.output_dir)
     return source
 
@@ -79,11 +71,10 @@ def prepare_data(settings: TrainSettings, base: Base, source: Source) -> Data:
     """
     process = process_state()
     with process.main_process_first():  # the others find what it keeps
-        checked = check_once(
+        checked = check(
             source, settings.resolution // 2, settings.max_train_samples, settings.cache_folder
         )
-    records = [checked[index] for index in range(len(checked))]
-    _check_records(records, settings.mask_source == "dataset", process.is_main_process)
+    _check_masks(checked.catalogue, settings.mask_source == "dataset")
     train, held_out = hold_out(checked, settings.validation_share)
     choices: list[Size] = [(settings.resolution, settings.resolution)]
     if settings.aspect_ratio_buckets:
@@ -95,8 +86,9 @@ def prepare_data(settings: TrainSettings, base: Base, source: Source) -> Data:
         _part(held_out, choices),
         Prepared(store, making_of(settings), base.autoencoder_name, base.text_name),
     )
-    captions = {record.caption for record in records}
-    _build(data, base, ["", *captions], settings.dataloader_num_workers)
+    if process.is_main_process:
+        tell(data, settings, batch)
+    _build(data, base, ["", *checked.catalogue.captions()], settings.dataloader_num_workers)
     return data
 
 
@@ -118,22 +110,10 @@ def _build(data: Data, base: Base, captions: Sequence[str], workers: int) -> Non
     process.wait_for_everyone()
 
 
-def _check_records(records: Sequence[Record], needs_masks: bool, warn: bool) -> None:
-    """Say what may have been forgotten; DatasetError if there is no mask where only those count."""
-    if warn and not any(record.caption for record in records):
-        log.warning(
-            "No picture has a caption, so the adapter learns without prompts; write NAME.txt "
-            "beside each, or name --caption_column."
-        )
-    without = sum(record.masks is None for record in records)
-    if needs_masks and without == len(records):
+def _check_masks(catalogue: Catalogue, needed: bool) -> None:
+    """DatasetError if there is no mask where only those count."""
+    if needed and not catalogue.count("count > 0"):
         raise DatasetError(
             "--mask_source dataset needs masks, and no picture has one: name --mask_column or "
             "--coco_instances."
-        )
-    if warn and needs_masks and without:
-        log.warning(
-            "%d of %d pictures have no mask of their own; --mask_source dataset draws boxes there.",
-            without,
-            len(records),
         )

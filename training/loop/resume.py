@@ -1,11 +1,15 @@
 """Going on with an earlier run: from which of its states, and only if it is the same run."""
 
 import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ..config.identity import defaults, global_batch
 from ..config.run import TrainSettings
+from ..models.bases import Base
+from .data import Data
 from .state import UNREADABLE, TrainState, list_states, read_notes
 
 log = logging.getLogger(__name__)
@@ -15,9 +19,57 @@ class ResumeError(ValueError):
     """A run that cannot go on as asked; the message says what to do."""
 
 
-def run_notes(settings: TrainSettings, processes: int, pictures: int) -> dict[str, Any]:
-    """What a state keeps of its run, so that no other run goes on from it."""
-    return {"settings": settings.resolved(), "processes": processes, "pictures": pictures}
+# What a run stands on, in the words of messages.
+_PARTS = {
+    "pictures": "pictures",
+    "captions": "captions",
+    "conditions": "conditions",
+    "masks": "masks",
+    "unet": "weights of the UNet",
+    "autoencoder": "weights of the autoencoder",
+    "text": "weights or words of the text encoders",
+}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What makes a run the same beside its settings.
+
+    pictures: how many are trained on. parts: names of the contents that it stands on.
+    """
+
+    processes: int
+    pictures: int
+    parts: Mapping[str, str]
+
+    @classmethod
+    def of(cls, data: Data, base: Base, processes: int) -> Self:
+        """Return that of a run whose data is prepared."""
+        prepared = data.prepared
+        parts = dict(data.train.data.catalogue.identity)
+        parts |= {"unet": base.unet_name, "autoencoder": prepared.autoencoder}
+        return cls(processes, len(data.train.data), parts | {"text": prepared.text})
+
+    def notes(self, settings: TrainSettings) -> dict[str, Any]:
+        """Return what a state keeps of its run, so that no other run goes on from it."""
+        return {"settings": settings.resolved(), **asdict(self)}
+
+    def check(self, notes: Mapping[str, Any]) -> None:
+        """ResumeError names what differs; what a state does not tell passes."""
+        told = "so the run would not be the same; restore them, or start from its adapter with "
+        told += "--adapter_model_name_or_path in another --output_dir."
+        before = notes.get("pictures", self.pictures)
+        if before != self.pictures:
+            raise ResumeError(
+                f"The checkpoint was trained on {before} pictures, and now there are "
+                f"{self.pictures}, {told}"
+            )
+        kept = notes.get("parts", {})
+        others = [
+            word for part, word in _PARTS.items() if kept.get(part) not in (None, self.parts[part])
+        ]
+        if others:
+            raise ResumeError(f"The checkpoint was trained on other {', '.join(others)}, {told}")
 
 
 def check_resumable(settings: TrainSettings, processes: int) -> None:
@@ -46,11 +98,11 @@ def check_resumable(settings: TrainSettings, processes: int) -> None:
         return
 
 
-def resume(state: TrainState, settings: TrainSettings, processes: int, pictures: int) -> None:
+def resume(state: TrainState, settings: TrainSettings, identity: Identity) -> None:
     """Load the state that the settings ask for, if they ask for one.
 
     Raises:
-        ResumeError: it cannot be read, or is of a run with other settings or pictures.
+        ResumeError: it cannot be read, or is of a run with other settings, data or base.
     """
     wanted, found = settings.resume_from_checkpoint, list_states(settings.output_dir)
     if wanted is None:
@@ -65,14 +117,8 @@ def resume(state: TrainState, settings: TrainSettings, processes: int, pictures:
             return
     else:
         _load(state, Path(wanted))
-    _check_settings(state.notes, settings, processes)
-    before = state.notes.get("pictures", pictures)
-    if before != pictures:
-        raise ResumeError(
-            f"The checkpoint was trained on {before} pictures, and now there are {pictures}, so "
-            f"the run would not be the same; restore them, or start from its adapter with "
-            f"--adapter_model_name_or_path in another --output_dir."
-        )
+    _check_settings(state.notes, settings, identity.processes)
+    identity.check(state.notes)
     log.info("resumed at step %d", state.step)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,16 +10,15 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..data.files import WriteError, write_whole
+from ..data.files import WriteError, write_tensors
 
 log = logging.getLogger(__name__)
 
 STATE_NAME = re.compile(r"state-(\d{8})\.safetensors")
 # What a file is said to be by that is damaged, or of other modules.
-UNREADABLE = (SafetensorError, OSError, KeyError, RuntimeError, ValueError)
+UNREADABLE = (SafetensorError, OSError, KeyError, RuntimeError, ValueError, TypeError)
 
 
 class StateError(OSError):
@@ -76,7 +74,7 @@ class TrainState:
                 untouched.
         """
         path = folder / f"state-{self.step:08d}.safetensors"
-        tensors = {key: value.detach().cpu().contiguous() for key, value in self.tensors().items()}
+        tensors = self.tensors()
         for key, value in tensors.items():
             if key.startswith("module.") and not value.isfinite().all():
                 raise StateError(
@@ -88,16 +86,8 @@ class TrainState:
         about = {"step": self.step, "notes": self.notes, "numbers": numbers}
         metadata = {key: json.dumps(value) for key, value in about.items()}
 
-        def write(partial: Path) -> None:
-            save_file(tensors, partial, metadata=metadata)
-            with partial.open("r+b") as written:  # Windows flushes only what can be written
-                os.fsync(written.fileno())
-            for left in [state for state in list_states(folder) if state.name >= path.name]:
-                log.info("%s is set aside: the run went on from an earlier state", left)
-                left.replace(left.with_suffix(".aside"))
-
         try:
-            write_whole(path, write)
+            write_tensors(path, tensors, metadata, before=lambda: _set_aside(folder, path))
         except WriteError as error:
             raise StateError(
                 f"{path} could not be written ({error.__cause__}); the checkpoints before it are "
@@ -146,6 +136,13 @@ class TrainState:
         return False
 
 
+def _set_aside(folder: Path, path: Path) -> None:
+    """Rename the states from `path` on, which are of a run that was left."""
+    for left in [state for state in list_states(folder) if state.name >= path.name]:
+        log.info("%s is set aside: the run went on from an earlier state", left)
+        left.replace(left.with_suffix(".aside"))
+
+
 def read_notes(path: Path) -> tuple[int, dict[str, Any]]:
     """Return the step and the notes of a state file, without its tensors.
 
@@ -154,7 +151,10 @@ def read_notes(path: Path) -> tuple[int, dict[str, Any]]:
     """
     with safe_open(path, framework="pt") as file:
         about = file.metadata() or {}
-    return int(json.loads(about["step"])), json.loads(about.get("notes", "{}"))
+    notes = json.loads(about.get("notes", "{}"))
+    if not isinstance(notes, dict):
+        raise ValueError(f"its notes are a {type(notes).__name__}")
+    return int(json.loads(about["step"])), notes
 
 
 def list_states(folder: Path) -> list[Path]:

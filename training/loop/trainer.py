@@ -15,10 +15,12 @@ from local_control.adapter import Adapter
 
 from ..config.processes import on_cpu
 from ..config.run import TrainSettings
+from ..data.files import remove_left
 from ..models.bases import Base
 from ..models.batch import Batch
-from ..models.denoise import denoise_at, timesteps
+from ..models.denoise import denoise_at, drawn_alpha_bar, timesteps
 from .adapter_files import to_file, write_file
+from .data import Data
 from .examples import Examples, Places, loader
 from .optimisation import update_ema
 from .parts import (
@@ -31,8 +33,7 @@ from .parts import (
     sampling_of,
 )
 from .plan import EpochPlan
-from .prepare import Data
-from .resume import resume, run_notes
+from .resume import Identity, resume
 from .state import TrainState
 from .stop_signal import StopSignal
 from .validation import Control, Validation
@@ -48,7 +49,8 @@ class Trainer:
         self.base = base
         self.accelerator = _accelerator(settings)
         self.dtype = precision_of(settings)
-        device = self.accelerator.device
+        device, world = self.accelerator.device, self.accelerator.num_processes
+        identity = Identity.of(data, base, world)
         base.place(device, self.dtype)
         _choose_kernels(base.pipeline.unet, settings)
         self.adapter = adapter_of(settings, base).to(device)
@@ -56,13 +58,12 @@ class Trainer:
         self.optimizer = optimizer_of(settings, self.adapter)
         modules = {"adapter": self.adapter} | ({"ema": self.ema} if self.ema else {})
         self.state = TrainState(modules, self.optimizer)
-        world, pictures = self.accelerator.num_processes, len(data.train.data)
-        resume(self.state, settings, world, pictures)
-        self.state.notes |= run_notes(settings, world, pictures)
+        resume(self.state, settings, identity)
+        self.state.notes |= identity.notes(settings)
         self.wrapped, self.stepper = self.accelerator.prepare(self.adapter, self.optimizer)
         if self.accelerator.scaler is not None and "scaler" in self.state.notes:
             self.accelerator.scaler.load_state_dict(self.state.notes["scaler"])
-        self.objective = settings.loss()
+        self.objective = settings.loss(drawn_alpha_bar(base, settings.timestep_sampling))
         self.validation = self._new_validation(data)
         self.examples = Examples(data.train, data.prepared, draws_of(settings))
         self._division = division_of(settings, self.accelerator.process_index, world)
@@ -104,6 +105,7 @@ class Trainer:
         main = self.accelerator.is_main_process
         if main:
             settings.write()
+            remove_left(settings.output_dir, after=0)
         batches = self.batches()
         rate = learning_rate_of(settings).by_step()
         progress = tqdm(
@@ -147,8 +149,8 @@ class Trainer:
             wait = part < parts - 1
             with self.accelerator.no_sync(self.wrapped) if wait else nullcontext():
                 t = timesteps(batch.u, len(self.base.alphas_cumprod), settings.timestep_sampling)
-                gated = settings.mask_features
-                found = denoise_at(self.base, self.wrapped, batch, t, gated, self.dtype)
+                gated, free = settings.mask_features, self.objective.needs_free
+                found = denoise_at(self.base, self.wrapped, batch, t, gated, self.dtype, free)
                 terms = {k: v.mean() for k, v in self.objective.terms(found).items()}
                 self.accelerator.backward(torch.stack(list(terms.values())).sum())
             for name, value in terms.items():

@@ -90,7 +90,8 @@ class Validation:
         sums: dict[str, Tensor] = {}
         for batch in self.examples:
             repeated = batch.repeat(len(times))
-            found = denoise_at(self.base, adapter, repeated, times, gated, precision)
+            free = self.objective.needs_free
+            found = denoise_at(self.base, adapter, repeated, times, gated, precision, free)
             for name, values in self.objective.terms(found).items():
                 sums[name] = sums.get(name, torch.zeros_like(values)) + values / len(self.examples)
         total = torch.stack(list(sums.values())).sum(0)

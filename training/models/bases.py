@@ -18,6 +18,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from diffusers.loaders.single_file_utils import SingleFileComponentError
+from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -26,17 +27,39 @@ from local_control.checkpoint import AdapterFileError
 from local_control.z0 import PredictionType
 
 from ..data.digests import digest
+from ..data.words import shown
 from .attention import Fp32Attention
 from .checkpoint_marks import is_sdxl, read_schedule
 from .weights import weights_digest
 
 _KINDS = {"epsilon": PredictionType.EPSILON, "v_prediction": PredictionType.V}
-_UNREADABLE = (OSError, ValueError, KeyError, SafetensorError, SingleFileComponentError)
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ImportError,
+    RuntimeError,
+    SafetensorError,
+    SingleFileComponentError,
+)
+# Where the parts of a pipeline come from; an index may name any module, and it would be imported.
+_LIBRARIES = {"diffusers", "transformers", "stable_diffusion", None}
 _VAE_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class BaseModelError(ValueError):
     """A base that cannot be trained on; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Hub:
+    """Which files of hub models are meant: branch, tag or commit, and the variant of weights."""
+
+    revision: str | None = None
+    variant: str | None = None
+    vae_revision: str | None = None
 
 
 @dataclass
@@ -113,6 +136,12 @@ class Base:
         return _lent(self._text_encoders(), device)
 
     @cached_property
+    def unet_name(self) -> str:
+        """What predictions depend on; to be asked for before the UNet is placed."""
+        schedule = self.alphas_cumprod.numpy().tobytes()
+        return digest(weights_digest(self.unet), schedule, self.kind.name)
+
+    @cached_property
     def autoencoder_name(self) -> str:
         """What latents depend on."""
         vae = self.pipeline.vae
@@ -144,15 +173,21 @@ class Base:
 
     @torch.no_grad()
     def encode_text(self, captions: Sequence[str]) -> dict[str, Tensor]:
-        """context [B,T,D], and for SDXL pooled [B,P]."""
-        found = self.pipeline.encode_prompt(
-            prompt=list(captions),
-            device=self.pipeline.text_encoder.device,
-            num_images_per_prompt=1,
-            do_classifier_free_guidance=False,
-        )
+        """context [B,T,D], and for SDXL pooled [B,P]; what is too long for it is cut off."""
+        with _quiet():  # it would print all that is cut off
+            found = self.pipeline.encode_prompt(
+                prompt=list(captions),
+                device=self.pipeline.text_encoder.device,
+                num_images_per_prompt=1,
+                do_classifier_free_guidance=False,
+            )
         text = {"context": found[0]}
         return text | {"pooled": found[2]} if self.is_xl else text
+
+    def is_cut(self, caption: str) -> bool:
+        """Whether a caption is too long for the text encoder."""
+        tokenizer = self.pipeline.tokenizer
+        return len(tokenizer(caption, verbose=False).input_ids) > tokenizer.model_max_length
 
     def _text_encoders(self) -> list[Any]:
         names = ("text_encoder", "text_encoder_2")
@@ -161,6 +196,16 @@ class Base:
 
     def _modules(self) -> list[Any]:
         return [self.unet, self.pipeline.vae, *self._text_encoders()]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    before = diffusers_logging.get_verbosity()
+    diffusers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        diffusers_logging.set_verbosity(before)
 
 
 @contextmanager
@@ -180,27 +225,38 @@ def load_base(
     vae: str | None = None,
     vae_dtype: str = "fp32",
     prediction: str | None = None,
+    hub: Hub | None = None,
 ) -> Base:
     """A base from a diffusers folder, the hub, or one .safetensors file.
 
     config: folder or hub name of the configs of a single file; without it diffusers knows one.
     vae: another autoencoder, as a diffusers folder or hub name.
     prediction: what it predicts, in diffusers' words; without it the file or its configs say so.
+    hub: which files of hub models are meant. Nothing that a folder or the hub holds is run.
 
     Raises:
         BaseModelError: it cannot be read, or is no UNet of these families.
     """
-    parts = {} if vae is None else {"vae": _load_autoencoder(vae)}
+    hub = hub or Hub()
+    parts = {} if vae is None else {"vae": _load_autoencoder(vae, hub.vae_revision)}
     schedule: dict[str, Any] = {}
     try:
         if Path(name).suffix == ".safetensors":
-            pipeline = _load_single_file(Path(name), config, parts)
+            pipeline = _load_single_file(Path(name), config, hub.revision, parts)
             schedule |= read_schedule(Path(name))
         else:
-            pipeline = DiffusionPipeline.from_pretrained(name, use_safetensors=True, **parts)
+            _check_index(name, hub.revision)
+            pipeline = DiffusionPipeline.from_pretrained(
+                name,
+                revision=hub.revision,
+                variant=hub.variant,
+                use_safetensors=True,
+                trust_remote_code=False,
+                **parts,
+            )
     except _UNREADABLE as error:
         raise BaseModelError(
-            f"The base {name} cannot be loaded ({str(error).splitlines()[0]}); name a diffusers "
+            f"The base {name} cannot be loaded ({_first_line(error)}); name a diffusers "
             f"folder, a hub model or a .safetensors checkpoint of SD1.5, SD2 or SDXL."
         ) from error
     if prediction is not None:
@@ -210,6 +266,21 @@ def load_base(
     pipeline.set_progress_bar_config(disable=True)
     kind = _KINDS[pipeline.scheduler.config["prediction_type"]]
     return Base(pipeline, pipeline.scheduler.alphas_cumprod, kind)
+
+
+def _first_line(error: Exception) -> str:
+    return shown(str(error).partition("\n")[0], 300)
+
+
+def _check_index(name: str, revision: str | None) -> None:
+    """ValueError if the parts of a pipeline are not all of the libraries that are meant."""
+    index: Any = DiffusionPipeline.load_config(name, revision=revision)
+    parts = [value for key, value in index.items() if not key.startswith("_")]
+    lists = [value for value in parts if isinstance(value, list)]
+    if not isinstance(index.get("_class_name"), str) or any(
+        not part or part[0] not in _LIBRARIES for part in lists
+    ):
+        raise ValueError("its index names code that is not of diffusers or transformers")
 
 
 def _trained_schedule(pipeline: Any, name: str, changes: dict[str, Any]) -> Any:
@@ -238,7 +309,9 @@ def _trained_schedule(pipeline: Any, name: str, changes: dict[str, Any]) -> Any:
     return scheduler
 
 
-def _load_single_file(path: Path, config: str | None, parts: dict[str, Any]) -> Any:
+def _load_single_file(
+    path: Path, config: str | None, revision: str | None, parts: dict[str, Any]
+) -> Any:
     if not path.is_file():
         raise OSError(f"there is no file {path}")
     with safe_open(path, framework="pt") as file:
@@ -247,17 +320,18 @@ def _load_single_file(path: Path, config: str | None, parts: dict[str, Any]) -> 
     options: dict[str, Any] = {}
     if config is not None:
         options = {"config": config, "local_files_only": Path(config).is_dir()}
+        options["revision"] = revision
     return kind.from_single_file(str(path), **options, **parts)
 
 
-def _load_autoencoder(name: str) -> AutoencoderKL | AutoencoderTiny:
+def _load_autoencoder(name: str, revision: str | None) -> AutoencoderKL | AutoencoderTiny:
     try:
-        config = AutoencoderKL.load_config(name)
+        config = AutoencoderKL.load_config(name, revision=revision)
         tiny = isinstance(config, dict) and config.get("_class_name") == "AutoencoderTiny"
         kind = AutoencoderTiny if tiny else AutoencoderKL
-        return kind.from_pretrained(name, use_safetensors=True)
+        return kind.from_pretrained(name, revision=revision, use_safetensors=True)
     except _UNREADABLE as error:
         raise BaseModelError(
-            f"The autoencoder {name} cannot be loaded ({str(error).splitlines()[0]}); name a "
+            f"The autoencoder {name} cannot be loaded ({_first_line(error)}); name a "
             f"diffusers folder or a hub model that holds safetensors."
         ) from error

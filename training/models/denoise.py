@@ -54,6 +54,12 @@ def predict(
     ).sample
 
 
+def drawn_alpha_bar(base: Base, sampling: str, draws: int = 10_000) -> Tensor:
+    """Return alpha_bar [draws] of timesteps that are spread as training draws them."""
+    u = (torch.arange(draws) + 0.5) / draws
+    return base.alphas_cumprod.cpu()[timesteps(u, len(base.alphas_cumprod), sampling)]
+
+
 def timesteps(u: Tensor, total: int, sampling: str) -> Tensor:
     """Draws u [B] in 0..1 -> timesteps [B]; cubic prefers noisy ones, as T2I-Adapter does
     (t = (1 - u^3) T).
@@ -70,10 +76,12 @@ def denoise_at(
     timestep: Tensor,
     gated: bool,
     dtype: torch.dtype | None = None,
+    with_free: bool = False,
 ) -> Denoising:
     """Return the prediction for a batch that is noised to `timestep` [B].
 
-    gated: features are masked. dtype: that of mixed precision.
+    gated: features are masked. dtype: that of mixed precision. with_free: predict without control
+    as well, for half as much time again.
     """
     alpha_bar = base.alphas_cumprod.to(timestep.device)[timestep]
     a = alpha_bar.view(-1, 1, 1, 1)
@@ -82,6 +90,12 @@ def denoise_at(
     with torch.autocast(timestep.device.type, dtype, enabled=dtype is not None):
         features = control_features(adapter, batch.condition, mask)
         output = predict(base.unet, z_t, timestep, batch.context, features, batch.added())
+        free = None
+        if with_free:
+            with torch.no_grad():
+                free = predict(base.unet, z_t, timestep, batch.context, None, batch.added())
     velocity = a.sqrt() * batch.noise - (1 - a).sqrt() * batch.z0
     target = velocity if base.kind is PredictionType.V else batch.noise
-    return Denoising(output, target, z_t, batch.z0, alpha_bar, timestep, batch.mask, base.kind)
+    return Denoising(
+        output, target, z_t, batch.z0, alpha_bar, timestep, batch.mask, base.kind, free
+    )

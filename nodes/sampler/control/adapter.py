@@ -35,10 +35,14 @@ class AdapterRegion(Region):
 
     adapter: LoadedAdapter
 
-    def features(self, view: View, count: int, device: torch.device) -> list[Tensor] | None:
-        """Gated features for what is seen of the picture; None if it is all outside the region.
+    def features(self, view: View, count: int, like: Tensor) -> list[Tensor] | None:
+        """Return gated features for what is seen of the picture; None if all of it is outside.
 
-        count: latents, whichever a window shows -> [1 or count,C,h,w] a level.
+        count: latents, whichever a window shows -> [1 or count,C,h,w] a level, in the type and on
+        the device of `like`.
+
+        Raises:
+            ValueError: they are beyond what that type holds, or there are pictures for no batch.
         """
         match_batch(self.condition, count, "condition image")
         gate = self.gate.seen(view, count)
@@ -47,9 +51,18 @@ class AdapterRegion(Region):
         condition = self.condition
         if not view.is_whole:
             condition = view.show(condition, "nearest-exact", LATENT_FACTOR)
-        features = self.adapter.features(condition, view.size, device)
+        features = self.adapter.features(condition, view.size, like.device)
         weights = [w * self.strength for w in self.level_weights or [1.0] * len(features)]
-        return gate_features(features, gate.to(device), weights)
+        gated = [f.to(like) for f in gate_features(features, gate.to(like.device), weights)]
+        if not all(feature.isfinite().all() for feature in gated):
+            where = f" of region {self.number}" if self.number else ""
+            raise ValueError(
+                f"The adapter {self.adapter.name}{where} gives numbers at strength "
+                f"{self.strength:g} that are too large for {str(like.dtype).removeprefix('torch.')}"
+                f", and would make the picture black; lower the strength, or load an adapter whose "
+                f"training has not diverged."
+            )
+        return gated
 
 
 class AdapterControl(RegionControl[AdapterRegion]):
@@ -90,13 +103,13 @@ class AdapterControl(RegionControl[AdapterRegion]):
         self._slots.forget()
 
     def inference_memory_requirements(self, dtype: torch.dtype) -> float:
-        """Those of earlier controls, and the largest adapter: they compute one after another."""
+        """Return the bytes of earlier controls and of the largest adapter: one runs at a time."""
         size = comfy.model_management.module_size
         own = max((size(region.adapter.network) for region in self.regions), default=0)
         return super().inference_memory_requirements(dtype) + own
 
     def pre_run(self, model: object, percent_to_timestep_function: Callable) -> None:
-        """Called once before the first step."""
+        """Prepare a sampling; ComfyUI calls it before the first step."""
         super().pre_run(model, percent_to_timestep_function)
         for region in self.regions:
             check_family(region.adapter, region.number, model)
@@ -115,7 +128,7 @@ class AdapterControl(RegionControl[AdapterRegion]):
         return found
 
     def _sum(self, regions: Sequence[AdapterRegion], acting: Acting, call: Call) -> Slots | None:
-        """The features of regions, times their factors, in ComfyUI's slots."""
+        """Return the features of regions, times their factors, in ComfyUI's slots."""
         slots: Slots | None = None
         for index, factor in acting:
             features = self._of_call(regions, index, call)
@@ -127,17 +140,15 @@ class AdapterControl(RegionControl[AdapterRegion]):
     def _of_call(
         self, regions: Sequence[AdapterRegion], index: int, call: Call
     ) -> list[Tensor] | None:
-        """The features of a region for all that is batched together, [1 or B,C,h,w] a level."""
+        """Return a region's features for all that is batched together, [1 or B,C,h,w] a level."""
         x, region = call.x, regions[index]
         parts = []
         for view in call.views:
             window, count = view.window, call.batch
             if window is not None:  # once for all latents, of which each window shows some
                 view, count = replace(view, window=None), window.total
-            key = (index, self.cond_hint, view, count, x.device)
-            features = self._features.get_or(
-                key, lambda v=view, n=count: region.features(v, n, x.device)
-            )
+            key = (index, self.cond_hint, view, count, x.device, x.dtype)
+            features = self._features.get_or(key, lambda v=view, n=count: region.features(v, n, x))
             if features is not None and window is not None:
                 features = [in_window(feature, window, call.batch) for feature in features]
             parts.append(features)
@@ -145,7 +156,7 @@ class AdapterControl(RegionControl[AdapterRegion]):
         if some is None:
             return None
         if len(set(call.views)) == 1 and len(some[0]) == 1:
-            return [feature.to(x) for feature in some]
+            return list(some)
         return [
             torch.cat([_rows(None if part is None else part[i], level, call) for part in parts])
             for i, level in enumerate(some)
@@ -153,14 +164,14 @@ class AdapterControl(RegionControl[AdapterRegion]):
 
 
 def _rows(feature: Tensor | None, like: Tensor, call: Call) -> Tensor:
-    """The features of one prompt, [batch,C,h,w] in the latent's type; none are zeros."""
+    """Return the features of one prompt, [batch,C,h,w]; none are zeros."""
     if feature is None:
         feature = torch.zeros_like(like[:1])
-    return feature.to(call.x).expand(call.batch, -1, -1, -1)
+    return feature.expand(call.batch, -1, -1, -1)
 
 
 def to_slots(kind: str, features: Sequence[Tensor]) -> Slots:
-    """Features a level -> ComfyUI's lists, which the UNet empties from their ends."""
+    """Return features a level in ComfyUI's lists, which the UNet empties from their ends."""
     blocks = INPUT_BLOCKS[kind]
     row: list[Tensor | None] = [None] * _SLOTS[kind]
     for block, feature in zip(blocks, features, strict=False):

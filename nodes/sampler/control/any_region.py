@@ -30,7 +30,7 @@ class ControlRegion(Region):
     vae: Any = None
 
     def inner(self, view: View, batch: int) -> ControlBase:
-        """A copy of the control for what is seen of the picture, without a predecessor.
+        """Return a copy of the control for what is seen of the picture, without a predecessor.
 
         batch: latents of one prompt.
         """
@@ -53,7 +53,7 @@ class ControlRegion(Region):
         return control.set_previous_controlnet(None)
 
     def _cell(self) -> int:
-        """Pixels of the control's picture a latent cell."""
+        """Return the pixels of the control's picture a latent cell."""
         cell = self.control.compression_ratio
         if self.control.latent_format is None or self.vae is None:
             return cell
@@ -64,7 +64,7 @@ class ControlRegion(Region):
 def first_answer(
     control: ControlBase, run: tuple[Any, Callable], call: Sequence[Any], number: int
 ) -> Slots | None:
-    """What a control, prepared for a `run`, returns when it is first asked; `number`: its region's.
+    """Return the first answer of a control, prepared for a `run`; `number`: its region's.
 
     Raises:
         ValueError: it is not made for this model.
@@ -86,7 +86,7 @@ def first_answer(
 
 
 def is_misfit(error: Exception) -> bool:
-    """Whether a network's error is about what it was given, not about memory or the device."""
+    """Return whether a network's error is about what it was given, not memory or the device."""
     if isinstance(error, OOM_EXCEPTION):
         return False
     words = ("shape", "size", "channels", "dimension")
@@ -94,7 +94,7 @@ def is_misfit(error: Exception) -> bool:
 
 
 def as_inpainted(condition: Tensor, mask: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The picture without what the mask covers, and what to keep (white), for inpaint controls.
+    """Return the picture without what the mask covers, and what to keep (white), to inpaint.
 
     As ComfyUI's own node for them has it (ControlNetInpaintingAliMamaApply).
     """

@@ -68,7 +68,7 @@ class Call:
     @property
     def steps(self) -> int:
         """Frames of a video latent, or 1."""
-        return frames_in(self.x)
+        return frames_in(self.x.shape)
 
     @property
     def key(self) -> tuple[Hashable, ...]:
@@ -237,11 +237,11 @@ class RegionControl(ControlBase, Generic[R]):
         acting = tuple(i for i, timing in enumerate(self._timings) if timing.acts(sigma))
         if not acting:
             return None
-        (view,) = views_of(x, 1, {**options, "uuids": ()}, self._window(len(x)))
+        (view,) = views_of(x.shape, 1, {**options, "uuids": ()}, self._window(len(x)))
 
         def add_up() -> Tensor:
             masks = [self.regions[i].mask for i in acting]
-            parts = [mask.as_factor(x.shape, view, len(x), frames_in(x)) for mask in masks]
+            parts = [mask.as_factor(x.shape, view, len(x), frames_in(x.shape)) for mask in masks]
             return torch.stack(torch.broadcast_tensors(*parts)).sum(0).clamp(0, 1).to(x)
 
         found = self._blends.get_or((acting, view, x.shape, x.dtype, x.device), add_up)
@@ -268,4 +268,4 @@ class RegionControl(ControlBase, Generic[R]):
             count = 1 if len(tiles) == len(x) else batched_number
             return self._read(tiles), (View(size, size),) * count
         window = self._window(len(x) // batched_number)
-        return self.regions, views_of(x, batched_number, options, window)
+        return self.regions, views_of(x.shape, batched_number, options, window)

@@ -36,7 +36,7 @@ def check_family(adapter: LoadedAdapter, number: int, model: object) -> None:
 
 
 def _is_told_another(family: str | None, unet: Mapping[str, Any]) -> bool:
-    """Whether a family with a text width of its own is told, and the model has another's."""
+    """Return whether a family with a text width of its own is told, and it is not the model's."""
     found = unet.get("context_dim")
     return (
         family in _CONTEXT_WIDTHS
@@ -46,7 +46,7 @@ def _is_told_another(family: str | None, unet: Mapping[str, Any]) -> bool:
 
 
 def _missing_place(config: AdapterConfig, unet: Mapping[str, Any]) -> str | None:
-    """The first level whose features fit nowhere, in words; None if all of them fit."""
+    """Return the first level whose features fit nowhere, in words; None if all of them fit."""
     places = _places(unet)
     if not places:
         return ""
@@ -66,7 +66,7 @@ def _missing_place(config: AdapterConfig, unet: Mapping[str, Any]) -> str | None
 
 
 def _places(unet: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """(channels, the latent's sides over its own) of a UNet's input blocks and its middle block.
+    """Return (channels, latent's sides over its own) of a UNet's input blocks and the middle.
 
     Empty for what is no UNet; in the order in which ComfyUI builds them (UNetModel).
     """

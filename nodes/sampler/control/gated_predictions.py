@@ -84,8 +84,8 @@ class PredictionGate:
 
     def _gate(self, x: Tensor, options: Mapping[str, Any]) -> Tensor:
         """The mask on the grid of the latents, in a window those that it shows."""
-        (view,) = views_of(x, 1, {**options, "uuids": ()})
-        return self._mask.as_factor(x.shape, view, len(x), frames_in(x)).to(x)
+        (view,) = views_of(x.shape, 1, {**options, "uuids": ()})
+        return self._mask.as_factor(x.shape, view, len(x), frames_in(x.shape)).to(x)
 
 
 def _alike(within: Cond, without: Cond) -> bool:

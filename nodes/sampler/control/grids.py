@@ -18,7 +18,7 @@ _LORA_BLOCKS = 3
 
 
 def cells_of(region: AdapterRegion | ControlRegion) -> tuple[int, ...]:
-    """Sides of the cells, in pixels of the image, at which a region is injected."""
+    """Return the sides of the cells, in pixels of the image, at which a region is injected."""
     if isinstance(region, AdapterRegion):
         return tuple(dict.fromkeys(region.adapter.config.factors))
     return _cells_of_control(region.control)

@@ -43,12 +43,12 @@ class LoadedAdapter:
 
     @classmethod
     def from_file(cls, file: AdapterFile, name: str) -> "LoadedAdapter":
-        """Our own network with the weights of a file."""
+        """Return our own network with the weights of a file."""
         return cls(file.build(), file.config, name, told_family(file.config, file.metadata))
 
     @classmethod
     def from_core(cls, control: T2IAdapter) -> "LoadedAdapter":
-        """A copy of the network that ComfyUI's own loader has built, one for each such network.
+        """Return a copy of a network of ComfyUI's own loader, one for each such network.
 
         ComfyUI moves and casts the original whenever it samples with it, so it is not shared.
         """
@@ -59,7 +59,7 @@ class LoadedAdapter:
         return cls._copies[source]
 
     def features(self, condition: Tensor, size: Size, device: torch.device) -> list[Tensor]:
-        """Features on `device` of an image [B,C,H,W] for a latent of `size` (h, w), one a level."""
+        """Return features on `device` of an image [B,C,H,W] for a latent of `size`, one a level."""
         config = self.config
         to = config.unshuffle
         padded = (-(-size[0] * LATENT_FACTOR // to) * to, -(-size[1] * LATENT_FACTOR // to) * to)

@@ -1,11 +1,11 @@
-"""Model patches that act as controls (Qwen's DiffSynth, Z-Image's), gated: what they add to tokens.
+"""Model patches that act as controls, gated: what they change in a model's image tokens.
 
-Such a patch runs after blocks and adds to their image tokens. It is run on a copy, and what it has
-added is multiplied by the mask on the grid of tokens.
+Such a patch runs after blocks (Qwen's DiffSynth, Z-Image's, Wan's Uni3C) or before attention and
+MLP (Anima's LLLite), on a copy of the tokens; what it has changed is let in by the mask.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,66 +14,129 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ....local_control.region_mask import RegionMask
-from ....local_control.view import View
-from .view import frames_in, view_wrappers, views_of
+from .view import frames_in, patch_side, seen_shape, view_wrappers, views_of
 
 log = logging.getLogger(__name__)
 
 _KEY = "local_control_patches"
-_KINDS = ("double_block", "noise_refiner")
-_PATCH = 2  # latent cells along a token's side, in every model that has such patches
+_AFTER_BLOCKS = ("double_block", "noise_refiner")
+_BEFORE_ATTENTION = ("attn1_patch", "attn2_patch")
+
+
+class TokenGate:
+    """A mask for a model's image tokens, kept for each device: the same in all blocks and steps."""
+
+    def __init__(self, mask: RegionMask) -> None:
+        self._mask = mask
+        self._made: dict[torch.device, tuple[object, Tensor]] = {}
+
+    def let_in(
+        self,
+        before: Tensor,
+        after: Tensor,
+        shape: Sequence[int],
+        options: dict[str, Any],
+        start: int = 0,
+    ) -> Tensor:
+        """Tokens as they are `after` a patch inside the mask, and as `before` it outside.
+
+        before, after: [B,T,C] or [B,T,h,w,C]; shape: the latent's; start: the latent's first token.
+        Tokens that have no place in the picture, of padding and references, take the mean of both
+        by the white share of the mask.
+        """
+        count = len(options.get("cond_or_uncond", ())) or 1
+        views = views_of(shape, count, options)
+        tokens = before[0, ..., 0].numel()
+        key = (tuple(shape), views, len(before), tokens, start, before.dtype)
+        known, gate = self._made.get(before.device, (None, before))
+        if known != key:
+            batch, steps, side = len(before) // count, frames_in(shape), patch_side(options)
+            rows = []
+            for view in views:
+                grid = (-(-view.size[0] // side), -(-view.size[1] // side))
+                cells = self._mask.as_tokens(steps * grid[0] * grid[1], view, batch, steps, [side])
+                row = cells.mean(1, keepdim=True).repeat(1, tokens, 1)
+                row[:, start : start + cells.shape[1]] = cells
+                rows.append(row.expand(batch, -1, -1))
+            gate = torch.cat(rows).to(before)
+            self._made[before.device] = key, gate
+        return torch.lerp(before, after, gate.reshape(*before.shape[:-1], 1))
 
 
 class GatedPatch:
-    """One patch and the mask inside which it acts."""
+    """One patch and the mask inside which it acts.
 
-    def __init__(self, patch: Any, mask: RegionMask) -> None:
-        self._patch = patch
-        self._mask = mask
-        self._gates: dict[tuple[object, ...], Tensor] = {}
+    Tools that sample tiles look for a patch by its class's name, cut a part out of its `image`
+    [B,H,W,C] and call its `__init__` anew. So this has the name and the attributes of the patch,
+    and its `image` has the masks as further channels, which are cut with it.
+    """
 
-    def __call__(self, args: dict[str, Any]) -> dict[str, Any]:
-        """args: ComfyUI's of such a patch; `img` [B,T,C] are image tokens, `x` a latent."""
-        before, x = args["img"], args["x"]
-        work = before.clone()
-        out = self._patch({**args, "img": work})
-        changed = out.get("img", work)  # some work in place and return all but that
-        views = self._views(x, args.get("transformer_options", {}))
-        key = (tuple(x.shape), views, before.device, before.dtype)
-        if key not in self._gates:  # the same for every block and step
-            self._gates = {key: self._gate(x, views).to(before)}
-        gate = self._gates[key]
-        count = gate.shape[1]  # tokens of reference pictures follow those of the latent
-        added = changed[:, :count] - before[:, :count]
-        after = before.clone()
-        after[:, :count] += added * gate
-        return {**out, "img": after}
+    _patch: Any
+    _masks: RegionMask
+    _gate: TokenGate
+
+    @classmethod
+    def around(cls, patch: Any, mask: RegionMask) -> "GatedPatch":
+        """The patch, gated."""
+        new = object.__new__(type(type(patch).__name__, (cls,), {}))
+        object.__setattr__(new, "_patch", patch)
+        new._set_mask(mask)
+        return new
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Make the patch anew, as tools do when they have cut its `image`."""
+        cut = self._patch.image
+        channels = cut.shape[-1]
+
+        def own(value: Any) -> Any:
+            is_cut = torch.is_tensor(value) and value.shape[:-1] == cut.shape[:-1]
+            return value[..., :channels] if is_cut else value
+
+        self._patch.__init__(*map(own, args), **{name: own(v) for name, v in kwargs.items()})
+
+    def _set_mask(self, mask: RegionMask) -> None:
+        object.__setattr__(self, "_masks", mask)
+        object.__setattr__(self, "_gate", TokenGate(mask))
+
+    @property
+    def image(self) -> Tensor:
+        """The picture of the patch [B,H,W,C], with the masks as further channels."""
+        picture = self._patch.image
+        masks = self._masks.at((picture.shape[1], picture.shape[2])).to(picture)
+        return torch.cat([picture, masks.movedim(0, -1)[0].expand(len(picture), -1, -1, -1)], -1)
+
+    def _set_image(self, cut: Tensor) -> None:
+        channels = self._patch.image.shape[-1]
+        self._patch.image = cut[..., :channels]
+        masks = cut[..., channels:].float()
+        if min(len(masks), masks.shape[-1]) > 1:
+            raise ValueError(
+                f"A tool has cut {len(masks)} tiles out of the picture of a gated patch that has "
+                f"{masks.shape[-1]} masks; sample one tile at a time, or give one mask."
+            )
+        self._set_mask(RegionMask(masks.movedim(-1, 0).reshape(-1, 1, *masks.shape[1:3])))
+
+    def __getattr__(self, name: str) -> Any:
+        """What the patch has."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._patch, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set it on the patch."""
+        if name == "image":
+            self._set_image(value)
+        else:
+            setattr(self._patch, name, value)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "GatedPatch":
         """The same patch, gated: clones of models copy their options, and networks are in there."""
-        return GatedPatch(self._patch, self._mask)
-
-    @staticmethod
-    def _views(x: Tensor, options: dict[str, Any]) -> tuple[View, ...]:
-        """What each of the conditions batched together sees."""
-        count = len(options.get("cond_or_uncond", ())) or 1
-        return views_of(x, count, options)
-
-    def _gate(self, x: Tensor, views: tuple[View, ...]) -> Tensor:
-        """[1 or B,T,1] for the image tokens of the latent, which come first."""
-        batch, steps = len(x) // len(views), frames_in(x)
-        gates = []
-        for view in views:
-            tokens = steps * -(-view.size[0] // _PATCH) * -(-view.size[1] // _PATCH)
-            gates.append(self._mask.as_tokens(tokens, view, batch, steps))
-        if len(set(views)) == len(gates[0]) == 1:
-            return gates[0]
-        return torch.cat([gate.expand(batch, -1, -1) for gate in gates])
+        return type(self).__mro__[1].around(self._patch, self._masks)
 
     def to(self, device_or_dtype: object) -> "GatedPatch":
         """Called by ComfyUI when the model moves."""
         if hasattr(self._patch, "to"):
-            self._patch = self._patch.to(device_or_dtype)
+            object.__setattr__(self, "_patch", self._patch.to(device_or_dtype))
         return self
 
     def models(self) -> list[ModelPatcher]:
@@ -81,8 +144,61 @@ class GatedPatch:
         return self._patch.models() if hasattr(self._patch, "models") else []
 
 
+class AfterBlock(GatedPatch):
+    """A patch that runs after blocks and changes their image tokens."""
+
+    def __call__(self, args: dict[str, Any]) -> dict[str, Any]:
+        """args: ComfyUI's of such a patch; `img` [B,T,C] are image tokens, `x` a latent."""
+        before = args["img"]
+        work = before.clone()
+        out = self._patch({**args, "img": work})
+        after = out.get("img", work)  # some work in place and return all but that
+        options = args.get("transformer_options", {})
+        # Where references come before the latent, newer versions of ComfyUI say where it starts.
+        start = args.get("img_offset", 0)
+        return {**out, "img": self._gate.let_in(before, after, args["x"].shape, options, start)}
+
+
+class BeforeAttention(GatedPatch):
+    """A patch that changes what attention is computed from, in the image's tokens."""
+
+    def __call__(
+        self, q: Tensor, k: Tensor, v: Tensor, *rest: Any, extra_options: dict, **more: Any
+    ) -> dict[str, Any]:
+        """q, k, v [B,T,C] or [B,T,h,w,C]; what the patch leaves as it is may be of the text."""
+        before = {"q": q, "k": k, "v": v}
+        out = self._patch(q, k, v, *rest, extra_options=extra_options, **more)
+        shape = seen_shape(extra_options)
+        changed = {
+            name: self._gate.let_in(value, out[name], shape, extra_options)
+            for name, value in before.items()
+            if out.get(name, value) is not value
+        }
+        return {**out, **changed}
+
+
+class BeforeMlp(GatedPatch):
+    """A patch that changes what an MLP is computed from."""
+
+    def __call__(self, args: dict[str, Any]) -> dict[str, Any]:
+        """args: ComfyUI's of such a patch; `x` [B,T,C] or [B,T,h,w,C] are image tokens."""
+        before, options = args["x"], args["transformer_options"]
+        out = self._patch(dict(args))
+        return {**out, "x": self._gate.let_in(before, out["x"], seen_shape(options), options)}
+
+
+def _form_of(kind: str, patch: Any) -> type[GatedPatch] | None:
+    """How a patch can be gated; None if it cannot."""
+    if kind in _AFTER_BLOCKS:
+        return AfterBlock
+    # Others before attention and MLP are no controls, but ways to compute these.
+    has_network = hasattr(getattr(patch, "patch", None), "model_patch")
+    form = {**dict.fromkeys(_BEFORE_ATTENTION, BeforeAttention), "mlp_patch": BeforeMlp}.get(kind)
+    return form if has_network else None
+
+
 def gate_patches(model: ModelPatcher, mask: RegionMask) -> ModelPatcher:
-    """A clone of `model` whose patches after blocks act inside the mask alone.
+    """A clone of `model` whose patches that act as controls do so inside the mask alone.
 
     Those that are gated keep the mask that they have. Patches of other kinds have no place in the
     picture that a mask could choose; they are logged.
@@ -92,33 +208,45 @@ def gate_patches(model: ModelPatcher, mask: RegionMask) -> ModelPatcher:
     """
     with _put_aside(model.model_options["transformer_options"]) as patches:
         model = model.clone()
-    others = ", ".join(kind for kind in patches if kind not in _KINDS)
-    if not any(patches.get(kind) for kind in _KINDS):
-        found = f"only of the kinds {others}, which a mask cannot gate" if others else "none at all"
+    found = [(kind, patch) for kind, row in patches.items() for patch in row]
+    forms = {id(patch): _form_of(kind, patch) for kind, patch in found}
+    known = [patch for _, patch in found if forms[id(patch)] or isinstance(patch, GatedPatch)]
+    # What only prepares for others, such as the picture that they share, is no control itself.
+    shared = {id(getattr(patch, "patch", None)) for patch in known}
+    others = ", ".join(
+        dict.fromkeys(k for k, patch in found if patch not in known and id(patch) not in shared)
+    )
+    if not known:
+        told = f"only of the kinds {others}, which a mask cannot gate" if others else "none at all"
         raise ValueError(
-            f"This model has no patch that acts as a control after its blocks ({found}); connect "
-            f"the model that a node such as QwenImageDiffsynthControlnet returns."
+            f"This model has no patch that acts as a control on its image tokens ({told}); connect "
+            f"the model that a node such as QwenImageDiffsynthControlnet returns, or use Gate "
+            f"Predictions, which gates anything."
         )
-    known = [patch for kind in _KINDS for patch in patches.get(kind, ())]
     if all(isinstance(patch, GatedPatch) for patch in known):
         raise ValueError(
             "All patches of this model have a mask already; connect the model that the node of the "
             "next patch returns, after the first Gate Model Patches."
         )
     if others:
-        log.warning("A mask cannot gate this model's patches of the kinds %s; they stay.", others)
+        log.warning(
+            "A mask cannot gate this model's patches of the kinds %s; they stay. Gate Predictions "
+            "can.",
+            others,
+        )
+
+    gated: dict[int, GatedPatch] = {}  # one for a patch that stands in several places
+    for patch in known:
+        form = forms[id(patch)]
+        if form is not None and not isinstance(patch, GatedPatch):
+            gated.setdefault(id(patch), form.around(patch, mask))
     model.model_options["transformer_options"]["patches"] = {
-        kind: [_gated(patch, mask) for patch in row] if kind in _KINDS else list(row)
-        for kind, row in patches.items()
+        kind: [gated.get(id(patch), patch) for patch in row] for kind, row in patches.items()
     }
     for kind, wrappers in view_wrappers().items():
         for wrapper in wrappers:
             model.add_wrapper_with_key(kind, _KEY, wrapper)
     return model
-
-
-def _gated(patch: Any, mask: RegionMask) -> GatedPatch:
-    return patch if isinstance(patch, GatedPatch) else GatedPatch(patch, mask)
 
 
 @contextmanager

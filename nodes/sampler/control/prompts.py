@@ -9,12 +9,12 @@ from typing import Any
 
 
 def keep_sides(executor: Any, model: Any, conds: Sequence, *rest: Any) -> Any:
-    """A wrapper of CALC_COND_BATCH that gives such copies the control that their text has."""
+    """Return a batch's predictions, where such copies have the control that their text has."""
     return executor(model, [cond and list(_own_controls(cond)) for cond in conds], *rest)
 
 
 def _own_controls(cond: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The entries of one prompt; of those that share a text the first is no copy."""
+    """Yield the entries of one prompt; of those that share a text the first is no copy."""
     owners: dict[int, dict[str, Any]] = {}
     for entry in cond:
         values = [id(value) for value in entry["model_conds"].values()]

@@ -9,7 +9,7 @@ Slots = dict[str, list[Tensor | None]]
 
 
 def merge(control: Mapping[str, Sequence], previous: Mapping[str, Sequence] | None) -> Slots:
-    """Their sum; neither is changed. Lists are aligned at their starts, as ComfyUI aligns them."""
+    """Return their sum; lists are aligned at their starts, as ComfyUI aligns them."""
     out: Slots = {}
     for key in KEYS:
         ours = list(control.get(key) or [])

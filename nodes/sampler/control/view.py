@@ -21,14 +21,25 @@ LATENT_FACTOR = 8
 _KEY = "local_control_areas"
 _WHOLE = "local_control_whole"
 _VIDEO = 2  # the dimension of frames
+# Names under which ComfyUI's models keep the size of their patches, and the size of most.
+_PATCH_NAMES = ("patch_size", "patch_spatial")
+_USUAL_PATCH = 2
 
 
 @dataclass(frozen=True)
 class _Areas:
-    """The whole latent's (height, width), and the areas of conditions by their ids."""
+    """The latent [B,C,(T),h,w] before any area was cut out, and the areas of conditions by id.
 
-    whole: Size
+    patch: latent cells along the side of one of the model's tokens, if it says so.
+    """
+
+    shape: tuple[int, ...]
     by_id: Mapping[Any, Sequence[int]]
+    patch: int | None
+
+    @property
+    def whole(self) -> Size:
+        return self.shape[-2], self.shape[-1]
 
     def view(self, condition_id: Any, window: Window | None) -> View:
         area = self.by_id.get(condition_id)
@@ -44,9 +55,12 @@ class _Areas:
 
 
 def views_of(
-    x: Tensor, batched_number: int, options: Mapping[str, Any], window: Window | None = None
+    shape: Sequence[int],
+    batched_number: int,
+    options: Mapping[str, Any],
+    window: Window | None = None,
 ) -> tuple[View, ...]:
-    """What each of the conditions batched into `x` sees.
+    """What each of the conditions batched into a latent [B,C,(T),h,w] of `shape` sees.
 
     options: ComfyUI's transformer_options; window: one that they do not tell of.
     """
@@ -54,7 +68,7 @@ def views_of(
     areas: _Areas | None = options.get(_KEY)
     ids = options.get("uuids", ())
     if areas is None or len(ids) != batched_number:
-        size = (x.shape[-2], x.shape[-1])
+        size = (shape[-2], shape[-1])
         return (View(size, size, window=window),) * batched_number
     return tuple(areas.view(condition_id, window) for condition_id in ids)
 
@@ -74,9 +88,20 @@ def window_of(options: Mapping[str, Any]) -> Window | None:
     return Window(tuple(indices), total, found.dim == _VIDEO)
 
 
-def frames_in(x: Tensor) -> int:
+def frames_in(shape: Sequence[int]) -> int:
     """How many frames of a video a latent [B,C,(T),h,w] has; 1 of pictures."""
-    return x.shape[_VIDEO] if x.ndim == 5 else 1
+    return shape[_VIDEO] if len(shape) == 5 else 1
+
+
+def seen_shape(options: Mapping[str, Any]) -> tuple[int, ...]:
+    """The shape [B,C,(T),h,w] of the latent that is sampled, for what is not told it."""
+    return options[_KEY].shape
+
+
+def patch_side(options: Mapping[str, Any]) -> int:
+    """Latent cells along the side of a token of the model that runs."""
+    areas: _Areas | None = options.get(_KEY)
+    return (areas and areas.patch) or _USUAL_PATCH
 
 
 def view_wrappers(*before: Callable) -> dict[str, list[Callable]]:
@@ -117,8 +142,14 @@ def note_areas(
         for entry in cond or ()
         if entry.get("area") is not None
     }
-    areas = _Areas((x.shape[-2], x.shape[-1]), by_id)
+    areas = _Areas(tuple(x.shape), by_id, _patch_of(model))
     return executor(model, conds, x, timestep, with_option(options, _KEY, areas), *rest)
+
+
+def _patch_of(model: Any) -> int | None:
+    network = getattr(model, "diffusion_model", None)
+    found = next((getattr(network, n) for n in _PATCH_NAMES if hasattr(network, n)), None)
+    return found[-1] if isinstance(found, Sequence) else found
 
 
 def with_option(options: dict, key: str, value: object) -> dict:

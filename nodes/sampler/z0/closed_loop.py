@@ -23,13 +23,13 @@ def watch_regions(
             or the masks do not fit the latent.
     """
 
-    def begin(run: Run, _: Tensor) -> "_LoopWatcher":
-        return _LoopWatcher(overlay.on(run.model.latent_format), loops)
+    def begin(run: Run, _: Tensor) -> "LoopWatcher":
+        return LoopWatcher(overlay.on(run.model.latent_format), loops)
 
     return watch_steps(model, _KEY, begin)
 
 
-class _LoopWatcher:
+class LoopWatcher:
     """The loops of one node in one sampling."""
 
     def __init__(self, overlay: PlacedOverlay, loops: Sequence[StrengthLoop]) -> None:
@@ -44,6 +44,7 @@ class _LoopWatcher:
             )
 
     def step(self, step: int, steps: int, z0: Tensor) -> None:
+        """Let each loop learn from z0' inside its mask; those whose regions do not act do not."""
         if not any(loop.acting for loop in self._loops):
             return
         reference, masks = self._overlay.over(z0)

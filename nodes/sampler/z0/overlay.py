@@ -93,7 +93,7 @@ def place_mask(mask: RegionMask, z0: Tensor) -> Tensor:
         ValueError: there are masks for another number of latents.
     """
     size = (z0.shape[-2], z0.shape[-1])
-    frames = frames_in(z0)
+    frames = frames_in(z0.shape)
     cells = mask.on_grid(size, View(size, size), len(z0), frames).to(z0.device)
     return cells if len(cells) == 1 or frames == 1 else cells.repeat(len(z0), 1, 1, 1)
 
@@ -106,7 +106,7 @@ def place_first(mask: RegionMask, latent: Tensor, size: Size) -> Tensor:
     Raises:
         ValueError: there are masks for another number of latents.
     """
-    frames = frames_in(latent)
+    frames = frames_in(latent.shape)
     white = mask.at(size)
     return resize_frames(white, frames)[:1] if frames > 1 else match_batch(white, len(latent))
 

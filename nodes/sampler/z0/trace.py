@@ -1,18 +1,17 @@
 """z0' of every step of the samplings with a watched model, kept for as long as memory allows."""
 
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from comfy_execution.utils import get_executing_context
 from torch import Tensor
 
 from .overlay import resize
 
-# Bytes of all samplings that are kept; the latest is, however large.
+# Bytes of the frames of all samplings that are kept; those of the latest are, however large.
 KEPT_BYTES = 2**29
-_REMEMBERED = 4096  # samplings whose frames have gone
-_MARKS = 64  # values of a latent by which they are known
+_EARLIER = 4  # samplings of earlier prompts: ComfyUI may take their results from its cache
 _TOLERANCE = 1e-2  # absolute and relative; LATENTs may be of half precision
 
 
@@ -22,11 +21,14 @@ class Sampling:
 
     frames: one [B,C,(T),h,w] a step, fp32 on the CPU, in the model's latent space. result: what the
     sampler returned, in the same space. latent_format: brings both to that of VAEs and LATENTs.
+    prompt: the id of ComfyUI's prompt in which it ran. is_cut: only the last frame is left.
     """
 
     latent_format: Any
     frames: list[Tensor] = field(default_factory=list)
     result: Tensor | None = None
+    prompt: str | None = None
+    is_cut: bool = False
 
     def stacked(self) -> Tensor:
         """The frames in one tensor [S,B,C,(T),h,w], smaller ones at the size of the last."""
@@ -34,56 +36,52 @@ class Sampling:
         size = (last.shape[-2], last.shape[-1])
         return torch.stack([resize(frame, size) for frame in self.frames])
 
-    def ends(self) -> list[Tensor]:
-        """What a sampler may return of it: the result, and the last z0', both as LATENTs are."""
-        found = [*self.frames[-1:]] if self.result is None else [self.result, *self.frames[-1:]]
-        return [self.latent_format.process_out(end) for end in found]
+    def cut(self) -> None:
+        """Let go of all frames but the last, by which the sampling is still known."""
+        self.is_cut = self.is_cut or len(self.frames) > 1
+        del self.frames[:-1]
 
-    def size(self) -> int:
-        """Bytes of its latents."""
-        return sum(latent.nbytes for latent in (self.result, *self.frames) if latent is not None)
+    def gap(self, samples: Tensor) -> float:
+        """How far `samples`, from a LATENT, are from what a sampler may return of this sampling.
+
+        That is its result, or its last z0'. Infinite if they are neither.
+        """
+        ends = [*self.frames[-1:]] if self.result is None else [self.result, *self.frames[-1:]]
+        gaps = (_gap(self.latent_format.process_out(end), samples) for end in ends)
+        return min(gaps, default=torch.inf)
 
 
 class Z0Trace:
-    """The latest samplings that ran with a watched model, the newest last.
+    """The samplings that ran with a watched model, the newest last.
 
-    Several, since ComfyUI samples lists one by one, and may take a result from its cache when newer
-    ones have been sampled.
+    All of the latest prompt, since ComfyUI samples lists one by one, and a few of earlier ones.
     """
 
     def __init__(self) -> None:
         self.samplings: list[Sampling] = []
-        self._gone: deque[list[tuple[torch.Size, Tensor]]] = deque(maxlen=_REMEMBERED)
 
     def add(self, sampling: Sampling) -> None:
-        """Keep a sampling; the oldest go while all take too much memory."""
-        self.samplings.append(sampling)
-        while len(self.samplings) > 1 and sum(s.size() for s in self.samplings) > KEPT_BYTES:
-            ends = self.samplings.pop(0).ends()
-            self._gone.append([(end.shape, _marks(end)) for end in ends])
+        """Keep a sampling of the prompt that is running; older ones go, or lose frames, for it."""
+        context = get_executing_context()
+        sampling.prompt = None if context is None else context.prompt_id
+        earlier = [one for one in self.samplings if one.prompt != sampling.prompt]
+        current = [one for one in self.samplings if one.prompt == sampling.prompt]
+        self.samplings = [*earlier[-_EARLIER:], *current, sampling]
+        left = KEPT_BYTES
+        for one in reversed(self.samplings):
+            left -= sum(frame.nbytes for frame in one.frames)
+            if left < 0 and one is not sampling:
+                one.cut()
 
     def sampling_of(self, samples: Tensor) -> Sampling | None:
         """The one that `samples`, from a LATENT, came out of; the nearest of several."""
-        gaps = [
-            (min((_gap(end, samples) for end in sampling.ends()), default=torch.inf), sampling)
-            for sampling in reversed(self.samplings)
-        ]
-        gap, nearest = min(gaps, key=lambda found: found[0], default=(torch.inf, None))
-        return nearest if gap < torch.inf else None
-
-    def has_lost(self, samples: Tensor) -> bool:
-        """Whether `samples` came out of a sampling that had to go."""
-        return any(
-            shape == samples.shape and _gap(marks, _marks(samples)) < torch.inf
-            for ends in self._gone
-            for shape, marks in ends
+        newest_first = reversed(self.samplings)
+        gap, nearest = min(
+            ((one.gap(samples), one) for one in newest_first),
+            key=lambda found: found[0],
+            default=(torch.inf, None),
         )
-
-
-def _marks(latent: Tensor) -> Tensor:
-    """Some values of a latent, evenly from its first to its last."""
-    values = latent.flatten()
-    return values[torch.linspace(0, len(values) - 1, min(_MARKS, len(values))).long()]
+        return nearest if gap < torch.inf else None
 
 
 def _gap(a: Tensor, b: Tensor) -> float:

@@ -1,0 +1,229 @@
+"""Frontiers of adapters on the demo base: adherence inside against what it costs the outside.
+
+python -m lab.study.frontier
+
+Adapters are trained with equal steps, data and seeds; each seed of training is evaluated on a scene
+of its own of every held-out object, with control kept inside in several ways and at several
+strengths. Best strengths are chosen on validation objects, with the first seed. Scores of every
+picture are kept in `lab/results`, adapters in `build/experiment`: a stopped study goes on, seed by
+seed. Tables and plots are written to `docs/`.
+"""
+
+import logging
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, field_validator
+
+from demo.edges import EDGES
+from testbed.comfyui import ROOT
+from training.config.commands import read_settings
+from training.data.condition import ConditionKind
+from training.data.digests import digest
+from training.evaluate import load_variant
+from training.evaluation.frontier import Curve, Frontier
+from training.evaluation.frontier_report import write_frontier
+from training.evaluation.table import Table
+from training.evaluation.variants import FREE, Evaluation, Outside, Variant
+from training.loop.prepare import open_base
+
+from ..world.scenes import SceneSet
+from ..world.vocabulary import Split
+from .cases import CategoryJudge, scene_cases
+from .experiment import ExperimentSettings, Run, Study, prepare, uncontrolled
+from .methods import FRONTIER, FRONTIER_SEARCH, Method
+
+log = logging.getLogger(__name__)
+
+_BATCH = 22  # divides the objects of both splits
+_METHODS = {method.run: method for method in (*FRONTIER, *FRONTIER_SEARCH)}
+
+
+class FrontierSettings(ExperimentSettings):
+    """Settings of the study; every one is a command-line flag."""
+
+    docs: Path = ROOT / "docs" / "frontier"
+    conditions: tuple[Literal["canny", "colour"], ...] = ("canny",)
+    max_train_steps: int = 250
+    num_inference_steps: int = 10
+    direct_leak: bool = Field(
+        False, description="tell leak of single steps too, in a results_dir of its own"
+    )
+    strengths: tuple[float, ...] = Field((0.5, 1.0, 2.0, 3.0), min_length=1)
+    methods: tuple[str, ...] = Field(
+        tuple(method.run for method in FRONTIER),
+        min_length=1,
+        description="runs of FRONTIER and FRONTIER_SEARCH in lab.study.methods (default: those of "
+        "the main comparison); the first is what the others are held against",
+    )
+
+    @field_validator("methods")
+    @classmethod
+    def _known_methods(cls, runs: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := set(runs) - _METHODS.keys():
+            raise ValueError(f"{min(unknown)} is none of {', '.join(_METHODS)}")
+        return runs
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What is evaluated as a whole: one trained adapter, kept inside in one way, on one split."""
+
+    condition: ConditionKind
+    method: Method
+    outside: Outside
+    split: Split
+    seed: int
+
+    @property
+    def curve(self) -> str:
+        """The name of its curve."""
+        return f"{self.method.label}, {self.outside}"
+
+    def run(self, config: FrontierSettings) -> Run:
+        """Its training, which it shares with others."""
+        study = Study(
+            "", self.condition, [self.method], self.split, 1, config.max_train_steps, (), "frontier"
+        )
+        return Run(study, self.seed, [self.method])
+
+    def file(self, config: FrontierSettings) -> Path:
+        """Where the scores are kept."""
+        name = f"frontier-{self.condition}-{self.split}-seed{self.seed}.json"
+        return config.results_dir / name
+
+    def known(self, config: FrontierSettings) -> bool:
+        """Whether the scores are there, at these strengths at least, and still hold."""
+        path = self.file(config)
+        found = Table.read(path).stamps.get(self.curve) if path.exists() else None
+        if not isinstance(found, dict):
+            return False
+        strengths = found.pop("strengths", [])
+        return set(config.strengths) <= set(strengths) and self.run(config).fits(found, config)
+
+    def perform(self, config: FrontierSettings) -> None:
+        """Train, unless that is done, evaluate, and keep the scores."""
+        run = self.run(config)
+        base = open_base(run.settings(config))
+        adapter = load_variant(f"{self.curve}={run.trained(config, base)}@{self.outside}")
+        base.place(torch.device("cpu"), None)
+        scenes = SceneSet(config.data_dir, self.split)
+        judge = CategoryJudge(scenes, number=self.seed)
+        sampling, direct = config.sampling(), config.direct_leak
+        evaluation = Evaluation(base, sampling, _BATCH, judge, canny=EDGES, direct=direct)
+        cases = scene_cases(scenes, [self.seed], number=self.seed)
+        stamp = run.stamp(config)
+        depends = [stamp[key] for key in ("base", "scenes", "split", "sampling")]
+        free = uncontrolled(config, digest(*depends, "scene", self.seed), evaluation, cases)
+        table = evaluation.run(cases, self.variants(config, adapter), free)
+        table.stamps = {self.curve: stamp | {"strengths": list(config.strengths)}}
+        path = self.file(config)
+        if path.exists():
+            before = Table.read(path)
+            before.merge(table)
+            table = before
+        table.write(path)
+
+    def variants(self, config: FrontierSettings, adapter: Variant) -> list[Variant]:
+        """The adapter at every strength."""
+        return [adapter.at(strength) for strength in config.strengths]
+
+
+def pieces(config: FrontierSettings) -> Iterator[Piece]:
+    """All there is to do: seed by seed, so that what is there is whole seeds; validation first."""
+    for condition in config.conditions:
+        for seed in range(config.seeds):
+            for split in ("validation", "test"):
+                if split not in config.splits or (split == "validation" and seed > 0):
+                    continue
+                for method in (_METHODS[run] for run in config.methods):
+                    for outside in ("gated", "exact"):
+                        yield Piece(condition, method, outside, split, seed)
+
+
+def whole_seeds(config: FrontierSettings, some: Sequence[Piece]) -> tuple[list[Table], list[str]]:
+    """Tables of the seeds that have every curve which the first seed has, and those curves."""
+    known = [piece for piece in some if piece.known(config)]
+    first = [piece.curve for piece in known if piece.seed == 0]
+    tables = []
+    for seed in range(config.seeds):
+        own = {piece.curve: piece for piece in known if piece.seed == seed}
+        if first and own.keys() >= set(first):
+            tables.append(Table.read(own[first[0]].file(config)))
+    return tables, first
+
+
+def frontier(
+    config: FrontierSettings, tables: Sequence[Table], curves: Sequence[str], best: dict[str, float]
+) -> Frontier:
+    """The curves over all objects, seeds joined."""
+    every = [
+        Curve(name, {s: Variant(name).at(s).name for s in sorted(config.strengths)})
+        for name in curves
+    ]
+    names = [FREE, *(variant for curve in every for variant in curve.variants.values())]
+    table = Table.joined([table.only(names) for table in tables])
+    colour = config.conditions == ("colour",)
+    return Frontier(table, every, "colour error inside" if colour else "edge F1 inside", best=best)
+
+
+def report(config: FrontierSettings) -> str:
+    """Write what is known, a folder a condition and split -> the tables."""
+    texts = []
+    for condition in config.conditions:
+        best: dict[str, float] = {}
+        for split in ("validation", "test"):
+            some = [p for p in pieces(config) if (p.condition, p.split) == (condition, split)]
+            tables, curves = whole_seeds(config, some)
+            if not tables:
+                continue
+            found = frontier(config, tables, curves, best if best.keys() >= set(curves) else {})
+            best = found.best_strengths()
+            about = _about(config, condition, split, tables)
+            folder = config.docs / f"{condition}-{split}"
+            text = f"{about}\n{write_frontier(found, folder)}"
+            (folder / "frontier.md").write_text(text, encoding="utf-8")
+            texts.append(text)
+    return "\n".join(texts)
+
+
+def _about(config: FrontierSettings, condition: str, split: str, tables: Sequence[Table]) -> str:
+    objects, seeds = len(set(tables[0].groups)), len(tables)
+    told: dict[str, Any] = {
+        "training steps": config.max_train_steps,
+        "batch": config.train_batch_size,
+        "sampling steps": config.num_inference_steps,
+        "guidance": config.guidance_scale,
+    }
+    return (
+        f"## {condition}, {split} objects\n\n{objects} objects, {seeds} of {config.seeds} seeds of "
+        f"training, each with a scene of its own of every object. Mean [95 % interval over "
+        f"objects]. {', '.join(f'{value} {name}' for name, value in told.items())}.\n"
+    )
+
+
+def main() -> None:
+    """Train and evaluate what is missing, one thing after the other, and write the report."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    config = read_settings(FrontierSettings)
+    missing = [piece for piece in pieces(config) if not piece.known(config)]
+    log.info("%d evaluations are missing", len(missing))
+    try:
+        if missing and not config.report_only:
+            prepare(config, [piece.run(config) for piece in missing])
+            for piece in missing:
+                log.info("%s, %s objects, seed %d", piece.curve, piece.split, piece.seed)
+                piece.perform(config)
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; the same command goes on where it was") from None
+    finally:
+        log.info("%s", report(config))
+
+
+if __name__ == "__main__":
+    main()

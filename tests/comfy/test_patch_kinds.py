@@ -1,0 +1,147 @@
+"""Every kind of model patch that acts as a control: gated, and cut as tools for tiles cut it."""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from small_patches import BUILDERS, SIZE, MissingError
+
+CLOSE = {"rtol": 1e-3, "atol": 1e-3}
+
+
+@pytest.fixture(params=BUILDERS)
+def setup(comfy, request):
+    torch.manual_seed(0)
+    try:
+        found = BUILDERS[request.param]()
+    except MissingError as missing:
+        pytest.skip(str(missing))
+    found.gate = lambda mask: (
+        comfy.nodes["LocalControl_GatePatches"].execute(found.patched, mask).result[0]
+    )
+    return found
+
+
+def left(size=SIZE):
+    mask = torch.zeros(1, 8 * size, 8 * size)
+    mask[..., : 4 * size] = 1
+    return mask
+
+
+def sample(setup, model, batch=1, size=(SIZE, SIZE), **changes):
+    import comfy.sample
+
+    shape = (batch, *setup.shape, *size)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(3))
+    options = {"steps": 2, "cfg": 2.0} | changes
+    options |= {"sampler_name": "euler", "scheduler": "simple"}
+    options |= {"positive": setup.text(0), "negative": setup.text(1)}
+    return comfy.sample.sample(
+        model, noise, latent_image=torch.zeros(shape), seed=0, disable_pbar=True, **options
+    )
+
+
+def test_a_white_mask_is_bit_equal_to_the_plain_patch(setup):
+    plain = sample(setup, setup.patched)
+    assert torch.equal(sample(setup, setup.gate(torch.ones_like(left()))), plain)
+    assert not torch.allclose(plain, sample(setup, setup.model))
+
+
+def test_a_latent_with_a_black_mask_is_bit_equal_to_no_patch(setup):
+    if len(setup.shape) == 2 and setup.shape[1] > 1:
+        pytest.skip("masks of a video are of its frames, not of latents")
+    masks = torch.cat([torch.zeros_like(left()), torch.ones_like(left())])
+    found, free = (sample(setup, m, batch=2) for m in (setup.gate(masks), setup.model))
+    assert torch.equal(found[0], free[0])
+    assert not torch.allclose(found[1], free[1])
+
+
+def test_left_and_top_are_not_the_same(setup):
+    top = left().transpose(-1, -2).contiguous()
+    one, other = (sample(setup, setup.gate(mask)) for mask in (left(), top))
+    assert not torch.allclose(one, other)
+
+
+def test_latents_of_odd_sizes_keep_white_equal_to_the_plain_patch(setup):
+    if "reference_latents" in setup.text()[0][1]:
+        pytest.skip("ComfyUI wants a latent of the reference's size")
+    size = (SIZE, SIZE + 6)  # Z-Image pads these tokens
+    plain = sample(setup, setup.patched, size=size)
+    white = torch.ones(1, 8 * size[0], 8 * size[1])
+    assert torch.equal(sample(setup, setup.gate(white), size=size), plain)
+    assert not torch.allclose(plain, sample(setup, setup.gate(left()), size=size))
+
+
+def cut_as_tools_do(model, box):
+    """The picture of a patch cut in place and the patch made anew, as tile upscalers do it."""
+    top, side, bottom, right = box
+    for row in model.model_options["transformer_options"]["patches"].values():
+        for patch in row:
+            assert type(patch).__name__ in ("DiffSynthCnetPatch", "ZImageControlPatch")
+            cut = patch.image[:, top:bottom, side:right, :]
+            patch.image = cut
+            patch.encoded_image_size = (cut.shape[1], cut.shape[2])
+            patch.__init__(patch.model_patch, patch.vae, cut, patch.strength, mask=patch.mask)
+        return
+
+
+@pytest.mark.parametrize("name", ["Qwen DiffSynth", "Z-Image"])
+class TestTiles:
+    """Tools find the picture of a gated patch with its masks, and cut both."""
+
+    @pytest.fixture
+    def setup(self, comfy, name):
+        torch.manual_seed(0)
+        try:
+            found = BUILDERS[name]()
+        except MissingError as missing:
+            pytest.skip(str(missing))
+        found.comfy = comfy
+        return found
+
+    def gate(self, setup, mask):
+        return setup.comfy.nodes["LocalControl_GatePatches"].execute(setup.patched, mask).result[0]
+
+    def test_a_tile_has_its_part_of_the_mask(self, setup):
+        model = self.gate(setup, left())
+        cut_as_tools_do(model, (0, 32, 64, 96))
+        found = sample(setup, model, size=(8, 8))
+        own = left(8)  # the tile's left half is white too
+        assert torch.equal(found, sample(setup, self.gate(setup, own), size=(8, 8)))
+
+    def test_a_tile_outside_the_mask_is_bit_equal_to_no_patch(self, setup):
+        model = self.gate(setup, left())
+        cut_as_tools_do(model, (0, 64, 64, 128))
+        found = sample(setup, model, size=(8, 8))
+        assert torch.equal(found, sample(setup, setup.model, size=(8, 8)))
+
+    def test_what_a_tool_puts_back_is_whole_again(self, setup):
+        model = self.gate(setup, left())
+        before = sample(setup, model)
+        (patch, *_), *_ = model.model_options["transformer_options"]["patches"].values()
+        whole, encoded = patch.image.clone(), patch.encoded_image.clone()
+        size = patch.encoded_image_size
+        cut_as_tools_do(model, (0, 64, 64, 128))
+        patch.image, patch.encoded_image, patch.encoded_image_size = whole, encoded, size
+        assert torch.equal(sample(setup, model), before)
+
+    def test_the_cropping_code_of_ultimate_sd_upscale(self, setup, name, monkeypatch):
+        path = os.environ.get("USDU_PATH")
+        if not path:
+            pytest.skip("set USDU_PATH to a folder of Ultimate SD Upscale to run its own code")
+        if name != "Z-Image":
+            pytest.skip("version 1.8 asks this patch for an inpaint_image that it does not have")
+        monkeypatch.syspath_prepend(Path(path))
+        crop = importlib.import_module("crop_model_patch").crop_model_cond
+        gated = self.gate(setup, left())
+        before = sample(setup, gated)
+        options = {"init_size": (128, 128), "canvas_size": (128, 128), "tile_size": (64, 64)}
+        with crop(gated, (32, 0, 96, 64), **options) as model:
+            found = sample(setup, model, size=(8, 8))
+            own = sample(setup, self.gate(setup, left(8)), size=(8, 8))
+        assert torch.equal(found, own)
+        assert torch.equal(sample(setup, gated), before)
+        sys.modules.pop("usdu_utils", None)

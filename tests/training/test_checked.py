@@ -1,0 +1,254 @@
+"""The check of a data set: once, kept, resumed, never of other data."""
+
+import json
+import logging
+import os
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+from data_sets import keys, left_mask, listed, picture, png, records, saved, shard, usable
+from PIL import Image
+
+from training.data.checked import check, hold_out
+from training.data.coco import Coco
+from training.data.folder import ImageFolder
+from training.data.hub import HubDataset
+from training.data.records import ChangedError, Columns, DatasetError, Record
+from training.data.shards import TarShards
+
+
+def test_broken_small_and_misfitting_samples_are_named_and_left_out(tmp_path, caplog):
+    picture().save(tmp_path / "good.png")
+    picture(size=(8, 8)).save(tmp_path / "small.png")
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "cut.png").write_bytes(png(picture(3))[:200])
+    content = bytearray(png(picture(1)))
+    content[content.index(b"IDAT") : content.index(b"IDAT") + 4] = b"I\0AT"
+    (tmp_path / "broken.png").write_bytes(content)
+    assert keys(usable(ImageFolder(tmp_path, Columns()), tmp_path)) == ["good.png"]
+    for name in ("small.png", "text.png", "cut.png", "broken.png"):
+        assert f"skipped {name}" in caplog.text
+    assert "4 of 5 samples are skipped" in caplog.text
+
+
+def test_nothing_usable_is_an_error(tmp_path):
+    with pytest.raises(DatasetError, match="None of the 0 samples"):
+        usable(ImageFolder(tmp_path, Columns()), tmp_path)
+
+
+def sources(folder):
+    """A small data set of every kind, each with a mask where it can have one."""
+    import datasets
+
+    table = folder / "table"
+    table.mkdir()
+    picture().save(table / "a.png")
+    left_mask().save(table / "m.png")
+    row = {"file_name": "a.png", "text": "", "edges": "a.png", "where": ["m.png"]}
+    yield listed(table, row, columns=Columns(condition="edges", mask="where"))
+    names = {"1.png": picture(), "1.edges.png": picture(1), "1.mask.png": left_mask()}
+    shard(folder / "a.tar", {name: png(found) for name, found in names.items()})
+    yield TarShards([folder / "a.tar"], Columns(condition="edges.png", mask="mask.png"))
+    cells = {"image": [picture()], "mask": [left_mask()], "text": [""]}
+    kinds = {"image": datasets.Image(), "mask": datasets.Image()}
+    path = saved(folder / "hub", cells, **kinds)
+    yield HubDataset(path, Columns(image="image", condition="image", mask="mask"))
+    outline = {"image_id": 7, "category_id": 1, "segmentation": [[0, 0, 20, 0, 20, 32, 0, 32]]}
+    image = {"id": 7, "file_name": "a.png", "width": 40, "height": 32}
+    instances = {"images": [image], "annotations": [outline]}
+    (folder / "instances.json").write_text(json.dumps(instances))
+    yield Coco(table, folder / "instances.json")
+
+
+def test_samples_of_every_source_can_be_sent_to_workers(tmp_path):
+    for index, source in enumerate(sources(tmp_path)):
+        checked = usable(source, tmp_path / str(index))
+        wanted = checked[0].load()
+        for one in (pickle.loads(pickle.dumps(checked)) for _ in range(2)):
+            sample = one[0].load()
+            assert np.array_equal(sample.image, wanted.image)
+            assert np.array_equal(sample.masks, wanted.masks)
+            assert sample.masks.any()
+
+
+def pair(index):
+    """A picture, and a mask, which is too small for the first one."""
+    return [("png", picture(index)), ("mask.png", left_mask((40, 32) if index else (20, 16)))]
+
+
+@pytest.mark.parametrize("kind", ["shards", "hub"])
+def test_a_check_is_not_of_other_columns(tmp_path, kind):
+    if kind == "shards":
+        files = {f"{i}.{end}": png(what) for i in range(3) for end, what in pair(i)}
+        shard(tmp_path / "a.tar", files)
+
+        def source(mask):
+            return TarShards([tmp_path / "a.tar"], Columns(mask=mask and "mask.png"))
+    else:
+        import datasets
+
+        table = {"image": [picture(i) for i in range(3)], "text": [""] * 3}
+        table["mask"] = [dict(pair(i))["mask.png"] for i in range(3)]
+        saved(tmp_path / "hub", table, image=datasets.Image(), mask=datasets.Image())
+
+        def source(mask):
+            return HubDataset(str(tmp_path / "hub"), Columns(image="image", mask=mask))
+
+    for order in ((None, "mask"), ("mask", None)):
+        kept = tmp_path / str(order)
+        counts = {mask: len(check(source(mask), 16, None, kept)) for mask in order}
+        assert counts == {None: 3, "mask": 2}
+
+
+def test_what_was_skipped_is_named_again_from_what_is_kept(tmp_path, caplog):
+    picture().save(tmp_path / "a.png")
+    for index in range(12):
+        (tmp_path / f"bad{index}.png").write_text("no picture")
+    for _ in range(2):
+        caplog.clear()
+        found = usable(ImageFolder(tmp_path, Columns()), tmp_path)
+        assert caplog.text.count("skipped bad") == 10
+        assert "12 of 13 samples are skipped" in caplog.text
+        assert str(found.catalogue.path) in caplog.text
+    assert len(found.catalogue.skipped(100)) == 12
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """The keys of records that are loaded."""
+    found, load = [], Record.load
+    monkeypatch.setattr(Record, "load", lambda self: found.append(self.key) or load(self))
+    return found
+
+
+def test_a_check_is_kept_until_something_changes_and_then_made_of_that_alone(tmp_path, loads):
+    for index in range(3):
+        picture(index).save(tmp_path / f"{index}.png")
+    first = usable(ImageFolder(tmp_path, Columns()), tmp_path)
+    loads.clear()
+    again = usable(ImageFolder(tmp_path, Columns()), tmp_path)
+    assert loads == []
+    assert again.catalogue.identity == first.catalogue.identity
+    picture(5).save(tmp_path / "1.png")
+    picture(6).save(tmp_path / "3.png")
+    changed = usable(ImageFolder(tmp_path, Columns()), tmp_path)
+    assert sorted(loads) == ["1.png", "3.png"]
+    assert keys(changed) == ["0.png", "1.png", "2.png", "3.png"]
+    assert changed.catalogue.identity["pictures"] != first.catalogue.identity["pictures"]
+
+
+def test_a_check_that_was_stopped_goes_on(tmp_path, loads, monkeypatch):
+    monkeypatch.setattr("training.data.checked._BATCH", 4)
+    for index in range(10):
+        picture(index).save(tmp_path / f"{index}.png")
+    source = ImageFolder(tmp_path, Columns())
+    rows = list(source.rows())
+
+    def until_the_user_stops():
+        yield from rows[:8]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(source, "rows", until_the_user_stops)
+        with pytest.raises(KeyboardInterrupt):
+            usable(source, tmp_path)
+    assert len(loads) == 8
+    assert len(usable(source, tmp_path)) == 10
+    assert sorted(loads) == [f"{index}.png" for index in range(10)]
+    kept = tmp_path.with_name(tmp_path.name + "-kept")
+    assert not list(kept.glob("*.partial"))
+
+
+def test_a_damaged_catalogue_or_memory_is_made_anew(tmp_path):
+    picture().save(tmp_path / "a.png")
+    first = usable(ImageFolder(tmp_path, Columns()), tmp_path)
+    for path in first.catalogue.path.parent.iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    again = usable(ImageFolder(tmp_path, Columns()), tmp_path)
+    assert again.catalogue.identity == first.catalogue.identity
+
+
+def same_times(folder):
+    for path in folder.iterdir():
+        os.utime(path, (1e9, 1e9))
+
+
+def test_a_change_that_keeps_size_and_time_is_seen(tmp_path):
+    """As after cp -p, tar, git or docker, with files of one size."""
+    picture(0).save(tmp_path / "a.bmp")
+    same_times(tmp_path)
+    first = usable(ImageFolder(tmp_path, Columns()), tmp_path)
+    assert len(first) == 1
+    picture(1).save(tmp_path / "a.bmp")
+    same_times(tmp_path)
+    again = usable(ImageFolder(tmp_path, Columns()), tmp_path)
+    assert again.entry(0).digests.image != first.entry(0).digests.image
+
+
+def test_what_changes_after_the_check_is_refused_when_it_is_read(tmp_path):
+    picture(0).save(tmp_path / "a.bmp")
+    found = usable(ImageFolder(tmp_path, Columns()), tmp_path)
+    picture(1).save(tmp_path / "a.bmp")
+    with pytest.raises(ChangedError, match=r"a\.bmp has changed since it was checked"):
+        found[0].load()
+
+
+def test_the_same_data_elsewhere_is_the_same(tmp_path):
+    """So a cache holds for a copy, and for nothing else of its names."""
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    picture(0).save(tmp_path / "one" / "a.bmp")
+    (tmp_path / "one" / "a.txt").write_text("a thing")
+    shutil.copytree(tmp_path / "one", tmp_path / "copy")
+    picture(1).save(tmp_path / "other" / "a.bmp")
+    (tmp_path / "other" / "a.txt").write_text("a thing")
+
+    def identity(name):
+        found = check(ImageFolder(tmp_path / name, Columns()), 16, None, tmp_path / "kept")
+        return found.catalogue.identity
+
+    assert identity("one") == identity("copy")
+    differs = {part for part, name in identity("other").items() if identity("one")[part] != name}
+    assert differs == {"pictures"}
+
+
+def test_long_captions_and_odd_names_are_told_in_a_line(tmp_path, caplog):
+    (tmp_path / ("x" * 200 + "\x1b[31m.png")).write_text("no picture")
+    (tmp_path / "a.txt").write_text("word " * 10_000)
+    picture().save(tmp_path / "a.png")
+    with caplog.at_level(logging.INFO):
+        found = usable(ImageFolder(tmp_path, Columns()), tmp_path)
+    assert len(found[0].caption) == 5 * 10_000 - 1
+    assert "\x1b" not in caplog.text
+    assert max(map(len, caplog.text.splitlines())) < 1000
+
+
+def test_most_held_out_samples_stay_so_as_the_set_grows(tmp_path):
+    for index in range(20):
+        picture(index).save(tmp_path / f"{index:02d}.png")
+    before = hold_out(usable(ImageFolder(tmp_path, Columns()), tmp_path), 0.2)
+    for index in range(20, 25):
+        picture(index).save(tmp_path / f"{index:02d}.png")
+    after = hold_out(usable(ImageFolder(tmp_path, Columns()), tmp_path), 0.2)
+    found = [set(keys(part)) for part in (*before, *after)]
+    assert (len(found[0]), len(found[1])) == (16, 4)
+    assert not found[0] & found[1]
+    assert len(found[1] & found[3]) >= 3
+
+
+def test_records_name_what_does_not_fit(tmp_path, caplog):
+    picture().save(tmp_path / "a.png")
+    picture(size=(20, 16)).save(tmp_path / "small.png")
+    Image.new("L", (20, 16), 255).save(tmp_path / "m.png")
+    rows = [
+        {"file_name": "a.png", "text": "", "c": "a.png"},
+        {"file_name": "a.png", "text": "", "c": "small.png"},
+        {"file_name": "a.png", "text": "", "c": "a.png", "m": "m.png"},
+    ]
+    source = listed(tmp_path, *rows, columns=Columns(condition="c", mask="m"))
+    assert len(records(source)) == 3
+    assert len(usable(source, tmp_path)) == 1
+    assert "the condition is 20 x 16, the picture 40 x 32" in caplog.text
+    assert "the mask is 20 x 16, the picture 40 x 32" in caplog.text

@@ -1,0 +1,157 @@
+"""Pictures and masks of every make: as they were meant, or named."""
+
+import io
+import threading
+
+import numpy as np
+import pytest
+from data_sets import blank_png, left_mask, listed, picture, png, records, usable
+from PIL import Image, ImageFile
+
+from training.data.folder import ImageFolder
+from training.data.masks import to_mask
+from training.data.pictures import MAX_PIXELS, to_rgb
+from training.data.records import Columns
+from training.data.room import Room
+
+
+def test_pictures_are_turned_upright_and_transparency_is_white():
+    image = picture()
+    exif = image.getexif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", exif=exif)
+    assert to_rgb(Image.open(buffer)).shape == (40, 32, 3)
+    assert to_rgb(Image.new("RGBA", (4, 4), (0, 0, 0, 0))).min() == 255
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+def test_a_key_colour_is_transparent_and_so_white(mode):
+    image = Image.new("RGB", (8, 8), (0, 0, 0))
+    image.paste((255, 0, 0), (0, 0, 4, 8))
+    image = image.convert(mode)
+    key = image.getpixel((7, 7))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", transparency=key)
+    found = to_rgb(Image.open(buffer))
+    assert (found[:, 4:] == 255).all()
+    assert np.array_equal(found[:, :4], np.asarray(image.convert("RGB"))[:, :4])
+
+
+def test_sixteen_bits_are_scaled_and_values_without_a_white_refused(tmp_path):
+    ramp = np.linspace(0, 65535, 40 * 32, dtype=np.uint16).reshape(32, 40)
+    Image.fromarray(ramp).save(tmp_path / "a.png")
+    wanted = (ramp // 257).astype(np.uint8)
+    assert np.array_equal(to_rgb(Image.open(tmp_path / "a.png"))[..., 0], wanted)
+    assert np.array_equal(to_mask(Image.open(tmp_path / "a.png")), wanted)
+    for values in (ramp.astype(np.int32), ramp.astype(np.float32)):
+        Image.fromarray(values).save(tmp_path / "a.tiff")
+        for read in (to_rgb, to_mask):
+            with pytest.raises(ValueError, match="8 or 16 bits a channel"):
+                read(Image.open(tmp_path / "a.tiff"))
+
+
+def in_alpha(colour):
+    image = Image.new("RGBA", left_mask().size, colour)
+    image.putalpha(left_mask())
+    return image
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        left_mask(),
+        left_mask().point(lambda value: value // 255),
+        left_mask().convert("1"),
+        left_mask().convert("RGB"),
+        in_alpha("white"),
+        in_alpha("black"),
+        Image.merge("LA", (Image.new("L", left_mask().size), left_mask())),
+        Image.fromarray(np.asarray(left_mask(), np.uint16) * 257),
+        Image.fromarray(np.asarray(left_mask(), np.uint16) // 255),
+    ],
+)
+def test_masks_mean_the_same_however_they_were_drawn(mask):
+    assert np.array_equal(to_mask(Image.open(io.BytesIO(png(mask)))), np.asarray(left_mask()))
+
+
+@pytest.mark.parametrize(
+    ("mask", "told"),
+    [
+        (left_mask().point(lambda value: value // 4), "nowhere brighter than 63 of 255"),
+        (Image.fromarray(np.asarray(left_mask(), np.uint16)), "than 255 of 65535"),
+        (Image.merge("RGB", (left_mask(), *[Image.new("L", left_mask().size)] * 2)), "than 76 of"),
+    ],
+)
+def test_masks_that_do_not_mark_with_white_are_refused(mask, told):
+    with pytest.raises(ValueError, match=told):
+        to_mask(Image.open(io.BytesIO(png(mask))))
+
+
+def test_classes_are_no_mask():
+    classes = left_mask().point(lambda value: value // 255).convert("P")
+    classes.putpalette([0, 0, 0, 128, 0, 0])  # as PASCAL VOC draws its classes
+    with pytest.raises(ValueError, match="nowhere brighter than 38 of 255"):
+        to_mask(classes)
+
+
+def test_masks_that_are_black_everywhere_are_known(tmp_path):
+    picture().save(tmp_path / "a.png")
+    Image.new("L", left_mask().size).save(tmp_path / "black.png")
+    Image.new("RGBA", left_mask().size, "black").save(tmp_path / "opaque.png")
+    left_mask().save(tmp_path / "left.png")
+    rows = [
+        {"file_name": "a.png", "text": "", "m": names}
+        for names in (["black.png"], ["opaque.png", "left.png"], ["left.png"])
+    ]
+    found = usable(listed(tmp_path, *rows, columns=Columns(mask="m")), tmp_path)
+    assert [(found.entry(i).masks, found.entry(i).black) for i in range(3)] == [
+        (1, 1),
+        (2, 1),
+        (1, 0),
+    ]
+
+
+def test_size_is_looked_at_before_anything_is_decoded(tmp_path, caplog, monkeypatch):
+    picture().save(tmp_path / "a.png")
+    side = int(MAX_PIXELS**0.5) + 1
+    (tmp_path / "bomb.png").write_bytes(blank_png(side, side))
+    (tmp_path / "larger.png").write_bytes(blank_png(20_000, 20_000))
+    loaded, load = [], ImageFile.ImageFile.load
+    monkeypatch.setattr(
+        ImageFile.ImageFile, "load", lambda self: loaded.append(self.size) or load(self)
+    )
+    with pytest.warns(Image.DecompressionBombWarning):
+        usable(ImageFolder(tmp_path, Columns()), tmp_path, min_side=0)
+    assert f"skipped bomb.png: it is {side} x {side}, more than 89 megapixels" in caplog.text
+    assert "skipped larger.png: " in caplog.text
+    assert set(loaded) == {(40, 32)}
+
+
+def test_a_record_tells_what_it_takes_before_it_is_loaded(tmp_path):
+    picture().save(tmp_path / "a.png")
+    (tmp_path / "big.png").write_bytes(blank_png(4000, 3000))
+    small, big = (record.footprint() for record in records(ImageFolder(tmp_path, Columns())))
+    assert small >= 40 * 32 * 3
+    assert big >= 4000 * 3000 * 3
+
+
+def test_threads_wait_for_room():
+    room, most, now = Room(10), [0], [0]
+    lock = threading.Lock()
+
+    def work(amount):
+        for _ in range(50):
+            with room.take(amount):
+                with lock:
+                    now[0] += min(amount, 10)
+                    most[0] = max(most[0], now[0])
+                with lock:
+                    now[0] -= min(amount, 10)
+
+    threads = [threading.Thread(target=work, args=(amount,)) for amount in (1, 3, 7, 10, 99)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 0 < most[0] <= 10

@@ -1,0 +1,66 @@
+"""What the documents at the top point to is there."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for pattern in ("*.md", "docs/*.md", "training/*.md", "lab/*.md", "demo/weights/*.md")
+    for path in ROOT.glob(pattern)
+)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_and_pictures_are_there(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#\s]+)", text)
+    inside = [link for link in links if not re.match(r"[a-z]+:", link)]
+    assert [link for link in inside if not ((ROOT / name).parent / link).exists()] == []
+
+
+def test_contributing_names_files_that_there_are():
+    """A file named without its folder stands in that of the one before it."""
+    folder, missing = ROOT, []
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for name in re.findall(r"`([\w./-]+(?:/|\.py|\.md|\.toml))`", text):
+        whole = ROOT / name
+        if "/" in name.rstrip("/") or not (folder / name).exists():
+            folder = whole if name.endswith("/") else whole.parent
+        else:
+            whole = folder / name
+        if not whole.exists():
+            missing.append(name)
+    assert not missing
+
+
+@pytest.mark.parametrize("room", ["local_control", "nodes", "training", "testbed", "demo", "lab"])
+def test_contributing_tells_of_every_room(room):
+    assert f"`{room}/`" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def test_the_registry_finds_what_it_asks_for():
+    about = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    urls, comfy = about["project"]["urls"], about["tool"]["comfy"]
+    assert {"Repository", "Documentation", "Bug Tracker"} <= urls.keys()
+    assert {"PublisherId", "DisplayName", "Icon", "Banner", "includes"} <= comfy.keys()
+    for picture in (comfy["Icon"], comfy["Banner"]):
+        assert (ROOT / picture.split("/main/")[1]).is_file()
+    required = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    packages = [line for line in required if not line.startswith("#")]
+    assert packages == about["project"]["dependencies"]
+    assert "opencv" not in "".join(packages)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github").rglob("*.yml")), ids=lambda p: p.name)
+def test_forms_and_workflows_of_the_repository_can_be_read(path):
+    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if path.parent.name == "ISSUE_TEMPLATE" and path.stem != "config":
+        assert {"name", "description", "body"} <= found.keys()
+        ids = [field["id"] for field in found["body"]]
+        assert len(ids) == len(set(ids))
+        assert any(field.get("validations", {}).get("required") for field in found["body"])

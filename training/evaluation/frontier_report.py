@@ -1,0 +1,148 @@
+"""Reports of frontiers: JSON, tables and a plot."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..data.records import DatasetError
+from .frontier import Comparison, Curve, Frontier
+from .intervals import Interval, interval
+from .paths import Reading
+from .table import null_for_nan
+
+_BEST = "best strengths on these pictures"
+
+
+def read_best(path: Path) -> dict[str, float]:
+    """Return each curve's best strength on the pictures of a report, a `frontier.json`.
+
+    Raises:
+        DatasetError: it is no such report.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))[_BEST]
+    except (ValueError, KeyError, TypeError):
+        raise DatasetError(
+            f"{path} names no best strengths; name the frontier.json of an evaluation."
+        ) from None
+
+
+def write_frontier(frontier: Frontier, folder: Path) -> str:
+    """Write frontier.json, frontier.md and frontier.png -> the Markdown."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = json.dumps(null_for_nan(as_json(frontier)), allow_nan=False, indent=1)
+    (folder / "frontier.json").write_text(content, encoding="utf-8")
+    text = as_markdown(frontier)
+    (folder / "frontier.md").write_text(text, encoding="utf-8")
+    from .plots import draw  # matplotlib, which nothing else needs
+
+    draw(frontier, folder / "frontier.png")
+    return text
+
+
+def as_markdown(frontier: Frontier) -> str:
+    """Return every point, the bounds of adherence, and the comparisons with the reference."""
+    parts = [_points(frontier), _bounds(frontier), _comparisons(frontier)]
+    if frontier.best:
+        parts.append(_at_best(frontier))
+    return "\n".join(part for part in parts if part)
+
+
+def as_json(frontier: Frontier) -> dict[str, Any]:
+    """Return the same in JSON's types; an interval is [mean, low, high].
+
+    What is read off along a frontier has the share of resamples that have it as a fourth number.
+    """
+    return {
+        "adherence": frontier.adherence,
+        "reference": frontier.reference.name,
+        "reference strength": frontier.strength,
+        _BEST: frontier.best_strengths(),
+        "best strengths from other pictures": dict(frontier.best),
+        "curves": {curve.name: _json_points(frontier, curve) for curve in frontier.curves},
+        "comparisons": [
+            _json_comparison(frontier.compare(curve, cost))
+            for curve in frontier.curves
+            for cost in frontier.costs()
+        ],
+        "bounds": {name: _numbers(value) for name, value in _bound_intervals(frontier).items()},
+    }
+
+
+def _json_points(frontier: Frontier, curve: Curve) -> dict[str, dict[str, list[float]]]:
+    return {
+        f"{strength:g}": {k: _numbers(v) for k, v in frontier.point(curve, strength).items()}
+        for strength in curve.variants
+    }
+
+
+def _json_comparison(comparison: Comparison) -> dict[str, Any]:
+    return {
+        name: [*_numbers(value.value), value.share] if isinstance(value, Reading) else value
+        for name, value in vars(comparison).items()
+    }
+
+
+def _numbers(value: Interval) -> list[float]:
+    return [float(f"{number:.6g}") for number in asdict(value).values()]
+
+
+def _bound_intervals(frontier: Frontier) -> dict[str, Interval]:
+    table = frontier.table
+    return {b: interval(table.per_picture(b, frontier.adherence)) for b in table.bounds}
+
+
+def _rows(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _points(frontier: Frontier) -> str:
+    rows = [
+        [curve.name, f"{strength:g}", *map(str, frontier.point(curve, strength).values())]
+        for curve in frontier.curves
+        for strength in curve.variants
+    ]
+    return _rows(["adapter", "strength", *frontier.shown()], rows)
+
+
+def _bounds(frontier: Frontier) -> str:
+    named = [f"{name} {value}" for name, value in _bound_intervals(frontier).items()]
+    return f"Bounds of {frontier.adherence}: {'; '.join(named)}.\n" if named else ""
+
+
+def _comparisons(frontier: Frontier) -> str:
+    reference, adherence = frontier.reference.name, frontier.adherence
+    text = ""
+    for cost in frontier.costs():
+        found = [frontier.compare(curve, cost) for curve in frontier.curves]
+        at = found[0]
+        text += (
+            f"At no more {cost} than {reference} has at strength {frontier.strength:g}, and at no "
+            f"less adherence than it has there; differences to its own frontier:\n\n"
+        )
+        head = ["adapter", adherence, "difference", cost, "difference"]
+        text += _rows(head, [_compared(c, c is at) for c in found]) + "\n"
+    return text
+
+
+def _compared(found: Comparison, own: bool) -> list[str]:
+    differences = ["", ""] if own else [str(found.gain_difference), str(found.price_difference)]
+    return [found.curve, str(found.gain), differences[0], str(found.price), differences[1]]
+
+
+def _at_best(frontier: Frontier) -> str:
+    rows = []
+    for curve in frontier.curves:
+        strength = frontier.best[curve.name]
+        differences: Mapping[str, object] = frontier.best_differences(curve)
+        if curve is frontier.reference:
+            differences = dict.fromkeys(differences, "")
+        point = frontier.point(curve, strength)
+        cells = [f"{point[name]} ({differences[name]})".replace(" ()", "") for name in point]
+        rows.append([curve.name, f"{strength:g}", *cells])
+    head = ["adapter", "strength", *frontier.shown()]
+    text = "Each at the strength that was best on other pictures (difference to the first):\n\n"
+    return text + _rows(head, rows)

@@ -1,0 +1,14 @@
+"""What a run reads: its training and validation samples, and what is prepared of both."""
+
+from dataclasses import dataclass
+
+from ..cached.prepared import Part, Prepared
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is trained on, what is held out for validation, and what is prepared of both."""
+
+    train: Part
+    held_out: Part
+    prepared: Prepared
