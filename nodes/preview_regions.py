@@ -1,18 +1,21 @@
 """Regions in view before sampling: where they are, and what each injection grid sees of them."""
 
 import logging
+import math
 import textwrap
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from comfy_api.v0_0_2 import io, ui
+from einops import rearrange
 from torch import Tensor
 
 from ..local_control.masks import mask_on_grid
 from ..local_control.view import cover
-from .comfy_types import CATEGORY, Regions, make_schema, to_comfy_image
+from .comfy_types import CATEGORY, Regions, first_samples, make_schema, to_comfy_image
 from .inputs import checked
+from .pictures.cards import draw_card
 from .pictures.drawing import colour_of, draw_outline, draw_words
 from .region import AnyRegion
 from .sampler.control.grids import cells_of
@@ -56,6 +59,11 @@ class PreviewRegions(io.ComfyNode):
                     step=8,
                     tooltip="Of the image; a connected latent is asked instead.",
                 ),
+                io.Latent.Input(
+                    "latent",
+                    optional=True,
+                    tooltip="What will be sampled: its size in place of width and height.",
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -68,8 +76,16 @@ class PreviewRegions(io.ComfyNode):
 
     @classmethod
     @checked
-    def execute(cls, regions: tuple[AnyRegion, ...], width: int, height: int) -> io.NodeOutput:
+    def execute(
+        cls,
+        regions: tuple[AnyRegion, ...],
+        width: int,
+        height: int,
+        latent: dict | None = None,
+    ) -> io.NodeOutput:
         """Return pictures at the size rounded down to multiples of 8, as latents are."""
+        if latent is not None:
+            height, width = (LATENT_FACTOR * side for side in first_samples(latent).shape[-2:])
         height, width = (side // LATENT_FACTOR * LATENT_FACTOR for side in (height, width))
         masks = [region.mask.union((height, width)).cpu() for region in regions]
         conditions = [cover(region.condition[:1], (height, width), "area") for region in regions]
@@ -88,8 +104,22 @@ class PreviewRegions(io.ComfyNode):
                 for region, mask in zip(regions, masks, strict=True)
             ]
             pictures.append(coloured(seen))
-        shown = to_comfy_image(torch.cat(pictures))
-        return io.NodeOutput(shown, "\n".join(warnings), ui=ui.PreviewImage(shown, cls=cls))
+        captions = ["Regions", *(f"{width // cell} x {height // cell} cells" for cell in cells)]
+        shown = to_comfy_image(compose(pictures, captions))
+        return io.NodeOutput(
+            to_comfy_image(torch.cat(pictures)),
+            "\n".join(warnings),
+            ui=ui.PreviewImage(shown, cls=cls),
+        )
+
+
+def compose(pictures: Sequence[Tensor], captions: Sequence[str]) -> Tensor:
+    """Return one picture of several [1,3,H,W], each over its caption, row by row."""
+    cards = torch.cat([draw_card(p, text) for p, text in zip(pictures, captions, strict=True)])
+    columns = math.ceil(math.sqrt(len(cards)))
+    blank = cards.new_zeros(-len(cards) % columns, *cards.shape[1:])
+    rows = torch.cat([cards, blank]).unflatten(0, (-1, columns))
+    return rearrange(rows, "row column c h w -> 1 c (row h) (column w)")
 
 
 def at_grid(mask: Tensor, cell: int) -> Tensor:

@@ -138,8 +138,9 @@ def several_regions(canvas: Canvas, setting: Setting) -> None:
         controlled = apply(canvas, prompts, second["regions"])
         latent = empty_latent(canvas, setting)
         canvas.next_column()
-        size = {"width": setting.size, "height": setting.size}
-        canvas.add("LocalControl_PreviewRegions", shows=True, regions=second["regions"], **size)
+        canvas.add(
+            "LocalControl_PreviewRegions", shows=True, regions=second["regions"], latent=latent
+        )
     with canvas.group("Sampling, in view", SAMPLE):
         shown = preview(canvas, model, regions=second["regions"])
         samples = sample(canvas, setting, shown["model"], controlled, latent)

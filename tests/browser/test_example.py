@@ -64,6 +64,15 @@ def test_a_run_that_was_interrupted_can_be_run_again(opened):
     run(opened)
 
 
+def test_an_error_of_ours_is_told_in_its_own_sentence(opened):
+    set_widget(opened, "LocalControl_Region", "start_percent", 0.9)
+    set_widget(opened, "LocalControl_Region", "end_percent", 0.2)
+    opened.click("button[aria-label='Run']")
+    opened.wait_for_selector(
+        ".p-toast-message:has-text('set the start before the end')", timeout=60_000
+    )
+
+
 def test_values_are_kept_when_a_workflow_is_saved_and_opened_again(opened):
     set_widget(opened, "LocalControl_Region", "strength", 1.25)
     set_widget(opened, "LocalControl_Region", "level_weights", "1, 0.5, 1, 1")

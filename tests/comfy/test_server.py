@@ -62,7 +62,7 @@ def test_the_example_of_several_regions_shows_each_regions_score(server, size):
     graph[find(graph, "KSampler")]["inputs"]["steps"] = 2
     graph[find(graph, "EmptyLatentImage")]["inputs"] |= {"width": size[0], "height": size[1]}
     outputs = server.run(graph)
-    for kind, count in {"SaveImage": 1, "LocalControl_PreviewRegions": 5}.items():
+    for kind, count in {"SaveImage": 1, "LocalControl_PreviewRegions": 1}.items():
         assert len(pictures(server, outputs, find(graph, kind))) == count
     scores = [key for key, node in graph.items() if node["class_type"] == "LocalControl_Score"]
     for key in scores:
