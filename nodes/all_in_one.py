@@ -12,6 +12,7 @@ from ..local_control.checkpoint import read_metadata
 from ..local_control.conditions import CONDITIONS
 from .adapter_files import FOLDER, adapter_names, condition_of
 from .comfy_types import CATEGORY, Regions, make_schema
+from .inputs import checked
 
 _AUTO = "auto"
 _READY = "as it is"  # the picture is the condition
@@ -154,6 +155,7 @@ class LocalControl(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: list,

@@ -5,9 +5,10 @@ from torch import Tensor
 
 from ..local_control.conditions import CONDITIONS
 from .comfy_types import CATEGORY, from_comfy_image, make_schema, to_comfy_image
-from .inputs import checked
+from .inputs import check_least, checked
 
 _SHOWN = 16
+_LEAST = 3  # pixels; filters of edges look at that many
 
 
 class Condition(io.ComfyNode):
@@ -93,6 +94,7 @@ class Condition(io.ComfyNode):
             "canny": {"low": low_threshold, "high": high_threshold, "blur": blur},
             "colour": {"blocks": blocks},
         }
+        check_least(image, _LEAST, "The image of Local Control Condition")
         made = CONDITIONS[kind](from_comfy_image(image), **options.get(kind, {}))
         condition = to_comfy_image(made)
         return io.NodeOutput(condition, ui=ui.PreviewImage(condition[:_SHOWN], cls=cls))

@@ -63,6 +63,8 @@ def _check(spec: Any, value: Any, name: str) -> Any:
             f"switches do; connect something else, or unmute it."
         )
     kind = str(spec.get_io_type())
+    if spec.extra_dict.get("rawLink"):  # the link itself, for a node that becomes a graph
+        return _link(value, name)
     if kind in ("INT", "FLOAT"):
         return _number(spec, value, name, is_whole=kind == "INT")
     if kind == "COMBO":
@@ -79,6 +81,15 @@ def _check(spec: Any, value: Any, name: str) -> Any:
     if kind == "LATENT" and spec.id not in _RESULTS:
         _find_range(from_comfy_latent(value), name)
     return value
+
+
+def _link(value: Any, name: str) -> list:
+    """Return a link as prompts have it: the id of a node, and the place of one of its outputs."""
+    if isinstance(value, list) and len(value) == 2 and isinstance(value[1], int):
+        return value
+    raise ValueError(
+        f"{name} is {_show(value)}, but it must be a link to another node; connect one to it."
+    )
 
 
 def _number(spec: Any, value: Any, name: str, is_whole: bool) -> float:
@@ -171,6 +182,16 @@ def _check_sides(height: int, width: int, name: str) -> None:
         )
 
 
+def check_least(image: Tensor, least: int, name: str) -> None:
+    """Raise ValueError if a side of an IMAGE [B,H,W,C] is shorter than `least` pixels."""
+    height, width = image.shape[1:3]
+    if min(height, width) < least:
+        raise ValueError(
+            f"{name} is {width} x {height}, but it must have {least} pixels or more along each "
+            f"side; connect a larger picture."
+        )
+
+
 def _show(value: Any) -> str:
     """Return what a value is, in a few words."""
     if torch.is_tensor(value):
@@ -234,4 +255,5 @@ _KINDS = {
     "LOCAL_REGIONS": _Kind("a list of regions", "Local Control Region", _are_regions),
     "Z0_TRACE": _Kind("a trace of z0'", "Preview z0'", lambda value: isinstance(value, Z0Trace)),
     "STRING": _Kind("text", "a text field", lambda value: isinstance(value, str)),
+    "BOOLEAN": _Kind("yes or no", "a switch", lambda value: isinstance(value, bool)),
 }

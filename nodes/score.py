@@ -13,9 +13,10 @@ from ..local_control.masks import dilate
 from ..local_control.metrics import diffcc, divergence, edge_match, leak, match_map
 from ..local_control.region_mask import match_batch
 from .comfy_types import CATEGORY, from_comfy_image, from_comfy_mask, make_schema, to_comfy_image
-from .inputs import checked
+from .inputs import check_least, checked
 from .pictures.cards import draw_card
 
+_LEAST = 8  # pixels; DiffCC looks at pictures of an eighth of the size
 # What the colours of a report mean, each word in its own.
 LEGENDS = {
     "edges": (
@@ -141,6 +142,7 @@ class Score(io.ComfyNode):
         uncontrolled: Tensor | None = None,
     ) -> io.NodeOutput:
         """Return means over the batch, a report and words; what cannot be told is NaN."""
+        check_least(image, _LEAST, "The image of Local Control Score")
         picture, wanted = from_comfy_image(image), from_comfy_image(condition)
         white = cover(picture, from_comfy_mask(mask), "area")
         check_inside(white, kind)

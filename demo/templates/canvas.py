@@ -94,11 +94,7 @@ class Canvas:
 
     @contextmanager
     def group(self, title: str, colour: str) -> Iterator[None]:
-<<<<<<< HEAD
         """Yield within a frame with a numbered title, around the nodes that are added there."""
-=======
-        """Yield a frame with a numbered title around the nodes that are added within."""
->>>>>>> ui
         first, left = len(self.nodes), self._x
         self._y, self._right = 0, left
         yield
@@ -137,13 +133,7 @@ class Canvas:
         shows: bool = False,
         **inputs: Any,
     ) -> Node:
-<<<<<<< HEAD
         """Return a node with inputs by name: outputs of others, or values of widgets.
-=======
-        """Return a new node; inputs by name: outputs of others, or values of widgets.
-
-        Other widgets have their defaults.
->>>>>>> ui
 
         wide: its width; shows: it has a picture below its widgets once it has run.
 

@@ -47,11 +47,7 @@ _FILES = {
 
 
 def file_of(name: str) -> dict[str, str] | None:
-<<<<<<< HEAD
     """Return what ComfyUI's panel of missing models wants to know of a file, or None."""
-=======
-    """Return what ComfyUI's panel of missing models wants to know of a file; None for others."""
->>>>>>> ui
     if name not in _FILES:
         return None
     directory, place = _FILES[name]

@@ -29,21 +29,13 @@ class Source:
 
 
 def load_checkpoint(canvas: Canvas, setting: Setting) -> Model:
-<<<<<<< HEAD
     """Return model, text encoder and VAE of one checkpoint."""
-=======
-    """Return the three that one checkpoint holds."""
->>>>>>> ui
     loader = canvas.add("CheckpointLoaderSimple", ckpt_name=setting.checkpoint)
     return Model(loader["MODEL"], loader["CLIP"], loader["VAE"])
 
 
 def load_qwen(canvas: Canvas, setting: Setting) -> Model:
-<<<<<<< HEAD
     """Return model, text encoder and VAE of Qwen-Image, which comes in three files."""
-=======
-    """Return the parts of Qwen-Image, which come in three files."""
->>>>>>> ui
     model = canvas.add("UNETLoader", unet_name=setting.checkpoint, weight_dtype="default")
     name = "qwen_2.5_vl_7b_fp8_scaled.safetensors"
     clip = canvas.add("CLIPLoader", clip_name=name, type="qwen_image")
@@ -57,11 +49,7 @@ def load_adapter(canvas: Canvas, setting: Setting) -> Output:
 
 
 def load_picture(canvas: Canvas, picture: Picture, title: str | None = None) -> tuple:
-<<<<<<< HEAD
     """Return a picture and its mask, from a file of its own or painted on the picture."""
-=======
-    """Return a picture and its mask, which has a file of its own or is painted on the picture."""
->>>>>>> ui
     image = canvas.add("LoadImage", title or "Picture", shows=True, image=picture.name)
     if picture.mask is None:
         return image["IMAGE"], image["MASK"]
@@ -87,11 +75,7 @@ def make_source(canvas: Canvas, setting: Setting) -> Source:
 
 
 def write_prompts(canvas: Canvas, setting: Setting, clip: Output, text: str = "") -> tuple:
-<<<<<<< HEAD
     """Return the positive and the negative prompt."""
-=======
-    """Return positive and negative."""
->>>>>>> ui
     positive = canvas.add("CLIPTextEncode", "Prompt", clip=clip, text=text or setting.prompt)
     negative = canvas.add("CLIPTextEncode", "Negative prompt", clip=clip, text=setting.negative)
     return positive["CONDITIONING"], negative["CONDITIONING"]
@@ -113,11 +97,7 @@ def empty_latent(canvas: Canvas, setting: Setting) -> Output:
 
 
 def preview(canvas: Canvas, model: Model, **more: Any) -> Node:
-<<<<<<< HEAD
     """Return Preview z0', which shows every step through the VAE."""
-=======
-    """Return z0' of every step, through the VAE."""
->>>>>>> ui
     return canvas.add(
         "LocalControl_Z0Preview", shows=True, model=model.model, vae=model.vae, **more
     )
@@ -132,11 +112,7 @@ def sample(
     title: str | None = None,
     **more: Any,
 ) -> Output:
-<<<<<<< HEAD
     """Return the sampled LATENT."""
-=======
-    """Return a LATENT."""
->>>>>>> ui
     positive, negative = prompts
     numbers = {"seed": 0, "steps": setting.steps, "cfg": setting.cfg, "denoise": 1.0}
     names = {"sampler_name": "euler", "scheduler": "normal"}
@@ -145,11 +121,7 @@ def sample(
 
 
 def decode(canvas: Canvas, samples: Output, vae: Output, title: str | None = None) -> Output:
-<<<<<<< HEAD
     """Return the decoded IMAGE."""
-=======
-    """Return an IMAGE."""
->>>>>>> ui
     return canvas.add("VAEDecode", title, samples=samples, vae=vae)["IMAGE"]
 
 

@@ -22,14 +22,7 @@ _ADDED = {
 
 
 def body_height(node_type: str, info: Mapping[str, Any], is_showing: bool) -> int:
-<<<<<<< HEAD
     """Return a node's height without its title; is_showing: a picture below its widgets."""
-=======
-    """Return the height of a node without its title.
-
-    is_showing: it shows a picture below its widgets.
-    """
->>>>>>> ui
     specs = [spec for _, spec in inputs_of(info)]
     sockets = sum(not is_widget(spec) for spec in specs)
     slots = max(sockets, len(info["output"]))

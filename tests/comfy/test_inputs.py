@@ -80,6 +80,7 @@ BAD = {
     "COMBO": {"an unknown option": "no such option", "a number": 3, "an object": Absent()},
     "INT": NUMBERS | {"a fraction": 66.5},
     "FLOAT": NUMBERS,
+    "BOOLEAN": {"a word": "yes", "a number": 3},
 }
 
 # z0' Frames shows how a result came to be no numbers.
@@ -105,7 +106,9 @@ def good(comfy):
     def inputs(node_id):
         specs = comfy.nodes[node_id].define_schema().inputs
         return {
-            spec.id: values.get(str(spec.get_io_type()), getattr(spec, "default", None))
+            spec.id: ["1", 0]
+            if spec.extra_dict.get("rawLink")
+            else values.get(str(spec.get_io_type()), getattr(spec, "default", None))
             for spec in specs
         }
 
@@ -223,3 +226,15 @@ def test_gray_images_of_one_channel_are_those_of_three(comfy, good):
         gray = good(node_id) | {"image": image()[..., :1]}
         full = good(node_id) | {"image": image()[..., :1].expand(-1, -1, -1, 3)}
         assert_same(outputs(comfy, node_id, gray), outputs(comfy, node_id, full))
+
+
+@pytest.mark.parametrize(("node_id", "least"), [("Condition", 3), ("Score", 8)])
+def test_pictures_that_are_too_small_to_look_at_are_named(comfy, good, node_id, least):
+    node_id = f"LocalControl_{node_id}"
+    for kind in kinds(node_id):
+        small = torch.rand(1, least - 1, least + 5, 3)
+        message = sentence_of(comfy, node_id, good(node_id) | {"image": small, "kind": kind})
+        assert_one_sentence(message, "The image of ")
+        assert f"{least} pixels or more" in message
+        large = {"image": torch.rand(1, least, least, 3), "kind": kind}
+        assert comfy.nodes[node_id].execute(**good(node_id) | large)
