@@ -128,6 +128,11 @@ class EvaluateSettings(CommandSettings):
     inception_weights: Path | None = Field(
         None, description="torchvision's inception_v3 as .safetensors, for a Frechet distance"
     )
+    direct_leak: bool = Field(
+        False,
+        description="score how much a step's prediction changes outside on the same latent, which "
+        "makes gated adapters cost what exact ones do",
+    )
     vgg_weights: Path | None = Field(
         None, description="torchvision's vgg16 as .safetensors, for the perceptual change outside"
     )
@@ -225,9 +230,8 @@ def evaluate(settings: EvaluateSettings, adapters: Sequence[Variant]) -> Table:
     base.place(process_state().device or torch.device("cpu"), None)
     sampling = Sampling(settings.num_inference_steps, settings.guidance_scale)
     canny = Condition("canny", settings.canny_low, settings.canny_high, settings.canny_blur)
-    evaluation = Evaluation(
-        base, sampling, settings.batch_size, judge, inception, canny, perceptual
-    )
+    batch, direct = settings.batch_size, settings.direct_leak
+    evaluation = Evaluation(base, sampling, batch, judge, inception, canny, perceptual, direct)
     table = evaluation.run(cases, variants)
     table.about = {
         "base": settings.pretrained_model_name_or_path,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from demo.edges import EDGES
 from testbed.comfyui import ROOT
@@ -35,11 +35,12 @@ from ..world.scenes import SceneSet
 from ..world.vocabulary import Split
 from .cases import CategoryJudge, scene_cases
 from .experiment import ExperimentSettings, Run, Study, prepare, uncontrolled
-from .methods import FRONTIER, Method
+from .methods import FRONTIER, FRONTIER_SEARCH, Method
 
 log = logging.getLogger(__name__)
 
 _BATCH = 22  # divides the objects of both splits
+_METHODS = {method.run: method for method in (*FRONTIER, *FRONTIER_SEARCH)}
 
 
 class FrontierSettings(ExperimentSettings):
@@ -49,10 +50,23 @@ class FrontierSettings(ExperimentSettings):
     conditions: tuple[Literal["canny", "colour"], ...] = ("canny",)
     max_train_steps: int = 250
     num_inference_steps: int = 10
+    direct_leak: bool = Field(
+        False, description="tell leak of single steps too, in a results_dir of its own"
+    )
     strengths: tuple[float, ...] = Field((0.5, 1.0, 2.0, 3.0), min_length=1)
     methods: tuple[str, ...] = Field(
-        tuple(method.label for method in FRONTIER), description="labels of lab.study.methods"
+        tuple(method.run for method in FRONTIER),
+        min_length=1,
+        description="runs of FRONTIER and FRONTIER_SEARCH in lab.study.methods (default: those of "
+        "the main comparison); the first is what the others are held against",
     )
+
+    @field_validator("methods")
+    @classmethod
+    def _known_methods(cls, runs: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := set(runs) - _METHODS.keys():
+            raise ValueError(f"{min(unknown)} is none of {', '.join(_METHODS)}")
+        return runs
 
 
 @dataclass(frozen=True)
@@ -83,15 +97,13 @@ class Piece:
         return config.results_dir / name
 
     def known(self, config: FrontierSettings) -> bool:
-        """Whether the scores are there and still hold."""
+        """Whether the scores are there, at these strengths at least, and still hold."""
         path = self.file(config)
-        if not path.exists():
+        found = Table.read(path).stamps.get(self.curve) if path.exists() else None
+        if not isinstance(found, dict):
             return False
-        found = Table.read(path).stamps.get(self.curve, {})
-        strengths = found.get("strengths") if isinstance(found, dict) else None
-        return strengths == list(config.strengths) and self.run(config).fits(
-            {k: v for k, v in found.items() if k != "strengths"}, config
-        )
+        strengths = found.pop("strengths", [])
+        return set(config.strengths) <= set(strengths) and self.run(config).fits(found, config)
 
     def perform(self, config: FrontierSettings) -> None:
         """Train, unless that is done, evaluate, and keep the scores."""
@@ -101,7 +113,8 @@ class Piece:
         base.place(torch.device("cpu"), None)
         scenes = SceneSet(config.data_dir, self.split)
         judge = CategoryJudge(scenes, number=self.seed)
-        evaluation = Evaluation(base, config.sampling(), _BATCH, judge, canny=EDGES)
+        sampling, direct = config.sampling(), config.direct_leak
+        evaluation = Evaluation(base, sampling, _BATCH, judge, canny=EDGES, direct=direct)
         cases = scene_cases(scenes, [self.seed], number=self.seed)
         stamp = run.stamp(config)
         depends = [stamp[key] for key in ("base", "scenes", "split", "sampling")]
@@ -122,13 +135,12 @@ class Piece:
 
 def pieces(config: FrontierSettings) -> Iterator[Piece]:
     """All there is to do: seed by seed, so that what is there is whole seeds; validation first."""
-    chosen = [method for method in FRONTIER if method.label in config.methods]
     for condition in config.conditions:
         for seed in range(config.seeds):
             for split in ("validation", "test"):
                 if split not in config.splits or (split == "validation" and seed > 0):
                     continue
-                for method in chosen:
+                for method in (_METHODS[run] for run in config.methods):
                     for outside in ("gated", "exact"):
                         yield Piece(condition, method, outside, split, seed)
 

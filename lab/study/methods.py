@@ -32,6 +32,14 @@ def _z0(edge: str, weight: float, schedule: str = "alpha_bar", **more: Any) -> d
     return {"edge": edge, "z0_loss_weight": weight, "z0_loss_schedule": schedule, **more}
 
 
+def _normalized(gamma: float) -> dict[str, Any]:
+    return {"snr_gamma": gamma, "normalize_snr_weight": True}
+
+
+def _freedom(weight: float) -> dict[str, Any]:
+    return {"freedom_loss_weight": weight}
+
+
 GATED = "(b) plain adapter, gated at sampling"
 GATED_SNR = "(b) min-SNR 1"
 SOBEL_SNR = "(e) min-SNR 1"
@@ -60,6 +68,27 @@ LONG = [method for method in MAIN if method.label in (GATED_SNR, SOBEL_SNR)]
 FRONTIER = [
     Method("plain, min-SNR 1", "plain-snr", _PLAIN | _MIN_SNR),
     Method("local", "sobel", _z0("sobel", _WEIGHT)),
+]
+# Tried on validation objects beside them, each for a question of its own: where the weight of steps
+# ends, whether both help together, whether training for blended predictions (losses inside, whole
+# features) or against change outside pays.
+_WHOLE = {"mask_features": False, "masked_noise_loss": True}
+FRONTIER_SEARCH = [
+    *(
+        Method(f"plain, min-SNR {gamma:g}", f"plain-snr-{gamma:g}", _PLAIN | _normalized(gamma))
+        for gamma in (5.0, 0.3, 0.05)
+    ),
+    Method("plain, 1/SNR", "plain-snr-0", _PLAIN | _normalized(0.0)),
+    Method("local, min-SNR 1", "sobel-snr", _z0("sobel", _WEIGHT, **_MIN_SNR)),
+    Method("inside", "inside", _z0("sobel", _WEIGHT, **_MIN_SNR, **_WHOLE)),
+    *(
+        Method(f"{kind}, freedom {beta:g}", f"{kind}-freedom-{beta:g}", changes | _freedom(beta))
+        for kind, changes in (
+            ("plain", _PLAIN | _MIN_SNR),
+            ("whole", _z0("sobel", _WEIGHT, mask_features=False, **_MIN_SNR)),
+        )
+        for beta in (0.5, 2.0, 10.0)
+    ),
 ]
 
 

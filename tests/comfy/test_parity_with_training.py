@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from adapters import adapter_file, left, picture
+from adapters import adapter_file, apply, left, make_setup, picture, region, sample
 from diffusers import UNet2DConditionModel
 from small_models import CONTEXT, FAMILIES, WIDTH, build_model, conditioning
 
 from local_control.checkpoint import parse_adapter
+from local_control.gating import blend_predictions
 from training.models.denoise import control_features, predict
 
 BLOCKS = {
@@ -94,3 +95,27 @@ def test_noise_predictions_agree(comfy, name, t, size):
     uncontrolled = predict(unet, z_t, torch.tensor([t, t]), context, None, added)
     assert error < 1e-4
     assert (uncontrolled - by_diffusers).norm() / by_diffusers.norm() > 1e-2
+
+
+def test_exact_regions_blend_predictions_as_the_trainers_evaluation_does(comfy):
+    """One step without guidance, which returns the clean latent of its prediction."""
+    setup = make_setup(comfy, "sd15")
+    found = sample(setup, *apply(setup, region(setup, left()), outside="exact"), steps=1, cfg=1.0)
+
+    unet, adapter = twin("sd15", setup.model), parse_adapter(setup.file.tensors, "adapter").build()
+    sampling = setup.model.get_model_object("model_sampling")
+    noise = torch.randn(found.shape, generator=torch.Generator().manual_seed(3))
+    t = torch.tensor([len(sampling.sigmas) - 1])
+    context = conditioning(0)[0][0]
+    features = control_features(adapter, picture().movedim(-1, 1).mean(1, keepdim=True))
+    with_control, without = (predict(unet, noise, t, context, f) for f in (features, None))
+
+    def clean(output):
+        sigma = sampling.sigma_max
+        return setup.model.model.process_latent_out((sigma**2 + 1).sqrt() * noise - sigma * output)
+
+    wanted = clean(blend_predictions(with_control, without, left()[None]))
+    error = (found - wanted).norm() / wanted.norm()
+    assert error < 1e-4
+    assert (found - clean(with_control)).norm() / wanted.norm() > 100 * error
+    assert (found - clean(without)).norm() / wanted.norm() > 100 * error

@@ -42,7 +42,8 @@ from training.models.sample import Sampling
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = pictures(tmp_path_factory.mktemp("evaluation"), 3)
-    return check(ImageFolder(folder, Columns(mask="mask")), 32)
+    kept = tmp_path_factory.mktemp("kept")
+    return check(ImageFolder(folder, Columns(mask="mask")), 32, None, kept)
 
 
 def test_cases_are_every_picture_mask_and_seed(data):
@@ -308,7 +309,7 @@ def test_adapters_may_read_the_conditions_of_a_column(make_settings, data, tmp_p
         image.convert("L").save(paired / f"grey-{row['file_name']}")
     lines = [json.dumps(row | {"grey": f"grey-{row['file_name']}"}) for row in rows]
     (paired / "metadata.jsonl").write_text("\n".join(lines))
-    read = check(ImageFolder(paired, Columns(condition="grey")), 32)
+    read = check(ImageFolder(paired, Columns(condition="grey")), 32, None, tmp_path / "kept")
     cases = make_cases(read, 64, read_evaluation_set(), ["left"])[:2]
     given = []
     for channels in (3, 1):

@@ -18,6 +18,7 @@ from training.evaluation.cases import make_cases, read_evaluation_set
 from training.evaluation.frontier import Curve, Frontier
 from training.evaluation.frontier_report import as_json, as_markdown, read_best
 from training.evaluation.paths import cost_reaching, gain_within, means, read_off, resamples
+from training.evaluation.scores import DIRECT
 from training.evaluation.table import Table
 from training.evaluation.variants import CEILING, FLOOR, Evaluation
 from training.loop.prepare import open_base
@@ -148,15 +149,16 @@ def test_a_report_has_every_point_and_both_comparisons(frontier):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = pictures(tmp_path_factory.mktemp("frontier"), 3)
-    return check(ImageFolder(folder, Columns(mask="mask")), 32)
+    kept = tmp_path_factory.mktemp("kept")
+    return check(ImageFolder(folder, Columns(mask="mask")), 32, None, kept)
 
 
-def run(make_settings, data, texts, steps=2, strength=1.0):
+def run(make_settings, data, texts, steps=2, strength=1.0, **options):
     base = open_base(make_settings())
     base.place(torch.device("cpu"), None)
     cases = make_cases(data, 64, read_evaluation_set(), ["left"])[::3]
     variants = [load_variant(text).at(strength) for text in texts]
-    return Evaluation(base, Sampling(steps)).run(cases, variants), variants
+    return Evaluation(base, Sampling(steps), **options).run(cases, variants), variants
 
 
 def test_strength_zero_is_no_control(make_settings, data, adapter_file):
@@ -172,6 +174,17 @@ def test_blended_predictions_act_on_nothing_outside_in_the_step(make_settings, d
     gate, exact, both = (np.mean(table.scores[v.name]["change outside"]) for v in variants)
     assert exact < gate
     assert both < gate
+
+
+def test_the_direct_leak_is_what_blending_takes_away(make_settings, data, adapter_file):
+    texts = [f"{outside}={adapter_file}@{outside}" for outside in ("gated", "exact", "everywhere")]
+    table, variants = run(make_settings, data, texts, direct=True)
+    gated, exact, everywhere = (np.mean(table.scores[v.name][DIRECT]) for v in variants)
+    assert exact < gated < everywhere
+    assert np.isnan(table.scores["no control"][DIRECT]).all()
+    plain, _ = run(make_settings, data, texts)
+    for variant in variants:  # watching changes nothing
+        assert plain.scores[variant.name][ADHERENCE] == table.scores[variant.name][ADHERENCE]
 
 
 def test_bounds_are_of_the_autoencoder_and_of_the_next_picture(make_settings, data, monkeypatch):

@@ -7,7 +7,7 @@ import torch
 
 from lab.study.cases import subject_scene
 from lab.study.frontier import FrontierSettings, frontier, pieces, report, whole_seeds
-from lab.study.methods import FRONTIER
+from lab.study.methods import FRONTIER, FRONTIER_SEARCH
 from training.evaluation.table import Table
 from training.evaluation.variants import FREE, Variant
 
@@ -67,6 +67,22 @@ def test_ways_to_keep_control_inside_share_a_training(config):
     assert gate.run(config).settings(config) == exact.run(config).settings(config)
 
 
+def test_methods_are_named_by_their_runs(config):
+    chosen = config.model_copy(update={"methods": ("sobel", "plain-snr-0")})
+    assert {piece.method.run for piece in pieces(chosen)} == {"sobel", "plain-snr-0"}
+    with pytest.raises(ValueError, match="blob is none of plain-snr, sobel, "):
+        FrontierSettings(methods=("blob",))
+    labels = [method.label for method in (*FRONTIER, *FRONTIER_SEARCH)]
+    assert len(set(labels)) == len(labels)
+
+
+def test_every_method_searched_is_a_training_of_its_own(config):
+    every = [method.run for method in (*FRONTIER, *FRONTIER_SEARCH)]
+    chosen = config.model_copy(update={"methods": tuple(every)})
+    found = {str(p.run(chosen).settings(chosen).resolved()) for p in pieces(chosen) if p.seed == 0}
+    assert len(found) == len(every)
+
+
 def test_methods_and_seeds_have_folders_of_their_own(config):
     folders = {piece.run(config).settings(config).output_dir for piece in pieces(config)}
     assert len(folders) == len(FRONTIER) * config.seeds
@@ -77,7 +93,8 @@ def test_scores_hold_until_what_they_depend_on_changes(config):
     assert not piece.known(config)
     keep(piece, config)
     assert piece.known(config)
-    for changes in ({"strengths": (1.0, 2.0)}, {"num_inference_steps": 20}):
+    assert piece.known(config.model_copy(update={"strengths": (1.0, 2.0)}))
+    for changes in ({"strengths": (1.0, 1.5)}, {"num_inference_steps": 20}):
         assert not piece.known(config.model_copy(update=changes))
     config.checkpoint.write_bytes(b"another base")
     assert not piece.known(config)

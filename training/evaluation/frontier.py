@@ -11,7 +11,7 @@ import numpy as np
 
 from .intervals import Interval, interval, mean_of, paired
 from .paths import Reading, cost_reaching, gain_within, means, read_off, resamples
-from .scores import PERCEPTUAL, SCORES
+from .scores import DIRECT, PERCEPTUAL, SCORES
 from .table import Table
 
 JUDGED = "prompt following"
@@ -68,7 +68,8 @@ class Frontier:
 
     def shown(self) -> list[str]:
         """Return the scores of a point: adherence, costs, and prompt following if it was judged."""
-        return [self.adherence, *self.costs(), *({JUDGED} & self._known())]
+        more = [name for name in (DIRECT, JUDGED) if name in self._known()]
+        return [self.adherence, *self.costs(), *more]
 
     def best_strengths(self) -> dict[str, float]:
         """Return each curve's strength of the best mean adherence on these pictures."""

@@ -38,15 +38,14 @@ class PerceptualChange:
                 f"{weights.name} has no trunk of a VGG16 under torchvision's keys; name one that "
                 f"has features.0.weight to features.28.bias."
             ) from None
-        self._layers = network.features[: _TAPS[-1] + 1].eval().requires_grad_(False)
+        network.eval().requires_grad_(False)
+        self._layers = list(network.features.children())[: _TAPS[-1] + 1]
 
     @torch.no_grad()
     def __call__(self, a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
         """Return the distance [B] of pictures [B,3,H,W] in 0..1 where mask [B,1,H,W] is 1."""
-        found = [
-            self._distance(*pair, mask) for pair in zip(*map(self._blocks, (a, b)), strict=True)
-        ]
-        return torch.stack(found).mean(0)
+        pairs = zip(self._blocks(a), self._blocks(b), strict=True)
+        return torch.stack([_distance(x, y, mask) for x, y in pairs]).mean(0)
 
     def _blocks(self, images: Tensor) -> list[Tensor]:
         mean, std = (torch.tensor(x).view(1, 3, 1, 1) for x in (_MEAN, _STD))
@@ -57,8 +56,9 @@ class PerceptualChange:
                 found.append(torch.nn.functional.normalize(x, dim=1))
         return found
 
-    @staticmethod
-    def _distance(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
-        squared = (a - b).square().sum(1, keepdim=True)
-        where = resize_mask(mask, (a.shape[-2], a.shape[-1]))
-        return (squared * where).sum((1, 2, 3)) / where.sum((1, 2, 3))
+
+def _distance(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
+    """Of features [B,C,h,w], their squared difference over the mask on their grid."""
+    squared = (a - b).square().sum(1, keepdim=True)
+    where = resize_mask(mask, (a.shape[-2], a.shape[-1]))
+    return (squared * where).sum((1, 2, 3)) / where.sum((1, 2, 3))

@@ -11,7 +11,8 @@ from .variants import FREE
 
 def draw(frontier: Frontier, path: Path) -> None:
     """Write adherence against each cost and prompt following, a line a curve, strengths named."""
-    against = [name for name in frontier.shown() if name != frontier.adherence]
+    shown = frontier.shown()
+    against = [*frontier.costs(), *(name for name in (JUDGED,) if name in shown)]
     figure = Figure(figsize=(5 * len(against), 5), layout="constrained")
     panels = figure.subplots(1, len(against), squeeze=False, sharey=True)[0]
     for panel, name in zip(panels, against, strict=True):

@@ -27,6 +27,8 @@ SCORES: dict[str, bool] = {
     "hallucination outside": False,
 }
 PERCEPTUAL = "perceptual change outside"
+# Of predictions on the same latent; the rest of the leak is the outside's answer to the inside.
+DIRECT = "direct leak of a step"
 # Those that compare with the picture without control.
 OF_CHANGE = frozenset({"leak", "change outside"})
 

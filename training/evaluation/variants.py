@@ -15,10 +15,11 @@ from ..data.digests import number
 from ..data.random_streams import VALIDATION, generator
 from ..models.bases import Base
 from ..models.denoise import control_features
-from ..models.sample import Sampling, sample
+from ..models.sample import Sampling, StepChanges, sample
 from .cases import Case, first_of_each, spread_out
 from .perceptual import PerceptualChange
 from .scores import (
+    DIRECT,
     OF_CHANGE,
     PERCEPTUAL,
     InceptionFeatures,
@@ -75,6 +76,7 @@ class Evaluation:
     """How the cases are sampled and judged.
 
     judge: pictures and their cases -> following [B]. canny: finds the edges that are compared.
+    direct: tell the leak of single steps as well, which the gated then pay for as the exact do.
     """
 
     base: Base
@@ -84,6 +86,7 @@ class Evaluation:
     inception: InceptionFeatures | None = None
     canny: Condition = field(default_factory=Condition)
     perceptual: PerceptualChange | None = None
+    direct: bool = False
 
     def run(
         self, cases: Sequence[Case], variants: Sequence[Variant], free: Tensor | None = None
@@ -107,8 +110,14 @@ class Evaluation:
             else:
                 without = free[start : start + self.batch_size]
             for variant in everything:
-                images = without if variant is everything[0] else self._sample(part, variant)
+                changes = StepChanges(masks.to(self.base.device)) if self.direct else None
+                if variant is everything[0]:
+                    images = without
+                else:
+                    images = self._sample(part, variant, changes)
                 found = score(images, without, sources, masks, self.canny)
+                if changes is not None:
+                    found[DIRECT] = changes.leak.cpu().expand(len(part))
                 if self.perceptual is not None:
                     found[PERCEPTUAL] = self.perceptual(images, without, 1 - masks)
                 if self.judge is not None:
@@ -146,7 +155,9 @@ class Evaluation:
             drawn.append(torch.from_numpy(rng.standard_normal(size, "float32")))
         return torch.stack(drawn).to(self.base.device)
 
-    def _sample(self, part: Sequence[Case], variant: Variant) -> Tensor:
+    def _sample(
+        self, part: Sequence[Case], variant: Variant, changes: StepChanges | None = None
+    ) -> Tensor:
         device = self.base.device
         sources, masks = _stack(part)
         masks = masks.to(device)
@@ -164,7 +175,9 @@ class Evaluation:
         ids = torch.tensor([size] * len(part), dtype=torch.float32, device=device)
         noise = self._noise(part)
         blend = masks if variant.blended else None
-        latents = sample(self.base, noise, text, negative, self.sampling, features, ids, blend)
+        latents = sample(
+            self.base, noise, text, negative, self.sampling, features, ids, blend, changes
+        )
         with self.base.autoencoder_on(device):
             return self.base.decode(latents).cpu()
 

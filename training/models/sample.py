@@ -1,7 +1,7 @@
 """Sampling under local control through diffusers: DDIM with classifier-free guidance."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from local_control.gating import blend_predictions
+from local_control.masks import mask_on_grid
 
 from .bases import Base
 from .denoise import predict
@@ -22,6 +23,39 @@ class Sampling:
     guidance: float = 5.0
     mixed_precision: torch.dtype | None = None
 
+    def guided(self, output: Tensor) -> Tensor:
+        """Return the guided prediction [B,C,h,w] of those for the negative and the prompt [2B]."""
+        free, prompted = output.chunk(2)
+        return free + self.guidance * (prompted - free)
+
+
+@dataclass
+class StepChanges:
+    """How much control changes the guided prediction on the same latent, added up over steps.
+
+    mask [B,1,H,W] in 0..1 at any size; inside and outside [B]: mean absolute changes.
+    """
+
+    mask: Tensor
+    inside: Tensor = field(default_factory=lambda: torch.zeros(()))
+    outside: Tensor = field(default_factory=lambda: torch.zeros(()))
+
+    def add(self, with_control: Tensor, without: Tensor) -> None:
+        """Note one step's predictions [B,C,h,w]."""
+        where = mask_on_grid(self.mask, (without.shape[-2], without.shape[-1]))
+        change = (with_control - without).abs().mean(1, keepdim=True)
+        self.inside = self.inside + _over(change, where)
+        self.outside = self.outside + _over(change, 1 - where)
+
+    @property
+    def leak(self) -> Tensor:
+        """Change outside over change inside [B]; NaN where nothing changes."""
+        return self.outside / self.inside
+
+
+def _over(values: Tensor, where: Tensor) -> Tensor:
+    return (values * where).sum((1, 2, 3)) / where.sum((1, 2, 3))
+
 
 @torch.no_grad()
 def sample(
@@ -33,12 +67,13 @@ def sample(
     features: Sequence[Tensor] | None = None,
     time_ids: Tensor | None = None,
     blend: Tensor | None = None,
+    changes: StepChanges | None = None,
 ) -> Tensor:
     """Return clean latents [B,C,h,w] for noise [B,C,h,w] under texts as `Base.encode_text` gives.
 
     features: for B samples or one; like ComfyUI's control they act on both predictions. blend
     [B,1,H,W] in 0..1 at any size: predictions with features act where it is 1, those without
-    elsewhere, at twice the cost of a step.
+    elsewhere, at twice the cost of a step. changes: is told of each step's, at the same cost.
     """
     scheduler: Any = DDIMScheduler.from_config(base.pipeline.scheduler.config, clip_sample=False)
     scheduler.set_timesteps(options.steps, device=noise.device)
@@ -60,9 +95,12 @@ def sample(
     for timestep in scheduler.timesteps:
         z_t, t = torch.cat([latents, latents]), timestep.expand(2 * len(latents))
         output = predicted(z_t, t, features)
-        if features is not None and blend is not None:
-            output = blend_predictions(output, predicted(z_t, t, None), torch.cat([blend, blend]))
-        free, guided = output.chunk(2)
-        output = free + options.guidance * (guided - free)
+        if features is not None and (blend is not None or changes is not None):
+            without = predicted(z_t, t, None)
+            if blend is not None:
+                output = blend_predictions(output, without, torch.cat([blend, blend]))
+            if changes is not None:
+                changes.add(options.guided(output), options.guided(without))
+        output = options.guided(output)
         latents = scheduler.step(output, int(timestep), latents).prev_sample
     return latents
