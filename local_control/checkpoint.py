@@ -1,7 +1,8 @@
 """Adapter files: read any layout, write safetensors with metadata, name what is wrong."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,30 @@ def read_adapter(path: Path) -> AdapterFile:
     Raises:
         AdapterFileError: not safetensors, damaged, no adapter, or not all of one.
     """
+    with _opened(path) as file:
+        shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
+        config, names = read_layout(shapes, path.name)
+        # Clones, since what is returned otherwise stays mapped to the file: overwriting the file
+        # would change live weights, and cutting it short would end the process.
+        tensors = {key: file.get_tensor(name).clone() for key, name in names.items()}
+        metadata = dict(file.metadata() or {})
+    _check_numbers(tensors, path.name)
+    return AdapterFile(config, tensors, metadata)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return what a file says of itself, without its weights.
+
+    Raises:
+        AdapterFileError: not safetensors, or damaged.
+    """
+    with _opened(path) as file:
+        return dict(file.metadata() or {})
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """An adapter's file; AdapterFileError if it is none that can be read."""
     if path.suffix != ".safetensors":
         raise AdapterFileError(
             f"{path.name} is not a .safetensors file; convert it first, since other formats can "
@@ -66,12 +91,7 @@ def read_adapter(path: Path) -> AdapterFile:
         )
     try:
         with safe_open(path, framework="pt") as file:
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
-            config, names = read_layout(shapes, path.name)
-            # Clones, since what is returned otherwise stays mapped to the file: overwriting the
-            # file would change live weights, and cutting it short would end the process.
-            tensors = {key: file.get_tensor(name).clone() for key, name in names.items()}
-            metadata = dict(file.metadata() or {})
+            yield file
     except FileNotFoundError:
         raise AdapterFileError(f"There is no file {path.name}.") from None
     except (SafetensorError, OSError) as error:
@@ -79,8 +99,6 @@ def read_adapter(path: Path) -> AdapterFile:
             f"{path.name} cannot be read as safetensors ({_shorten(error)}); it is damaged, cut "
             f"short or another kind of file: download or export it again."
         ) from error
-    _check_numbers(tensors, path.name)
-    return AdapterFile(config, tensors, metadata)
 
 
 def parse_adapter(

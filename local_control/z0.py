@@ -19,8 +19,11 @@ def predict_z0(output: Tensor, z_t: Tensor, level: Tensor, kind: PredictionType)
     output, z_t [B,...], level [B] -> [B,...] fp32. `level` is alpha_bar in 0..1, where
     z_t = sqrt(alpha_bar) z0 + sqrt(1 - alpha_bar) eps.
 
+    For epsilon no level may be 0, where z0' is infinite; `check_levels` looks, once for a schedule,
+    since a look at every step would have a GPU wait for it.
+
     Raises:
-        ValueError: shapes differ, or epsilon at alpha_bar = 0, where z0' is infinite.
+        ValueError: shapes differ.
     """
     if output.shape != z_t.shape:
         raise ValueError(
@@ -38,11 +41,15 @@ def predict_z0(output: Tensor, z_t: Tensor, level: Tensor, kind: PredictionType)
         level = level.to(z_t).reshape(-1, *[1] * (z_t.ndim - 1))
         match kind:
             case PredictionType.EPSILON:
-                if bool((level <= 0).any()):
-                    raise ValueError(
-                        "z0' is infinite for a noise prediction at zero terminal SNR (alpha_bar "
-                        "= 0); use v prediction, or a schedule that ends above zero."
-                    )
                 return (z_t - (1 - level).sqrt() * output) / level.sqrt()
             case PredictionType.V:
                 return level.sqrt() * z_t - (1 - level).sqrt() * output
+
+
+def check_levels(levels: Tensor, kind: PredictionType) -> None:
+    """Raise ValueError if z0' is infinite at one of the `levels` (alpha_bar) of a schedule."""
+    if kind is PredictionType.EPSILON and bool((levels <= 0).any()):
+        raise ValueError(
+            "z0' is infinite for a noise prediction at zero terminal SNR (alpha_bar = 0); use v "
+            "prediction, or a schedule that ends above zero."
+        )

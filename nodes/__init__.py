@@ -2,8 +2,10 @@
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 
+from .all_in_one import LocalControl
 from .apply import Apply
 from .closed_loop import ClosedLoop
+from .compare import Compare
 from .condition import Condition
 from .edge_guidance import EdgeGuidance
 from .gate_patches import GatePatches
@@ -22,6 +24,7 @@ class LocalControlExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Return the nodes in the order of the graph."""
         return [
+            LocalControl,
             LoadAdapter,
             Condition,
             Region,
@@ -34,4 +37,5 @@ class LocalControlExtension(ComfyExtension):
             EdgeGuidance,
             ClosedLoop,
             Score,
+            Compare,
         ]

@@ -12,7 +12,7 @@ from comfy_api.v0_0_2 import io
 
 from ..local_control.overlap import Overlap, align_masks, resolve_overlap
 from ..local_control.region_mask import RegionMask
-from .comfy_types import CATEGORY, Regions
+from .comfy_types import CATEGORY, Regions, make_schema
 from .inputs import checked
 from .region import AnyRegion
 from .sampler.control.adapter import AdapterControl, AdapterRegion
@@ -39,14 +39,15 @@ class Apply(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Return the schema: as stock Apply ControlNet, for a list of regions."""
-        return io.Schema(
+        return make_schema(
+            ["apply controlnet", "regional control", "masked controlnet"],
             node_id="LocalControl_Apply",
             display_name="Apply Local Control",
-            category=CATEGORY,
+            category=f"{CATEGORY}/regions",
             description="Lets the regions control the image while it is sampled.",
             inputs=[
-                io.Conditioning.Input("positive"),
-                io.Conditioning.Input("negative"),
+                io.Conditioning.Input("positive", tooltip="The prompt for the whole picture."),
+                io.Conditioning.Input("negative", tooltip="What the picture should not show."),
                 Regions.Input(
                     "regions", optional=True, tooltip="Without any, the prompts go on as they are."
                 ),
@@ -73,8 +74,8 @@ class Apply(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Conditioning.Output(display_name="positive"),
-                io.Conditioning.Output(display_name="negative"),
+                io.Conditioning.Output(display_name="positive", tooltip="For the sampler."),
+                io.Conditioning.Output(display_name="negative", tooltip="For the sampler."),
             ],
         )
 

@@ -7,7 +7,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.v0_0_2 import io
 
 from ..local_control.steering import StrengthLoop
-from .comfy_types import CATEGORY, Regions, from_comfy_latent
+from .comfy_types import CATEGORY, Regions, from_comfy_latent, make_schema
 from .inputs import checked
 from .region import AnyRegion
 from .sampler.z0.closed_loop import watch_regions
@@ -20,14 +20,15 @@ class ClosedLoop(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Return the schema; both outputs must reach the same sampler."""
-        return io.Schema(
+        return make_schema(
+            ["adaptive strength", "auto strength"],
             node_id="LocalControl_ClosedLoop",
             display_name="Closed Loop",
-            category=CATEGORY,
+            category=f"{CATEGORY}/any model",
             description="Lowers a region's strength once the edges of z0' follow the reference "
             "there, and raises it while they do not.",
             inputs=[
-                io.Model.Input("model"),
+                io.Model.Input("model", tooltip="The model that is sampled."),
                 Regions.Input(
                     "regions", optional=True, tooltip="Those that have no loop yet get one."
                 ),
@@ -49,12 +50,28 @@ class ClosedLoop(io.ComfyNode):
                     step=0.05,
                     tooltip="How fast strengths change; 0 leaves them.",
                 ),
-                io.Float.Input("lowest", default=0.25, min=0.0, max=1.0, step=0.01),
-                io.Float.Input("highest", default=2.0, min=1.0, max=10.0, step=0.01),
+                io.Float.Input(
+                    "lowest",
+                    default=0.25,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="The least factor of a strength.",
+                ),
+                io.Float.Input(
+                    "highest",
+                    default=2.0,
+                    min=1.0,
+                    max=10.0,
+                    step=0.01,
+                    tooltip="The largest factor of a strength.",
+                ),
             ],
             outputs=[
-                io.Model.Output(display_name="model"),
-                Regions.Output(display_name="regions"),
+                io.Model.Output(
+                    display_name="model", tooltip="For the sampler that has the regions as well."
+                ),
+                Regions.Output(display_name="regions", tooltip="For Apply Local Control."),
             ],
         )
 

@@ -4,6 +4,8 @@ Other packs, and ComfyUI under --fp16-intermediates or --gpu-only, hand over any
 device. Here all become fp32 on the CPU, so that no node sees anything else.
 """
 
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from comfy_api.v0_0_2 import io
@@ -13,7 +15,22 @@ CATEGORY = "local control"
 Regions = io.Custom("LOCAL_REGIONS")
 Trace = io.Custom("Z0_TRACE")
 
+
 _CPU = "cpu"
+
+
+# The schema's arguments are passed through, since they differ between versions of ComfyUI.
+def make_schema(aliases: Sequence[str], **arguments: Any) -> io.Schema:
+    """Return a node's schema with the words that people search it by, where ComfyUI takes them."""
+    if any(field.name == "search_aliases" for field in fields(io.Schema)):
+        arguments["search_aliases"] = list(aliases)
+    return io.Schema(**arguments)
+
+
+def advanced(spec: Any) -> Any:
+    """Return an input that the frontend shows only when it is asked for more."""
+    spec.extra_dict = {**spec.extra_dict, "advanced": True}
+    return spec
 
 
 def from_comfy_image(image: Tensor) -> Tensor:

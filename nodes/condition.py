@@ -4,7 +4,7 @@ from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
 from ..local_control.conditions import CONDITIONS
-from .comfy_types import CATEGORY, from_comfy_image, to_comfy_image
+from .comfy_types import CATEGORY, from_comfy_image, make_schema, to_comfy_image
 from .inputs import checked
 
 _SHOWN = 16
@@ -16,14 +16,30 @@ class Condition(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Return the schema; thresholds are for canny, blocks for colour."""
-        return io.Schema(
+        return make_schema(
+            [
+                "canny",
+                "sobel",
+                "laplacian",
+                "edges",
+                "lineart",
+                "colour",
+                "color",
+                "color grid",
+                "preprocessor",
+            ],
             node_id="LocalControl_Condition",
             display_name="Local Control Condition",
-            category=CATEGORY,
+            category=f"{CATEGORY}/regions",
             description="Turns a picture into what an adapter was trained on.",
             inputs=[
-                io.Image.Input("image"),
-                io.Combo.Input("kind", options=list(CONDITIONS), default="canny"),
+                io.Image.Input("image", tooltip="The picture to follow."),
+                io.Combo.Input(
+                    "kind",
+                    options=list(CONDITIONS),
+                    default="canny",
+                    tooltip="What the adapter reads; the info of Load Local Adapter may say it.",
+                ),
                 io.Int.Input(
                     "low_threshold",
                     default=100,
@@ -55,7 +71,9 @@ class Condition(io.ComfyNode):
                     tooltip="colour: blocks along the shorter side.",
                 ),
             ],
-            outputs=[io.Image.Output(display_name="condition")],
+            outputs=[
+                io.Image.Output(display_name="condition", tooltip="For Local Control Region.")
+            ],
             is_output_node=True,
         )
 

@@ -5,8 +5,9 @@ from comfy_api.v0_0_2 import io
 from torch import Tensor
 
 from ..local_control.edges import EDGE_FILTERS
+from ..local_control.masks import has_white
 from ..local_control.region_mask import RegionMask
-from .comfy_types import CATEGORY, from_comfy_latent, from_comfy_mask
+from .comfy_types import CATEGORY, from_comfy_latent, from_comfy_mask, make_schema
 from .inputs import checked
 from .region_inputs import check_range
 from .sampler.z0.guidance import Guidance, guide_edges
@@ -19,14 +20,15 @@ class EdgeGuidance(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Return the schema; it needs no adapter and no training, so every family has it."""
-        return io.Schema(
+        return make_schema(
+            ["edges", "guidance", "sobel", "mask control"],
             node_id="LocalControl_EdgeGuidance",
             display_name="Edge Guidance",
-            category=CATEGORY,
+            category=f"{CATEGORY}/any model",
             description="At each step moves the predicted clean latent towards the edges of a "
             "reference latent, inside the mask. Works with every model, with or without controls.",
             inputs=[
-                io.Model.Input("model"),
+                io.Model.Input("model", tooltip="The model that is sampled."),
                 io.Latent.Input(
                     "reference", tooltip="A picture through VAE Encode, as large as the result."
                 ),
@@ -40,8 +42,22 @@ class EdgeGuidance(io.ComfyNode):
                     tooltip="1 moves by a full step of the gradient descent, whatever size and "
                     "family.",
                 ),
-                io.Float.Input("start_percent", default=0.0, min=0.0, max=1.0, step=0.001),
-                io.Float.Input("end_percent", default=0.8, min=0.0, max=1.0, step=0.001),
+                io.Float.Input(
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="The share of the sampling at which guidance begins.",
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    default=0.8,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="The share at which guidance ends; later steps mend the picture.",
+                ),
                 io.Combo.Input(
                     "edge",
                     options=list(EDGE_FILTERS),
@@ -50,7 +66,7 @@ class EdgeGuidance(io.ComfyNode):
                     "light as in the reference; laplacian: lines.",
                 ),
             ],
-            outputs=[io.Model.Output(display_name="model")],
+            outputs=[io.Model.Output(display_name="model", tooltip="For the sampler.")],
         )
 
     @classmethod
@@ -67,10 +83,10 @@ class EdgeGuidance(io.ComfyNode):
     ) -> io.NodeOutput:
         """Return a guided model; the one given is left as it is."""
         white = from_comfy_mask(mask)
-        if white.max() <= 0:
+        if not has_white(white).any():
             raise ValueError(
-                "The mask of Edge Guidance is all black, so it would guide nothing; paint white "
-                "where the image should follow the reference."
+                "The mask of Edge Guidance is all black or nearly so, and would guide nothing; "
+                "paint white where the image should follow the reference."
             )
         span = check_range(start_percent, end_percent, "Edge Guidance")
         overlay = Overlay(from_comfy_latent(reference), [RegionMask(white)], "Edge Guidance")

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..local_control.masks import has_white
 from ..local_control.region_mask import RegionMask
-from .comfy_types import CATEGORY, from_comfy_mask
+from .comfy_types import CATEGORY, from_comfy_mask, make_schema
 from .inputs import checked
 from .sampler.control.patch import gate_patches
 
@@ -17,17 +17,26 @@ class GatePatches(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Return the schema: DiffSynth and the like are patches of a model, no CONTROL_NET."""
-        return io.Schema(
+        return make_schema(
+            [
+                "masked controlnet",
+                "diffsynth",
+                "qwen controlnet",
+                "z-image controlnet",
+                "model patch mask",
+            ],
             node_id="LocalControl_GatePatches",
             display_name="Gate Model Patches",
-            category=CATEGORY,
+            category=f"{CATEGORY}/any model",
             description="Lets controls that are model patches (Qwen's DiffSynth) act inside the "
             "mask alone.",
             inputs=[
                 io.Model.Input("model", tooltip="After the node that applied the patch."),
                 io.Mask.Input("mask", tooltip="White = controlled; over the whole frame."),
             ],
-            outputs=[io.Model.Output(display_name="model")],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="For the sampler, or the next patch.")
+            ],
         )
 
     @classmethod

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..local_control.masks import has_white
 from ..local_control.region_mask import RegionMask
-from .comfy_types import CATEGORY, from_comfy_mask
+from .comfy_types import CATEGORY, from_comfy_mask, make_schema
 from .inputs import checked
 from .sampler.control.gated_predictions import gate_predictions
 
@@ -17,10 +17,11 @@ class GatePredictions(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Return the schema; what is not connected is the same with and without control."""
-        return io.Schema(
+        return make_schema(
+            ["masked controlnet", "masked lora", "mask control", "regional control"],
             node_id="LocalControl_GatePredictions",
             display_name="Gate Predictions",
-            category=CATEGORY,
+            category=f"{CATEGORY}/any model",
             description="Lets any control act inside the mask alone: concatenated and reference "
             "latents, IP-Adapter, patches that Gate Model Patches cannot gate. Each step is "
             "predicted with and without it, and the two are blended by the mask: one more run a "
@@ -48,9 +49,9 @@ class GatePredictions(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output(display_name="model"),
-                io.Conditioning.Output(display_name="positive"),
-                io.Conditioning.Output(display_name="negative"),
+                io.Model.Output(display_name="model", tooltip="For the sampler."),
+                io.Conditioning.Output(display_name="positive", tooltip="For the sampler."),
+                io.Conditioning.Output(display_name="negative", tooltip="For the sampler."),
             ],
         )
 

@@ -6,12 +6,12 @@ import folder_paths
 from comfy_api.v0_0_2 import io
 
 from ..local_control.checkpoint import METADATA_PREFIX, AdapterFile, read_adapter
-from .comfy_types import CATEGORY
+from .adapter_files import FOLDER, adapter_names
+from .comfy_types import CATEGORY, make_schema
 from .inputs import checked
 from .sampler.control.adapter import AdapterControl
 from .sampler.control.loaded import LoadedAdapter
 
-_FOLDER = "controlnet"
 _LONGEST_LINE = 300
 
 
@@ -21,21 +21,24 @@ class LoadAdapter(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Return the schema: a combo of the files in models/controlnet and t2i_adapter."""
-        names = folder_paths.get_filename_list(_FOLDER)
-        return io.Schema(
+        return make_schema(
+            ["t2i adapter", "t2iadapter", "load controlnet", "adapter loader"],
             node_id="LocalControl_LoadAdapter",
             display_name="Load Local Adapter",
-            category=CATEGORY,
+            category=f"{CATEGORY}/regions",
             description="Loads a T2I-Adapter of any layout: full, light or XL.",
             inputs=[
                 io.Combo.Input(
                     "adapter_name",
-                    options=[name for name in names if name.endswith(".safetensors")],
+                    options=adapter_names(),
                     tooltip="A .safetensors file in models/controlnet or models/t2i_adapter.",
                 )
             ],
             outputs=[
-                io.ControlNet.Output(display_name="control_net"),
+                io.ControlNet.Output(
+                    display_name="control_net",
+                    tooltip="For Local Control Region, or stock Apply ControlNet.",
+                ),
                 io.String.Output(
                     display_name="info", tooltip="Family, condition and training of the adapter."
                 ),
@@ -45,14 +48,14 @@ class LoadAdapter(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, adapter_name: str) -> tuple[int, int]:
         """Return when the file was changed and its size, so that a new one is loaded."""
-        stat = Path(folder_paths.get_full_path_or_raise(_FOLDER, adapter_name)).stat()
+        stat = Path(folder_paths.get_full_path_or_raise(FOLDER, adapter_name)).stat()
         return stat.st_mtime_ns, stat.st_size
 
     @classmethod
     @checked
     def execute(cls, adapter_name: str) -> io.NodeOutput:
         """Return the control of an adapter's file, and what the file says of itself."""
-        path = Path(folder_paths.get_full_path_or_raise(_FOLDER, adapter_name))
+        path = Path(folder_paths.get_full_path_or_raise(FOLDER, adapter_name))
         file = read_adapter(path)
         control = AdapterControl(LoadedAdapter.from_file(file, path.name))
         return io.NodeOutput(control, describe(file))

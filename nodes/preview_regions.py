@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..local_control.masks import mask_on_grid
 from ..local_control.view import cover
-from .comfy_types import CATEGORY, Regions, to_comfy_image
+from .comfy_types import CATEGORY, Regions, make_schema, to_comfy_image
 from .inputs import checked
 from .pictures.drawing import colour_of, draw_outline, draw_words
 from .region import AnyRegion
@@ -31,16 +31,31 @@ class PreviewRegions(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Return the schema; no sampling is needed."""
-        return io.Schema(
+        return make_schema(
+            ["preview mask", "show regions", "region"],
             node_id="LocalControl_PreviewRegions",
             display_name="Preview Regions",
-            category=CATEGORY,
+            category=f"{CATEGORY}/regions",
             description="The regions' outlines, and their masks as each level of the model sees "
             "them. Warns of masks too thin to act.",
             inputs=[
-                Regions.Input("regions"),
-                io.Int.Input("width", default=512, min=64, max=16384, step=8),
-                io.Int.Input("height", default=512, min=64, max=16384, step=8),
+                Regions.Input("regions", tooltip="From Local Control Region."),
+                io.Int.Input(
+                    "width",
+                    default=512,
+                    min=64,
+                    max=16384,
+                    step=8,
+                    tooltip="Of the image; a connected latent is asked instead.",
+                ),
+                io.Int.Input(
+                    "height",
+                    default=512,
+                    min=64,
+                    max=16384,
+                    step=8,
+                    tooltip="Of the image; a connected latent is asked instead.",
+                ),
             ],
             outputs=[
                 io.Image.Output(

@@ -1,16 +1,26 @@
 """Regions: where a condition acts, how strongly, when and on whom."""
 
+from pathlib import Path
 from typing import Any
 
 from comfy.controlnet import ControlBase, T2IAdapter
 from comfy.t2i_adapter.adapter import Adapter, Adapter_light
-from comfy_api.v0_0_2 import io
+from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
 from ..local_control.placement import Fit
 from ..local_control.region_mask import RegionMask
-from .comfy_types import CATEGORY, Regions, from_comfy_image, from_comfy_mask
+from .comfy_types import (
+    CATEGORY,
+    Regions,
+    advanced,
+    from_comfy_image,
+    from_comfy_mask,
+    make_schema,
+    to_comfy_image,
+)
 from .inputs import checked
+from .pictures.regions import draw_region, hex_of
 from .region_inputs import check_range, parse_curve, parse_level_weights, place_condition, soften
 from .sampler.control.adapter import AdapterControl, AdapterRegion
 from .sampler.control.any_region import ControlRegion
@@ -41,18 +51,47 @@ class Region(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Chain `regions` to put several in one list."""
-        return io.Schema(
+        return make_schema(
+            [
+                "regional control",
+                "controlnet mask",
+                "masked controlnet",
+                "region",
+                "mask control",
+                "feather",
+            ],
             node_id="LocalControl_Region",
             display_name="Local Control Region",
-            category=CATEGORY,
+            category=f"{CATEGORY}/regions",
             description="Where a condition controls the image: white in the mask.",
             inputs=[
-                io.ControlNet.Input("control_net"),
+                io.ControlNet.Input("control_net", tooltip="An adapter or any ControlNet."),
                 io.Image.Input("image", tooltip="The condition, over the whole frame."),
                 io.Mask.Input("mask", tooltip="White = controlled; as large as the condition."),
-                io.Float.Input("strength", default=1.0, min=0.0, max=10.0, step=0.01),
-                io.Float.Input("start_percent", default=0.0, min=0.0, max=1.0, step=0.001),
-                io.Float.Input("end_percent", default=1.0, min=0.0, max=1.0, step=0.001),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    tooltip="More follows the condition more closely; 1 is as trained.",
+                ),
+                io.Float.Input(
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="The share of the sampling at which control begins.",
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="The share of the sampling at which control ends.",
+                ),
                 io.Int.Input(
                     "feather",
                     default=0,
@@ -60,36 +99,49 @@ class Region(io.ComfyNode):
                     max=512,
                     tooltip="Pixels over which the control fades in from the region's border.",
                 ),
-                io.String.Input(
-                    "level_weights",
-                    default="1, 1, 1, 1",
-                    tooltip="A factor for each level of features, from fine to coarse.",
+                advanced(
+                    io.String.Input(
+                        "level_weights",
+                        default="1, 1, 1, 1",
+                        tooltip="A factor for each level of features, from fine to coarse.",
+                    )
                 ),
                 Regions.Input("regions", optional=True, tooltip="The regions before this one."),
-                io.Combo.Input(
-                    "fit",
-                    options=[fit.value for fit in Fit],
-                    default=Fit.FRAME.value,
-                    optional=True,
-                    tooltip="frame: the condition covers the whole frame. Others put it, at any "
-                    "size, into the mask's bounds.",
+                advanced(
+                    io.Combo.Input(
+                        "fit",
+                        options=[fit.value for fit in Fit],
+                        default=Fit.FRAME.value,
+                        optional=True,
+                        tooltip="frame: the condition covers the whole frame. Others put it, at "
+                        "any size, into the mask's bounds.",
+                    )
                 ),
-                io.String.Input(
-                    "strength_curve",
-                    default="1",
-                    optional=True,
-                    tooltip="Factors of the strength, evenly spaced from start to end: '1, 0' "
-                    "fades out.",
+                advanced(
+                    io.String.Input(
+                        "strength_curve",
+                        default="1",
+                        optional=True,
+                        tooltip="Factors of the strength, evenly spaced from start to end: '1, 0' "
+                        "fades out.",
+                    )
                 ),
-                io.Combo.Input(
-                    "acts_on",
-                    options=list(_ACTS_ON),
-                    default="both",
-                    optional=True,
-                    tooltip="The predictions that are controlled: of both prompts, or of one.",
+                advanced(
+                    io.Combo.Input(
+                        "acts_on",
+                        options=list(_ACTS_ON),
+                        default="both",
+                        optional=True,
+                        tooltip="The predictions that are controlled: of both prompts, or of one.",
+                    )
                 ),
             ],
-            outputs=[Regions.Output(display_name="regions")],
+            outputs=[
+                Regions.Output(
+                    display_name="regions",
+                    tooltip="For Apply Local Control or the next region.",
+                )
+            ],
         )
 
     @classmethod
@@ -125,6 +177,20 @@ class Region(io.ComfyNode):
             "acts_on": _ACTS_ON[acts_on],
             "number": number,
         }
-        if adapter is not None:
-            return io.NodeOutput((*regions, AdapterRegion(adapter=adapter, **common)))
-        return io.NodeOutput((*regions, ControlRegion(control=control_net, **common)))
+        region = (
+            ControlRegion(control=control_net, **common)
+            if adapter is None
+            else AdapterRegion(adapter=adapter, **common)
+        )
+        shown = draw_region(common["condition"], soft, number, in_words(region))
+        picture = ui.PreviewImage(to_comfy_image(shown), cls=cls).as_dict()
+        painted = {**picture, "local_control_colour": [hex_of(number)]}
+        return io.NodeOutput((*regions, region), ui=painted)
+
+
+def in_words(region: AnyRegion) -> str:
+    """Return what a region is, in a line."""
+    named = f" {Path(region.adapter.name).stem}," if isinstance(region, AdapterRegion) else ""
+    start, end = region.percent_range
+    words = f"{region.number}:{named} strength {region.strength:g}"
+    return words if (start, end) == (0, 1) else f"{words}, from {start:.0%} to {end:.0%}"

@@ -12,8 +12,20 @@ from ..local_control.conditions import canny, colour
 from ..local_control.masks import dilate
 from ..local_control.metrics import diffcc, divergence, edge_match, leak, match_map
 from ..local_control.region_mask import match_batch
-from .comfy_types import CATEGORY, from_comfy_image, from_comfy_mask, to_comfy_image
+from .comfy_types import CATEGORY, from_comfy_image, from_comfy_mask, make_schema, to_comfy_image
 from .inputs import checked
+from .pictures.cards import draw_card
+
+# What the colours of a report mean, each word in its own.
+LEGENDS = {
+    "edges": (
+        ("match", (0, 255, 0)),
+        ("missing", (255, 0, 0)),
+        ("invented", (90, 110, 255)),
+        ("outside", (150, 150, 150)),
+    ),
+    "colour": (("error", (255, 0, 0)),),
+}
 
 
 class Score(io.ComfyNode):
@@ -22,10 +34,11 @@ class Score(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Return the schema; `uncontrolled`, of the same seed, tells how free the rest is."""
-        return io.Schema(
+        return make_schema(
+            ["compare", "metrics", "edge f1", "evaluate"],
             node_id="LocalControl_Score",
             display_name="Local Control Score",
-            category=CATEGORY,
+            category=f"{CATEGORY}/score",
             description="How well the inside of the mask follows its condition, and how little the "
             "outside is changed by it.",
             inputs=[
@@ -35,8 +48,13 @@ class Score(io.ComfyNode):
                     tooltip="Edges (white on black), or colour blocks. As for sampling, it is "
                     "scaled to cover the image, and so is the mask.",
                 ),
-                io.Mask.Input("mask"),
-                io.Combo.Input("kind", options=["edges", "colour"], default="edges"),
+                io.Mask.Input("mask", tooltip="White = controlled; the mask of the region."),
+                io.Combo.Input(
+                    "kind",
+                    options=["edges", "colour"],
+                    default="edges",
+                    tooltip="What is compared: edges, or blocks of colour.",
+                ),
                 io.Int.Input(
                     "tolerance",
                     default=2,
@@ -44,22 +62,65 @@ class Score(io.ComfyNode):
                     max=64,
                     tooltip="edges: pixels by which an edge may be off.",
                 ),
-                io.Int.Input("low_threshold", default=100, min=0, max=1000),
-                io.Int.Input("high_threshold", default=200, min=0, max=1000),
-                io.Float.Input("blur", default=0.0, min=0.0, max=64.0, step=0.1),
-                io.Int.Input("blocks", default=8, min=1, max=256),
+                io.Int.Input(
+                    "low_threshold",
+                    default=100,
+                    min=0,
+                    max=1000,
+                    tooltip="edges: as in the node that made the condition.",
+                ),
+                io.Int.Input(
+                    "high_threshold",
+                    default=200,
+                    min=0,
+                    max=1000,
+                    tooltip="edges: as in the node that made the condition.",
+                ),
+                io.Float.Input(
+                    "blur",
+                    default=0.0,
+                    min=0.0,
+                    max=64.0,
+                    step=0.1,
+                    tooltip="edges: as in the node that made the condition.",
+                ),
+                io.Int.Input(
+                    "blocks",
+                    default=8,
+                    min=1,
+                    max=256,
+                    tooltip="colour: blocks along the shorter side.",
+                ),
                 io.Image.Input(
                     "uncontrolled", optional=True, tooltip="The same seed without control."
                 ),
             ],
             outputs=[
-                io.Float.Output(display_name="adherence"),
-                io.Float.Output(display_name="precision"),
-                io.Float.Output(display_name="recall"),
-                io.Float.Output(display_name="leak"),
-                io.Float.Output(display_name="change_outside"),
-                io.Image.Output(display_name="report"),
-                io.String.Output(display_name="text"),
+                io.Float.Output(
+                    display_name="adherence",
+                    tooltip="How well the inside follows: F1 of edges, or 1 - error of colours.",
+                ),
+                io.Float.Output(
+                    display_name="precision",
+                    tooltip="The share of the image's edges inside that the condition has.",
+                ),
+                io.Float.Output(
+                    display_name="recall",
+                    tooltip="The share of the condition's edges inside that the image has.",
+                ),
+                io.Float.Output(
+                    display_name="leak",
+                    tooltip="Change outside over change inside; NaN without an uncontrolled image.",
+                ),
+                io.Float.Output(
+                    display_name="change_outside",
+                    tooltip="Mean change outside, 0 to 1; NaN without an uncontrolled image.",
+                ),
+                io.Image.Output(
+                    display_name="report",
+                    tooltip="Edges that match, are missing or invented; or errors of colour.",
+                ),
+                io.String.Output(display_name="text", tooltip="The same in words and numbers."),
             ],
             is_output_node=True,
         )
@@ -90,7 +151,7 @@ class Score(io.ComfyNode):
         else:
             edges = canny(picture, low_threshold, high_threshold, blur)
             found = edge_scores(edges, cover_lines(picture, wanted), white, tolerance)
-        report = to_comfy_image(found.pop("report"))
+        report = found.pop("report")
         free = {"leak": float("nan"), "change outside": float("nan")}
         if uncontrolled is not None:
             other = from_comfy_image(uncontrolled)
@@ -98,10 +159,31 @@ class Score(io.ComfyNode):
             other = for_each(picture, other, "uncontrolled image")
             free["leak"] = leak(picture, other, white).mean().item()
             free["change outside"] = divergence(picture, other, 1 - white).nanmean().item()
-        text = "\n".join(f"{name}: {value:.3f}" for name, value in (found | free).items())
-        numbers = [found[key] for key in ("adherence", "precision", "recall")]
-        outputs = (*numbers, *free.values(), report, text)
-        return io.NodeOutput(*outputs, ui=ui.PreviewImage(report, cls=cls))
+        numbers = found | free
+        text = "\n".join([in_words(kind, numbers), *in_numbers(numbers)])
+        values = [numbers[key] for key in ("adherence", "precision", "recall", *free)]
+        shown = to_comfy_image(draw_card(report, text.splitlines()[0], LEGENDS[kind]))
+        return io.NodeOutput(
+            *values, to_comfy_image(report), text, ui=ui.PreviewImage(shown, cls=cls)
+        )
+
+
+def in_words(kind: str, numbers: dict[str, float]) -> str:
+    """Return what the numbers say, in a line for a person."""
+    what = "Colours" if kind == "colour" else "Edges"
+    words = f"{what} followed: {_percent(numbers['adherence'])}"
+    if math.isnan(numbers["change outside"]):
+        return f"{words}. Changed outside: needs an uncontrolled image"
+    return f"{words}. Changed outside: {_percent(numbers['change outside'])}"
+
+
+def in_numbers(numbers: dict[str, float]) -> list[str]:
+    """Return a line for each number that could be told."""
+    return [f"{name}: {value:.3f}" for name, value in numbers.items() if not math.isnan(value)]
+
+
+def _percent(share: float) -> str:
+    return "nothing to measure" if math.isnan(share) else f"{share:.0%}"
 
 
 def for_each(image: Tensor, other: Tensor, what: str) -> Tensor:

@@ -6,7 +6,7 @@ from comfy_api.v0_0_2 import io
 from torch import Tensor
 
 from ..local_control.steering import EdgeCurve, edge_curve
-from .comfy_types import CATEGORY, Regions, Trace, from_comfy_latent, to_comfy_image
+from .comfy_types import CATEGORY, Regions, Trace, from_comfy_latent, make_schema, to_comfy_image
 from .inputs import checked
 from .pictures.charts import draw_curve, to_json, write_words
 from .pictures.decoding import estimate_images
@@ -26,11 +26,12 @@ class Z0Frames(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """The LATENT makes this node wait until sampling is over."""
-        return io.Schema(
+        """Return the schema; the LATENT makes this node wait until sampling is over."""
+        return make_schema(
+            ["preview x0", "x0 frames", "timeline", "latent preview"],
             node_id="LocalControl_Z0Frames",
             display_name="z0' Frames",
-            category=CATEGORY,
+            category=f"{CATEGORY}/watch",
             description="The predicted clean latent of every step: all steps of the first image, "
             "then of the next. And how its edges come to those of a reference.",
             inputs=[
@@ -50,8 +51,8 @@ class Z0Frames(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="frames"),
-                io.Latent.Output(display_name="latents"),
+                io.Image.Output(display_name="frames", tooltip="z0' of every step as pictures."),
+                io.Latent.Output(display_name="latents", tooltip="z0' of every step as latents."),
                 io.Image.Output(
                     display_name="curve", tooltip="Edge error a step: green inside, red outside."
                 ),
@@ -69,7 +70,7 @@ class Z0Frames(io.ComfyNode):
         regions: tuple[AnyRegion, ...] = (),
         reference: dict | None = None,
     ) -> io.NodeOutput:
-        """Without a trace, as when Preview z0' is bypassed, pictures that say so."""
+        """Return frames, latents, curve and numbers; without a trace pictures that say so."""
         if z0_trace is None:
             words = to_comfy_image(write_words(_NO_TRACE))
             return io.NodeOutput(words, latent, words, to_json(EdgeCurve([], [])))
@@ -93,7 +94,7 @@ class Z0Frames(io.ComfyNode):
 
 
 def sampling_of(trace: Z0Trace, samples: Tensor) -> Sampling:
-    """The sampling with steps that made `samples`, from a LATENT.
+    """Return the sampling with steps that made `samples`, from a LATENT.
 
     Raises:
         ValueError: the trace has none, or only others, or it had no steps.

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..local_control.steering import EdgeCurve, edge_curve
-from .comfy_types import CATEGORY, Regions, Trace, from_comfy_latent
+from .comfy_types import CATEGORY, Regions, Trace, from_comfy_latent, make_schema
 from .inputs import checked
 from .pictures.decoding import decoder, estimate
 from .pictures.rendering import Renderer, write_errors
@@ -31,14 +31,15 @@ class Z0Preview(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Works with every sampler, whatever preview the server is set to."""
-        return io.Schema(
+        """Return the schema; it works with every sampler, whatever preview the server is set to."""
+        return make_schema(
+            ["preview x0", "latent preview", "live preview", "x0", "denoised preview"],
             node_id="LocalControl_Z0Preview",
             display_name="Preview z0'",
-            category=CATEGORY,
+            category=f"{CATEGORY}/watch",
             description="Shows the predicted clean latent while sampling, and keeps it.",
             inputs=[
-                io.Model.Input("model"),
+                io.Model.Input("model", tooltip="The model that is sampled."),
                 Regions.Input("regions", optional=True, tooltip="Draws their outlines."),
                 io.Vae.Input(
                     "vae",
@@ -69,7 +70,7 @@ class Z0Preview(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output(display_name="model"),
+                io.Model.Output(display_name="model", tooltip="For the sampler."),
                 Trace.Output(display_name="z0_trace", tooltip="z0' of every step, for z0' Frames."),
             ],
             hidden=[io.Hidden.unique_id],
@@ -87,7 +88,7 @@ class Z0Preview(io.ComfyNode):
         part: str = "result",
         reference: dict | None = None,
     ) -> io.NodeOutput:
-        """The model given is left as it is; the VAE is copied for as long as a sampling runs."""
+        """Return a watched model and its trace; what is given is left as it is."""
         node_id = cls.hidden.unique_id
         masks = [region.mask for region in regions]
         compared = (
@@ -116,7 +117,7 @@ class Z0Preview(io.ComfyNode):
 
 
 def error_of(compared: Overlay, latent_format: Any, noise: Tensor) -> Callable[[Tensor], EdgeCurve]:
-    """A function from z0' of one step to its edge errors, for latents of the shape of `noise`.
+    """Return a function from z0' of a step to its edge errors, for latents shaped as `noise`.
 
     Raises:
         ValueError: the reference does not fit the latent.

@@ -54,7 +54,7 @@ def is_widget(spec: list[Any]) -> bool:
 
 
 def has_seed_control(spec: list[Any]) -> bool:
-    """Return whether the frontend adds a widget behind an input, for what becomes of a seed."""
+    """Return whether the frontend adds a widget behind it: what becomes of a seed after a run."""
     return len(spec) > 1 and bool(spec[1].get("control_after_generate"))
 
 

@@ -13,6 +13,7 @@ from .config.processes import end_as_by_hand, process_state
 from .config.run import TrainSettings
 from .data.records import Source
 from .errors import one_sentence
+from .loop.data import Data
 from .loop.prepare import open_base, open_source, prepare_data
 from .loop.preview import write_preview
 from .loop.resume import check_resumable
@@ -24,11 +25,20 @@ log = logging.getLogger(__name__)
 
 def train(settings: TrainSettings, base: Base, source: Source) -> Path:
     """Prepare the data and train -> the adapter's file."""
+    return run(settings, base, prepare(settings, base, source))
+
+
+def prepare(settings: TrainSettings, base: Base, source: Source) -> Data:
+    """Refuse what cannot work, and prepare the data."""
     check_machine(settings)
-    process = process_state()
-    check_resumable(settings, process.num_processes)
-    trainer = Trainer(settings, base, prepare_data(settings, base, source))
-    if process.is_main_process:
+    check_resumable(settings, process_state().num_processes)
+    return prepare_data(settings, base, source)
+
+
+def run(settings: TrainSettings, base: Base, data: Data) -> Path:
+    """Train on what is prepared -> the adapter's file."""
+    trainer = Trainer(settings, base, data)
+    if process_state().is_main_process:
         write_preview(trainer.examples, settings.output_dir)
     return trainer.run()
 
@@ -45,7 +55,10 @@ def main() -> None:
         "--mixed_precision bf16, --optimizer adamw_8bit or a lower --resolution."
     ):
         source = open_source(settings)
-        log.info("wrote %s", train(settings, open_base(settings), source))
+        base = open_base(settings)
+        data = prepare(settings, base, source)
+        base.free_text_encoders()
+        log.info("wrote %s", run(settings, base, data))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ class Template:
 
 
 _RUNNABLE = (
+    graphs.one_node,
     graphs.one_region,
     graphs.several_regions,
     graphs.watch_and_time,
@@ -32,7 +33,7 @@ _RUNNABLE = (
     graphs.hires,
 )
 TEMPLATES = (
-    *(Template(n, draw, s) for s in (DEMO, SD15) for n, draw in enumerate(_RUNNABLE, 2)),
+    *(Template(n, draw, s) for s in (DEMO, SD15) for n, draw in enumerate(_RUNNABLE, 1)),
     Template(9, graphs.one_region, SDXL),
     Template(10, graphs.controlnet_in_a_region, QWEN),
     Template(11, graphs.patch_in_a_region, QWEN),

@@ -24,6 +24,42 @@ from .parts import (
 from .settings import Setting
 
 
+def one_node(canvas: Canvas, setting: Setting) -> None:
+    """The whole in one node."""
+    with canvas.group("Model and prompt", LOAD):
+        model = load_checkpoint(canvas, setting)
+        positive, negative = write_prompts(canvas, setting, model.clip)
+    with canvas.group("Picture to follow", CONTROL):
+        picture, mask = load_picture(canvas, setting.picture)
+    with canvas.group("Local control", SAMPLE):
+        node = canvas.add(
+            "LocalControl_LocalControl",
+            wide=440,
+            shows=True,
+            model=model.model,
+            positive=positive,
+            negative=negative,
+            vae=model.vae,
+            image=picture,
+            mask=mask,
+            adapter_name=setting.edges[0],
+            strength=setting.edges[1],
+            width=setting.size,
+            height=setting.size,
+            steps=setting.steps,
+            cfg=setting.cfg,
+        )
+    with canvas.group("Result", RESULT):
+        save(canvas, node["image"])
+        canvas.note(
+            "**White in the mask is controlled**: there the image follows the edges of the "
+            "picture, elsewhere the prompt alone. Press *Run*, and move the slider: it shows what "
+            "control has changed.\n\nEdges not followed? Raise *strength*. Too stiff? Lower it, or "
+            "end earlier.\n\n" + setting.note,
+            260,
+        )
+
+
 def one_region(canvas: Canvas, setting: Setting) -> None:
     """An adapter that controls one region of the picture."""
     with canvas.group("Model and adapter", LOAD):
@@ -36,8 +72,10 @@ def one_region(canvas: Canvas, setting: Setting) -> None:
         )
     with canvas.group("What is controlled, and where", CONTROL):
         source = make_source(canvas, setting)
+        canvas.next_column()
         region = canvas.add(
             "LocalControl_Region",
+            shows=True,
             control_net=adapter,
             image=source.condition,
             mask=source.mask,
@@ -70,9 +108,11 @@ def several_regions(canvas: Canvas, setting: Setting) -> None:
         )
     with canvas.group("Region 1: edges", CONTROL):
         one = make_source(canvas, setting)
+        canvas.next_column()
         first = canvas.add(
             "LocalControl_Region",
             "Region 1: edges",
+            shows=True,
             control_net=edges,
             image=one.condition,
             mask=one.mask,
@@ -82,9 +122,11 @@ def several_regions(canvas: Canvas, setting: Setting) -> None:
         picture, mask = load_picture(canvas, setting.second)
         canvas.next_column()
         blocks = canvas.add("LocalControl_Condition", shows=True, image=picture, kind="colour")
+        canvas.next_column()
         second = canvas.add(
             "LocalControl_Region",
             "Region 2: colours",
+            shows=True,
             control_net=colours["control_net"],
             image=blocks["condition"],
             mask=mask,
@@ -128,8 +170,10 @@ def watch_and_time(canvas: Canvas, setting: Setting) -> None:
         )
     with canvas.group("What is controlled, and where", CONTROL):
         source = make_source(canvas, setting)
+        canvas.next_column()
         region = canvas.add(
             "LocalControl_Region",
+            shows=True,
             control_net=adapter,
             image=source.condition,
             mask=source.mask,
@@ -206,8 +250,10 @@ def with_and_without(canvas: Canvas, setting: Setting) -> None:
         )
     with canvas.group("What is controlled, and where", CONTROL):
         source = make_source(canvas, setting)
+        canvas.next_column()
         region = canvas.add(
             "LocalControl_Region",
+            shows=True,
             control_net=adapter,
             image=source.condition,
             mask=source.mask,
@@ -250,8 +296,10 @@ def inpaint(canvas: Canvas, setting: Setting) -> None:
         )
     with canvas.group("What is repainted", CONTROL):
         source = make_source(canvas, setting)
+        canvas.next_column()
         region = canvas.add(
             "LocalControl_Region",
+            shows=True,
             control_net=adapter,
             image=source.condition,
             mask=source.mask,
@@ -281,8 +329,10 @@ def hires(canvas: Canvas, setting: Setting) -> None:
         )
     with canvas.group("What is controlled, and where", CONTROL):
         source = make_source(canvas, setting)
+        canvas.next_column()
         region = canvas.add(
             "LocalControl_Region",
+            shows=True,
             control_net=adapter,
             image=source.condition,
             mask=source.mask,
@@ -317,8 +367,10 @@ def controlnet_in_a_region(canvas: Canvas, setting: Setting) -> None:
         )
     with canvas.group("What is controlled, and where", CONTROL):
         source = make_source(canvas, setting)
+        canvas.next_column()
         region = canvas.add(
             "LocalControl_Region",
+            shows=True,
             control_net=control["CONTROL_NET"],
             image=source.condition,
             mask=source.mask,

@@ -13,7 +13,12 @@ TITLE = 30
 _SLOT, _WIDGET, _REST = 24, 34, 24
 _TEXT = 100  # a field of several lines
 _PICTURE = 380  # what a node shows below its widgets, once it has run
-_ADDED = {"LocalControl_Condition": 1}  # widgets that are in no schema
+# What is in no schema: the switch of one, the slider between two pictures of the others.
+_ADDED = {
+    "LocalControl_Condition": _WIDGET,
+    "LocalControl_LocalControl": 350,
+    "LocalControl_Compare": 350,
+}
 
 
 def body_height(node_type: str, info: Mapping[str, Any], is_showing: bool) -> int:
@@ -22,7 +27,7 @@ def body_height(node_type: str, info: Mapping[str, Any], is_showing: bool) -> in
     sockets = sum(not is_widget(spec) for spec in specs)
     slots = max(sockets, len(info["output"]))
     widgets = sum(_widget_height(spec) for spec in specs if is_widget(spec))
-    widgets += _WIDGET * _ADDED.get(node_type, 0)
+    widgets += _ADDED.get(node_type, 0)
     return _SLOT * slots + widgets + _REST + (_PICTURE if is_showing else 0)
 
 

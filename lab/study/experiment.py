@@ -198,10 +198,13 @@ class Run:
             return False
         return not set(self.settings(config).differences(stamp["settings"])) - _PATHS
 
+    def file(self, config: ExperimentSettings) -> Path:
+        """Where the adapter is once it is trained."""
+        return self.settings(config).output_dir / "adapter.safetensors"
+
     def trained(self, config: ExperimentSettings, base: Base) -> Path:
         """Train, unless that is done -> the adapter's file; a stopped training goes on."""
-        settings = self.settings(config)
-        path = settings.output_dir / "adapter.safetensors"
+        settings, path = self.settings(config), self.file(config)
         discard_if_other(settings)
         if not path.exists():
             train(settings, base, open_source(settings))
@@ -244,7 +247,8 @@ def uncontrolled(
     found = kept.get(name)
     if found is None:
         found = {"pictures": evaluation.uncontrolled(cases)}
-        kept.put(name, found)
+        with kept.writer() as writer:
+            writer.put(name, found)
     return found["pictures"]
 
 

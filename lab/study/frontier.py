@@ -53,6 +53,9 @@ class FrontierSettings(ExperimentSettings):
     direct_leak: bool = Field(
         False, description="tell leak of single steps too, in a results_dir of its own"
     )
+    outsides: tuple[Literal["gated", "exact", "both"], ...] = Field(
+        ("gated", "exact"), min_length=1, description="ways to keep control inside"
+    )
     strengths: tuple[float, ...] = Field((0.5, 1.0, 2.0, 3.0), min_length=1)
     methods: tuple[str, ...] = Field(
         tuple(method.run for method in FRONTIER),
@@ -141,7 +144,7 @@ def pieces(config: FrontierSettings) -> Iterator[Piece]:
                 if split not in config.splits or (split == "validation" and seed > 0):
                     continue
                 for method in (_METHODS[run] for run in config.methods):
-                    for outside in ("gated", "exact"):
+                    for outside in config.outsides:
                         yield Piece(condition, method, outside, split, seed)
 
 
@@ -215,7 +218,8 @@ def main() -> None:
     log.info("%d evaluations are missing", len(missing))
     try:
         if missing and not config.report_only:
-            prepare(config, [piece.run(config) for piece in missing])
+            trainings = [piece.run(config) for piece in missing]
+            prepare(config, [run for run in trainings if not run.file(config).exists()])
             for piece in missing:
                 log.info("%s, %s objects, seed %d", piece.curve, piece.split, piece.seed)
                 piece.perform(config)

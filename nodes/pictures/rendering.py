@@ -32,7 +32,7 @@ class Renderer:
         self._outlines: list[Outline] = []
 
     def __call__(self, latent: Tensor) -> Image.Image:
-        """The picture of one step."""
+        """Return the picture of one step."""
         check_pictures(latent, "Preview z0'")
         views = fit_grid(self._decode(latent), self._most)
         if not self._outlines or self._outlines[0][0].size != views[0].size:

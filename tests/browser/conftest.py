@@ -4,7 +4,14 @@ import os
 import shutil
 
 import pytest
+import requests
+from demo_server import make_workspace
 from playwright.sync_api import sync_playwright
+
+from testbed.comfyui import BUILD
+from testbed.server import ComfyServer
+
+SCREENSHOTS = BUILD / "screenshots"
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +27,54 @@ def browser():
         running = playwright.chromium.launch(executable_path=found, args=flags)
         yield running
         running.close()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, browser):
+    with ComfyServer(make_workspace(tmp_path_factory.mktemp("browser"))) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def screenshots():
+    """Where pictures of what was tested are kept, to be looked at."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    return SCREENSHOTS
+
+
+@pytest.fixture
+def open_page(server, browser):
+    """A function from a way of drawing nodes to a page that has ComfyUI open in it."""
+    contexts, errors = [], []
+
+    def note(error):
+        # The frontend has errors of its own; ours come from our scripts.
+        if "extensions/local_control" in (error.stack or ""):
+            errors.append(error.message)
+
+    def open_with(renderer):
+        set_up(server, "Comfy.TutorialCompleted", True)
+        set_up(server, "Comfy.VueNodes.Enabled", renderer == "nodes2")
+        context = browser.new_context(viewport={"width": 1800, "height": 1000})
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", note)
+        page.goto(server.url)
+        page.wait_for_function("window.app && window.app.graph && window.app.graph._nodes")
+        page.wait_for_selector("button[aria-label='Run']", timeout=60_000)
+        return page
+
+    yield open_with
+    for context in contexts:
+        context.close()
+    assert not errors
+
+
+@pytest.fixture
+def page(open_page):
+    return open_page("classic")
+
+
+def set_up(server, setting, value):
+    url = f"{server.url}/api/settings/{setting}"
+    requests.post(url, json=value, timeout=30).raise_for_status()

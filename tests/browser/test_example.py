@@ -1,91 +1,103 @@
-"""The example workflow as a person meets it: template browser, graph, run, live z0'."""
+"""What a person does with a workflow: run, tune a condition live, bypass, save, open again."""
 
 import json
 
 import pytest
-import requests
-from demo_server import make_workspace
+from comfy_page import node_id, open_template, run, set_widget
 
-from demo.examples import ONE_REGION
-from testbed.server import ComfyServer
-
-SAVED = json.loads(ONE_REGION.read_text())
-NODES, LINKS = len(SAVED["nodes"]), len(SAVED["links"])
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, browser):
-    with ComfyServer(make_workspace(tmp_path_factory.mktemp("browser"))) as running:
-        url = f"{running.url}/api/settings/Comfy.TutorialCompleted"
-        requests.post(url, json=True, timeout=30).raise_for_status()
-        yield running
+EXAMPLE = "04_watch_and_time_demo"
 
 
 @pytest.fixture
-def page(server, browser):
-    errors = []
-    context = browser.new_context(viewport={"width": 1800, "height": 1000})
-    opened = context.new_page()
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.goto(server.url)
-    opened.wait_for_function("window.app && window.app.graph && window.app.graph._nodes")
-    opened.wait_for_selector("button[aria-label='Run']", timeout=60_000)
-    yield opened
-    context.close()
-    assert not errors
-
-
-def open_template(page):
-    page.evaluate(
-        """async () => {
-            const url = "/api/workflow_templates/local_control/one_region_demo.json";
-            await window.app.loadGraphData(await (await fetch(url)).json());
-        }"""
-    )
-    page.wait_for_function(f"window.app.graph._nodes.length === {NODES}")
+def opened(page):
+    """A page with the example in it, which runs in two steps."""
+    open_template(page, EXAMPLE)
+    set_widget(page, "KSampler", "steps", 2)
+    return page
 
 
 def test_the_template_browser_lists_our_examples(server):
     templates = server.get("/api/workflow_templates").json()
-    assert "one_region_demo" in templates["local_control"]
+    assert EXAMPLE in templates["local_control"]
 
 
-def test_the_example_opens_with_every_node_known_and_linked(page):
-    open_template(page)
-    unknown = page.evaluate(
-        """() => window.app.graph._nodes
-            .filter(n => n.type !== "MarkdownNote" && !LiteGraph.registered_node_types[n.type])
-            .map(n => n.type)"""
-    )
-    assert unknown == []
-    assert (
-        page.evaluate("Object.keys(window.app.graph.links).length || window.app.graph.links.size")
-        == LINKS
-    )
-
-
-def test_run_shows_z0_live_on_our_node_and_ends_with_pictures(page):
-    open_template(page)
-    page.evaluate(
-        """() => {
-            window.seen = {previews: new Set(), done: false, error: null};
-            const api = window.app.api;
-            api.addEventListener("b_preview_with_metadata",
-                e => window.seen.previews.add(String(e.detail.displayNodeId ?? e.detail.nodeId)));
-            api.addEventListener("execution_success", () => { window.seen.done = true; });
-            api.addEventListener("execution_error", e => { window.seen.error = e.detail; });
-        }"""
-    )
-    page.click("button[aria-label='Run']")
-    page.wait_for_function("window.seen.done || window.seen.error", timeout=120_000)
-    assert page.evaluate("window.seen.error") is None
-    node = page.evaluate(
-        "String(window.app.graph._nodes.find(n => n.type === 'LocalControl_Z0Preview').id)"
-    )
-    assert node in page.evaluate("[...window.seen.previews]")
-    page.wait_for_function(
+def test_run_shows_z0_live_on_our_node_and_ends_with_pictures(opened):
+    set_widget(opened, "KSampler", "seed", 1)
+    assert node_id(opened, "LocalControl_Z0Preview") in run(opened)
+    opened.wait_for_function(
         "window.app.graph._nodes.find(n => n.type === 'SaveImage').imgs?.length === 1"
     )
+
+
+def test_a_region_has_its_colour_and_shows_itself_after_a_run(opened):
+    set_widget(opened, "LocalControl_Region", "strength", 1.5)
+    run(opened)
+    region = "window.app.graph._nodes.find(n => n.type === 'LocalControl_Region')"
+    opened.wait_for_function(f"{region}.imgs?.length === 1")
+    assert opened.evaluate(f"{region}.color")
+
+
+def test_a_bypassed_region_leaves_the_picture_to_the_prompt(opened):
+    opened.evaluate(
+        """() => {
+            const region = window.app.graph._nodes.find(n => n.type === "LocalControl_Region");
+            region.mode = 4;
+        }"""
+    )
+    run(opened)
+
+
+def test_a_run_that_was_interrupted_can_be_run_again(opened):
+    set_widget(opened, "KSampler", "steps", 200)
+    set_widget(opened, "KSampler", "seed", 2)
+    opened.evaluate(
+        """() => {
+            window.interrupted = false;
+            const { api } = window.app;
+            api.addEventListener("execution_interrupted", () => { window.interrupted = true; });
+            api.addEventListener("progress", () => api.interrupt(), { once: true });
+        }"""
+    )
+    opened.click("button[aria-label='Run']")
+    opened.wait_for_function("window.interrupted", timeout=120_000)
+    set_widget(opened, "KSampler", "steps", 2)
+    run(opened)
+
+
+def test_values_are_kept_when_a_workflow_is_saved_and_opened_again(opened):
+    set_widget(opened, "LocalControl_Region", "strength", 1.25)
+    set_widget(opened, "LocalControl_Region", "level_weights", "1, 0.5, 1, 1")
+    saved = opened.evaluate("window.app.graph.serialize()")
+    opened.evaluate(
+        "async (text) => { await window.app.loadGraphData(JSON.parse(text)); }", json.dumps(saved)
+    )
+    again = opened.evaluate("window.app.graph.serialize()")
+
+    def values(workflow):
+        return {node["id"]: node.get("widgets_values") for node in workflow["nodes"]}
+
+    assert values(again) == values(saved)
+    assert len(again["links"]) == len(saved["links"])
+
+
+def test_a_saved_picture_opens_the_workflow_that_made_it(opened):
+    set_widget(opened, "LocalControl_Region", "strength", 0.75)
+    run(opened)
+    opened.evaluate(
+        """async () => {
+            const save = window.app.graph._nodes.find(n => n.type === "SaveImage");
+            const blob = await (await fetch(save.imgs[0].src)).blob();
+            window.app.graph.clear();
+            const file = new File([blob], "picture.png", { type: "image/png" });
+            await window.app.handleFile(file);
+        }"""
+    )
+    opened.wait_for_function("window.app.graph._nodes.length > 10")
+    strength = opened.evaluate(
+        """() => window.app.graph._nodes.find(n => n.type === "LocalControl_Region")
+            .widgets.find(w => w.name === "strength").value"""
+    )
+    assert strength == 0.75
 
 
 def tune_condition(page):
@@ -116,8 +128,8 @@ FIND_CONDITION = """() => {
 }"""
 
 
-def test_a_live_condition_runs_by_itself_when_an_option_changes(page):
-    open_template(page)
+def test_a_live_condition_runs_by_itself_when_an_option_changes(opened):
+    page = opened
     page.evaluate(FIND_CONDITION)
     assert tune_condition(page) == [str(page.evaluate("window.condition.id"))]
     page.wait_for_function("window.condition.imgs?.length === 1")
@@ -126,8 +138,8 @@ def test_a_live_condition_runs_by_itself_when_an_option_changes(page):
     assert node["widgets_values"] == ["canny", 80, 120, 1, 8]
 
 
-def test_a_live_condition_leaves_the_samplers_seed_alone(page):
-    open_template(page)
+def test_a_live_condition_leaves_the_samplers_seed_alone(opened):
+    page = opened
     page.evaluate(FIND_CONDITION)
     page.evaluate(
         """() => {
@@ -141,8 +153,8 @@ def test_a_live_condition_leaves_the_samplers_seed_alone(page):
     assert page.evaluate("window.seed.value") == before
 
 
-def test_a_live_condition_that_cannot_run_says_why(page):
-    open_template(page)
+def test_a_live_condition_that_cannot_run_says_why(opened):
+    page = opened
     page.evaluate(FIND_CONDITION)
     page.evaluate(
         """() => {
@@ -156,8 +168,8 @@ def test_a_live_condition_that_cannot_run_says_why(page):
     page.wait_for_selector(".p-toast-message", timeout=30_000)
 
 
-def test_a_live_condition_runs_inside_a_subgraph(page):
-    open_template(page)
+def test_a_live_condition_runs_inside_a_subgraph(opened):
+    page = opened
     page.evaluate(FIND_CONDITION)
     page.evaluate(
         """() => {

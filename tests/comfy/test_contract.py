@@ -1,5 +1,7 @@
 """The contract of parity: what holds for every kind of control, wherever a graph puts it."""
 
+import importlib
+import os
 from types import MappingProxyType
 
 import pytest
@@ -112,6 +114,25 @@ class TestTiles:
         found = [cropped(conds, box, size) for conds in kind.local(mask, image)]
         torch.testing.assert_close(kind.sample(found, size=latent), expected, **CLOSE)
         assert not torch.allclose(expected, kind.free(size=latent))
+
+    def test_the_cropping_code_of_ultimate_sd_upscale(self, kind, monkeypatch):
+        path = os.environ.get("USDU_PATH")
+        if not path:
+            pytest.skip("set USDU_PATH to a folder of Ultimate SD Upscale to run its own code")
+        monkeypatch.syspath_prepend(path)
+        crop = importlib.import_module("usdu_utils").crop_cond
+        sizes = {"init_size": (128, 128), "canvas_size": (128, 128), "tile_size": (64, 64)}
+        mask, image = half(), picture()
+
+        def tile(*corner):
+            box = (*corner, *(side + 64 for side in corner))
+            found = [crop(conds, box, **sizes) for conds in kind.local(mask, image)]
+            return kind.sample(found, size=(8, 8), cfg=1.0)
+
+        cut = mask[:, 32:96, 16:80].contiguous(), image[:, 32:96, 16:80].contiguous()
+        expected = kind.sample(kind.local(*cut), size=(8, 8), cfg=1.0)
+        torch.testing.assert_close(tile(16, 32), expected, **CLOSE)
+        assert torch.equal(tile(64, 0), kind.free(size=(8, 8), cfg=1.0))
 
     def test_a_tile_outside_the_mask_is_bit_equal_to_no_control(self, kind):
         found = [cropped(conds, (0, 64, 64, 128)) for conds in kind.local(half())]

@@ -210,6 +210,40 @@ def test_stock_nodes_load_and_apply_what_we_write(server, prompt):
     assert by_stock.tobytes() == by_ours.tobytes()
 
 
+def bypassed(prompt, class_type):
+    """The prompt that the frontend sends when a node is bypassed, of whose outputs none goes on."""
+    changed = copy.deepcopy(prompt)
+    node = find(changed, class_type)
+    for other in changed.values():
+        for name, value in list(other["inputs"].items()):
+            if isinstance(value, list) and value[0] == node:
+                del other["inputs"][name]
+    del changed[node]
+    return changed
+
+
+def test_bypassing_preview_z0_gives_the_picture_without_it(server, prompt):
+    save, frames = find(prompt, "SaveImage"), [find(prompt, "LocalControl_Z0Frames"), 0]
+    watched = pictures(server, server.run(prompt), save)
+    plain = bypassed(prompt, "LocalControl_Z0Preview")
+    model = prompt[find(prompt, "LocalControl_Z0Preview")]["inputs"]["model"]
+    plain[find(plain, "KSampler")]["inputs"]["model"] = model
+    outputs = server.run(plain)
+    assert pictures(server, outputs, save)[0].tobytes() == watched[0].tobytes()
+    words = pictures(server, outputs, viewer_of(prompt, frames))
+    assert [picture.size for picture in words] == [(512, 320)]
+
+
+def test_bypassing_the_only_region_gives_the_picture_without_control(server, prompt):
+    outputs = server.run(bypassed(prompt, "LocalControl_Region"))
+    free = copy.deepcopy(prompt)
+    apply = free[find(free, "LocalControl_Apply")]["inputs"]
+    free[find(free, "KSampler")]["inputs"] |= {k: apply[k] for k in ("positive", "negative")}
+    save = find(prompt, "SaveImage")
+    found, expected = (pictures(server, o, save)[0] for o in (outputs, server.run(free)))
+    assert found.tobytes() == expected.tobytes()
+
+
 def white_mask(prompt, width, height, value=1.0, batch=1):
     """The region's mask from a SolidMask, repeated."""
     changed = copy.deepcopy(prompt)

@@ -106,6 +106,13 @@ class TestEdgeGuidance:
         self.sample(self.guide(comfy, model, mask, reference))
         assert torch.equal(self.sample(model), free)
 
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+    def test_half_precision_gives_what_fp32_gives(self, comfy, reference, dtype):
+        model, mask, reference = build_model("sd15"), mask_of((0, 0, 128, 64)), reference.to(dtype)
+        half = self.guide(comfy, model, mask.to(dtype), reference)
+        full = self.guide(comfy, model, mask, reference.float())
+        assert torch.equal(self.sample(half), self.sample(full))
+
     def test_latents_with_frames_are_guided(self, comfy):
         setup = BUILDERS["qwen"]()
         reference = torch.randn(1, 16, 1, SIZE, SIZE)

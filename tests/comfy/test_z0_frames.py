@@ -172,6 +172,31 @@ def test_without_a_trace_the_pictures_say_so(comfy):
     assert json.loads(numbers) == {"inside": [], "outside": []}
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_half_precision_gives_what_fp32_gives(comfy, watch, model, dtype):
+    watched, trace, _ = watch(model)
+    samples = sample(watched)
+    white = left().to(dtype)
+    reference = torch.randn(1, 4, SIZE, SIZE).to(dtype)
+    found = []
+    for kind in (dtype, torch.float32):
+        regions = region(make_setup(comfy, "sd15"), white.to(kind))
+        found.append(
+            comfy.call(
+                "LocalControl_Z0Frames",
+                latent={"samples": samples.to(dtype).to(kind)},
+                z0_trace=trace,
+                regions=regions,
+                reference={"samples": reference.to(kind)},
+            )
+        )
+    half, full = found
+    assert half[0].dtype == torch.float32
+    for a, b in ((half[0], full[0]), (half[1]["samples"], full[1]["samples"])):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-3)
+    assert half[3] == full[3]
+
+
 def test_a_result_that_is_not_finite_is_still_that_of_its_sampling(comfy, watch, model):
     watched, trace, _ = watch(model)
     sample(watched)

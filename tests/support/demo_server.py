@@ -24,11 +24,11 @@ def random_base(path):
     return path
 
 
-def random_adapter(path, **kwargs):
+def random_adapter(path, condition="canny 100 200", **kwargs):
     """An adapter file of the demo family, or of the shape that `kwargs` name."""
     torch.manual_seed(1)
     config = AdapterConfig(**{"channels": CHANNELS, "in_channels": 1} | kwargs)
-    metadata = {"local_control.condition": "canny 100 200"}
+    metadata = {"local_control.condition": condition}
     write_adapter(AdapterFile(config, Adapter(config).state_dict(), metadata), path)
     return path
 
@@ -48,7 +48,7 @@ def bad_adapters(folder, good):
 def make_workspace(folder):
     """A ComfyUI base directory in which the demo's example workflow runs."""
     good = random_adapter(folder / "local_canny_demo.safetensors")
-    colour = random_adapter(folder / "local_colour_demo.safetensors", in_channels=3)
+    colour = random_adapter(folder / "local_colour_demo.safetensors", "colour 8", in_channels=3)
     adapters = [good, colour, *bad_adapters(folder, good)]
     checkpoint = random_base(folder / "local_control_demo.safetensors")
     workspace = prepare_demo_workspace(

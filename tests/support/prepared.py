@@ -1,4 +1,6 @@
-"""What a run stands on, made from settings alone."""
+"""What a run stands on, made from settings alone, and what is kept of it."""
+
+from safetensors.torch import load, load_file, save_file
 
 from training.loop.examples import Examples
 from training.loop.parts import draws_of
@@ -20,3 +22,23 @@ def trainer_of(settings):
     """A run before its first step."""
     base = open_base(settings)
     return Trainer(settings, base, prepare(settings, base))
+
+
+def entries(folder):
+    """The bytes of every entry of a cache, by name."""
+    shards = [load_file(path) for path in folder.glob("shard-*.safetensors")]
+    return {name: bytes(data.numpy()) for shard in shards for name, data in shard.items()}
+
+
+def latents(folder):
+    """The entries of a cache that are latents."""
+    return {name for name, data in entries(folder).items() if "latent" in load(data)}
+
+
+def drop(folder, names):
+    """Take entries out of a cache, as if they had never been made."""
+    for path in folder.glob("shard-*.safetensors"):
+        left = {name: data for name, data in load_file(path).items() if name not in names}
+        path.unlink()
+        if left:
+            save_file(left, path.with_stem(f"{path.stem}x"))

@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from prepared import examples_of, prepare
-from safetensors.torch import load_file
+from prepared import drop, entries, examples_of, latents, prepare
 from small_base import pictures
 from torch.utils.data import DataLoader
 
+from training.cached import building
 from training.cached.building import build_examples
 from training.data.buckets import Assigned, assign_buckets
-from training.data.records import DatasetError
+from training.data.records import DatasetError, Record
 from training.loop.examples import Division, Places, collate
 from training.loop.plan import EpochPlan
 from training.loop.prepare import open_base
@@ -35,8 +35,8 @@ def own(make_settings, tmp_path):
     return make
 
 
-def files(settings):
-    return {path.name for path in settings.cache_folder.rglob("*.safetensors")}
+def names(settings):
+    return entries(settings.cache_folder).keys()
 
 
 def test_a_second_run_makes_nothing_anew(own):
@@ -57,15 +57,15 @@ def test_a_second_run_makes_nothing_anew(own):
 )
 def test_what_changes_an_example_makes_it_anew(own, change):
     prepare(own())
-    before = files(own())
+    before = names(own())
     prepare(own(**change))
-    assert files(own()) > before
+    assert names(own()) > before
 
 
 def test_a_changed_picture_or_caption_is_never_stale(own):
     settings = own()
     prepare(settings)
-    before = files(settings)
+    before = names(settings)
     folder = settings.train_data_dir
     (folder / "0.png").write_bytes((folder / "1.png").read_bytes())
     rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
@@ -73,7 +73,7 @@ def test_a_changed_picture_or_caption_is_never_stale(own):
     (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
     prepare(settings)
     # The picture's latent and condition, and the caption.
-    assert len(files(settings) - before) == 3
+    assert len(names(settings) - before) == 3
 
 
 def same_times(folder):
@@ -153,22 +153,21 @@ def test_a_long_caption_is_no_wall_of_text(own, caplog, capsys):
 
 def test_another_condition_keeps_the_latents(own):
     prepare(own())
-    before = files(own())
+    before = names(own())
     prepare(own(condition="colour"))
-    assert len(files(own()) - before) == 5  # one for each picture
+    assert len(names(own()) - before) == 5  # one for each picture
 
 
 def test_a_stopped_build_goes_on(own):
     """What is made in other company has the same bytes."""
     settings = own()
     prepare(settings)
-    whole = {path: path.read_bytes() for path in settings.cache_folder.rglob("*.safetensors")}
+    whole = entries(settings.cache_folder)
     for kept in range(3):
-        for path in sorted(whole)[kept::3]:
-            path.unlink()
+        drop(settings.cache_folder, sorted(whole)[kept::3])
+        assert len(entries(settings.cache_folder)) < len(whole)
         prepare(settings)
-        found = {path: path.read_bytes() for path in settings.cache_folder.rglob("*.safetensors")}
-        assert found == whole
+        assert entries(settings.cache_folder) == whole
 
 
 def test_no_crop_is_made_twice_and_held_out_pictures_have_one(own, monkeypatch):
@@ -196,20 +195,49 @@ def test_latents_that_are_not_finite_are_not_kept(own):
         DatasetError, match=r"latent of \d\.png is not finite; use --vae_dtype fp32"
     ):
         prepare(settings, base)
-    assert not any(
-        "latent" in load_file(path) for path in own().cache_folder.rglob("*.safetensors")
-    )
+    assert not latents(own().cache_folder)
 
 
-def test_an_entry_that_was_cut_short_is_made_anew(own):
+def test_a_shard_that_was_cut_short_is_made_anew(own):
     settings = own()
     prepare(settings)
-    whole = {path: path.read_bytes() for path in settings.cache_folder.rglob("*.safetensors")}
-    for path in whole:
-        path.write_bytes(whole[path][:-1])
+    whole = entries(settings.cache_folder)
+    for path in settings.cache_folder.glob("shard-*.safetensors"):
+        path.write_bytes(path.read_bytes()[:-1])
     data = prepare(settings)
-    assert {path: path.read_bytes() for path in whole} == whole
+    assert entries(settings.cache_folder) == whole
     assert all(data.prepared.example(data.train, i, 0) for i in range(len(data.train.data)))
+
+
+def test_a_build_that_is_stopped_keeps_what_it_has_made(own, monkeypatch):
+    """Whatever stops it: what was gathered is written."""
+    settings, keep, done = own(), building._keep, []
+
+    def until_the_user_stops(*arguments):
+        if len(done) == 1:
+            raise KeyboardInterrupt
+        done.append(keep(*arguments))
+
+    monkeypatch.setattr(building, "_encode_batch", lambda size: 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "_keep", until_the_user_stops)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(settings)
+    made = entries(settings.cache_folder)
+    assert len(latents(settings.cache_folder)) == 2
+    prepare(settings)
+    whole = entries(settings.cache_folder)
+    assert made.items() < whole.items()
+
+
+def test_a_warm_start_looks_at_no_picture_and_makes_nothing(own, monkeypatch):
+    first = prepare(own())
+    for name in ("build_examples", "build_text"):
+        monkeypatch.setattr(f"training.loop.prepare.{name}", None)
+    monkeypatch.setattr(Record, "load", None)
+    again = prepare(own())
+    one, other = (data.prepared.example(data.train, 0, 0) for data in (first, again))
+    assert torch.equal(one.latent, other.latent)
 
 
 def test_what_workers_are_sent_can_be_pickled(own, monkeypatch):

@@ -1,17 +1,19 @@
 """Which run may go on from a checkpoint, and what becomes of the others."""
 
+import json
 import logging
 import shutil
 
 import pytest
 from accelerate.state import AcceleratorState
 from prepared import trainer_of
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from small_base import pictures
 
 from local_control.checkpoint import read_adapter
 from training.config.run import TrainSettings
-from training.loop.resume import ResumeError
+from training.loop.resume import ResumeError, check_resumable
 from training.loop.state import list_states, read_notes
 from training.train import train
 
@@ -235,3 +237,27 @@ def test_no_readable_checkpoint_is_an_error(run, tmp_path):
         save_file({}, path, metadata={"step": "no number"})
     with pytest.raises(ResumeError, match="None of the 2 checkpoints"):
         run(resume_from_checkpoint="latest")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": 3},
+        {"settings": {"train_batch_size": "x" * 10_000}},
+        {"processes": None},
+        {"settings": {"mask_shares": [1], "train_data_dir": 5}},
+    ],
+)
+def test_notes_of_other_types_are_a_sentence(started, make_settings, change):
+    path = list_states(started.output_dir)[-1]
+    _, notes = read_notes(path)
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata()
+    changed_path = make_settings().output_dir / path.name
+    changed_path.parent.mkdir()
+    about = about | {"notes": json.dumps(notes | change)}
+    save_file(load_file(path), changed_path, metadata=about)
+    settings = make_settings(resume_from_checkpoint="latest")
+    with pytest.raises(ResumeError) as error:
+        check_resumable(settings, 1)
+    assert len(str(error.value)) < 1000

@@ -8,7 +8,7 @@ import datasets
 import pytest
 import torch
 from PIL import Image
-from prepared import examples_of, prepare
+from prepared import entries, examples_of, prepare
 
 from local_control.checkpoint import read_adapter
 from training import cache as cache_command
@@ -91,7 +91,7 @@ def test_the_cache_can_be_built_beforehand(run, make_settings, tmp_path, monkeyp
     monkeypatch.setattr(sys, "argv", ["cache", "--config", str(path)])
     cache_command.main()
     before = {path: path.stat().st_mtime_ns for path in settings.cache_folder.rglob("*.*")}
-    assert len([path for path in before if path.suffix == ".safetensors"]) == 6 * 2 + 7
+    assert len(entries(settings.cache_folder)) == 6 * 2 + 7
     run(cache_dir=tmp_path / "cache", max_train_steps=2)
     after = {path: path.stat().st_mtime_ns for path in settings.cache_folder.rglob("*.*")}
     assert after == before

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from local_control.z0 import PredictionType, predict_z0
+from local_control.z0 import PredictionType, check_levels, predict_z0
 
 
 @pytest.fixture
@@ -45,10 +45,10 @@ def test_half_precision_inputs_are_computed_in_fp32(pair):
     assert torch.equal(found, inside)
 
 
-def test_noise_prediction_at_zero_terminal_snr_is_refused(pair):
-    z0, noise = pair
+def test_noise_prediction_at_zero_terminal_snr_is_refused():
     with pytest.raises(ValueError, match="infinite"):
-        predict_z0(noise, z0, torch.tensor([0.5, 0.0, 0.1]), PredictionType.EPSILON)
+        check_levels(torch.tensor([0.5, 0.0, 0.1]), PredictionType.EPSILON)
+    check_levels(torch.tensor([0.5, 0.1]), PredictionType.EPSILON)
 
 
 def test_v_prediction_is_finite_at_zero_terminal_snr(pair):

@@ -1,8 +1,9 @@
 """The building of what is kept: pictures and captions are encoded in batches, once."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from ..data.records import DatasetError, Record, Sample
 from ..models.bases import Base
 from .png import to_png
 from .prepared import Making, Part, Prepared
+from .store import ShardWriter
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 # is made of one must not depend, by its last bits, on how many others were missing.
 _ENCODE_BATCH = 8
 _TEXT_BATCH = 8
+# Samples whose missing parts are known at once.
+_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -44,53 +48,42 @@ def build_examples(prepared: Prepared, base: Base, part: Part, share: Share = Sh
         DatasetError: the autoencoder's latent of a picture is not finite.
         OSError: the disk is nearly full; what was written before stays.
     """
-    tasks: dict[tuple[str, str], _Task] = {}  # crops without room to move are the same
-    for index in range(share.rank, len(part.data), share.count):
-        for variant in range(part.variants):
-            crop = prepared.making.crop(part, index, variant)
-            task = _task(prepared, part, index, crop)
-            tasks[task.latent, task.control] = task
-    missing = [task for names, task in tasks.items() if any(names)]
-    loader = DataLoader(
-        _Tasks(missing, prepared.making),
-        batch_sampler=_batches(missing),
-        collate_fn=list,
-        num_workers=share.workers,
-        worker_init_fn=ignore_signals,
-    )
-    for done in tqdm(loader, desc="encoding pictures", disable=not (share.show and missing)):
-        if done[0][0].latent:
-            for (task, _, _), latent in zip(done, _encode(base, done), strict=False):
-                if not latent.isfinite().all():
-                    raise DatasetError(
-                        f"The autoencoder's latent of {task.record.key} is not finite; use "
-                        f"--vae_dtype fp32 or bf16, or an autoencoder made for fp16."
-                    )
-                prepared.store.put(task.latent, {"latent": latent})
-        for task, _, control in done:
-            if task.control:
-                prepared.store.put(task.control, control)
-    return len(missing)
+    own = range(share.rank, len(part.data), share.count)
+    made = 0
+    bar = tqdm(desc="encoding pictures", disable=not share.show, mininterval=1, leave=False)
+    with prepared.store.writer() as writer, bar:
+        for start in range(0, len(own), _CHUNK):
+            missing = _missing(prepared, part, own[start : start + _CHUNK])
+            made += len(missing)
+            for done in _read(missing, prepared.making, share.workers):
+                _keep(done, base, writer)
+                bar.update(len(done))
+    return made
 
 
 def build_text(
-    prepared: Prepared, base: Base, captions: Sequence[str], share: Share = Share()
+    prepared: Prepared, base: Base, captions: Iterable[str], share: Share = Share()
 ) -> int:
-    """Embed the captions that are missing -> how many were made."""
-    unique = sorted(set(captions))[share.rank :: share.count]
-    missing = [text for text in unique if not prepared.store.has(prepared.text_name(text))]
-    starts = range(0, len(missing), _TEXT_BATCH)
-    for start in tqdm(starts, desc="embedding captions", disable=not (share.show and missing)):
-        batch = missing[start : start + _TEXT_BATCH]
-        text = base.encode_text([*batch, *[""] * (_TEXT_BATCH - len(batch))])
-        for i, caption in enumerate(batch):
-            entry = {key: value[i].half() for key, value in text.items()}
-            prepared.store.put(prepared.text_name(caption), entry)
-    if share.show and (cut := sum(map(base.is_cut, missing))):
+    """Embed the captions, each given once, that are missing -> how many were made."""
+    names = ((text, prepared.text_name(text)) for text in captions)
+    missing = (
+        (text, name)
+        for text, name in names
+        if int(name, 16) % share.count == share.rank and not prepared.store.has(name)
+    )
+    made = cut = 0
+    with prepared.store.writer() as writer:
+        while batch := dict(islice(missing, _TEXT_BATCH)):
+            text = base.encode_text([*batch, *[""] * (_TEXT_BATCH - len(batch))])
+            for i, name in enumerate(batch.values()):
+                writer.put(name, {key: value[i].half() for key, value in text.items()})
+            made += len(batch)
+            cut += sum(map(base.is_cut, batch))
+    if cut:
         log.warning(
             "%d captions are longer than the text encoder reads; the rest of each is cut off.", cut
         )
-    return len(missing)
+    return made
 
 
 @dataclass(frozen=True)
@@ -103,11 +96,47 @@ class _Task:
     control: str
 
 
-def _task(prepared: Prepared, part: Part, index: int, crop: Crop) -> _Task:
-    digests = part.data.entry(index).digests
-    names = prepared.latent_name(digests, crop), prepared.making.control_name(digests, crop)
-    latent, control = ("" if prepared.store.has(name) else name for name in names)
-    return _Task(part.data[index], crop, latent, control)
+def _missing(prepared: Prepared, part: Part, indices: Iterable[int]) -> list[_Task]:
+    """What is missing of some samples; crops without room to move are the same."""
+    tasks: dict[tuple[str, str], _Task] = {}
+    for index in indices:
+        digests = part.data.entry(index).digests
+        for variant in range(part.variants):
+            crop = prepared.making.crop(part, index, variant)
+            names = prepared.latent_name(digests, crop), prepared.making.control_name(digests, crop)
+            latent, control = ("" if prepared.store.has(name) else name for name in names)
+            if (latent or control) and (latent, control) not in tasks:
+                tasks[latent, control] = _Task(part.data[index], crop, latent, control)
+    return list(tasks.values())
+
+
+Done = tuple[_Task, Tensor, dict[str, Tensor]]
+
+
+def _read(tasks: list[_Task], making: Making, workers: int) -> Iterable[list[Done]]:
+    """The pictures and controls of tasks, in batches of one size."""
+    return DataLoader(
+        _Tasks(tasks, making),
+        batch_sampler=_batches(tasks),
+        collate_fn=list,
+        num_workers=min(workers, len(tasks)),
+        worker_init_fn=ignore_signals,
+    )
+
+
+def _keep(done: list[Done], base: Base, writer: ShardWriter) -> None:
+    """Encode a batch and write what was missing of it."""
+    if done[0][0].latent:
+        for (task, _, _), latent in zip(done, _encode(base, done), strict=False):
+            if not latent.isfinite().all():
+                raise DatasetError(
+                    f"The autoencoder's latent of {task.record.key} is not finite; use "
+                    f"--vae_dtype fp32 or bf16, or an autoencoder made for fp16."
+                )
+            writer.put(task.latent, {"latent": latent})
+    for task, _, control in done:
+        if task.control:
+            writer.put(task.control, control)
 
 
 class _Tasks(Dataset):
@@ -120,7 +149,7 @@ class _Tasks(Dataset):
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def __getitem__(self, index: int) -> tuple[_Task, Tensor, dict[str, Tensor]]:
+    def __getitem__(self, index: int) -> Done:
         task = self._tasks[index]
         sample = crop_sample(task.record.load(), task.crop)
         image = torch.from_numpy(sample.image).movedim(-1, 0)
@@ -136,7 +165,7 @@ class _Tasks(Dataset):
         return out
 
 
-def _encode(base: Base, done: Sequence[tuple[_Task, Tensor, dict[str, Tensor]]]) -> Tensor:
+def _encode(base: Base, done: Sequence[Done]) -> Tensor:
     """Latents in half precision of a batch of tasks of one size."""
     images = torch.stack([image for _, image, _ in done]).float() / 255
     images = _filled(images, _encode_batch(done[0][0].crop.size))

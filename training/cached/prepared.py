@@ -118,6 +118,15 @@ class Prepared:
         """Return the name of a crop's latent."""
         return digest("latent 2", self.autoencoder, digests.image, asdict(crop))
 
+    def name(self, *parts: Part) -> str:
+        """Return a name for all that there is of some parts, once it is built."""
+        made = [
+            [part.data.catalogue.identity, digest(part.data.places.tobytes()), part.variants]
+            for part in parts
+        ]
+        sizes = [digest(part.buckets.sizes, part.buckets.places.tobytes()) for part in parts]
+        return digest("built 1", self.autoencoder, self.text, asdict(self.making), made, sizes)
+
     def text_name(self, caption: str) -> str:
         """Return the name of a caption's embeddings."""
         return digest("text 1", self.text, caption)

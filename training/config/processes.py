@@ -1,6 +1,7 @@
 """The processes of a run: one, or those that `accelerate launch` started."""
 
 import signal
+from datetime import timedelta
 
 import torch
 from accelerate import PartialState
@@ -17,8 +18,11 @@ def fast_bf16() -> bool:
 
 
 def process_state() -> PartialState:
-    """The current process among its peers, and its device."""
-    return PartialState(cpu=on_cpu())
+    """The current process among its peers, and its device.
+
+    They wait for each other as long as it takes: a check of millions of pictures takes hours.
+    """
+    return PartialState(cpu=on_cpu(), timeout=timedelta(days=30))
 
 
 def end_as_by_hand() -> None:

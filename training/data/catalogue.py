@@ -140,8 +140,9 @@ class Catalogue:
             yield key
 
     def captions(self) -> Iterator[str]:
-        """Yield every caption once."""
-        for (caption,) in self._connect().execute("SELECT DISTINCT caption FROM samples"):
+        """Yield every caption once, and the empty one."""
+        query = "SELECT caption FROM samples UNION SELECT ''"
+        for (caption,) in self._connect().execute(query):
             yield caption
 
     def count(self, condition: str) -> int:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from PIL import Image
@@ -54,6 +55,11 @@ class Checked:
         self.source = source
         self.catalogue = catalogue
         self.places = places
+
+    @classmethod
+    def all(cls, source: Source, catalogue: Catalogue) -> Self:
+        """Return every sample of a catalogue."""
+        return cls(source, catalogue, np.arange(len(catalogue), dtype=np.int32))
 
     def __len__(self) -> int:
         return len(self.places)
@@ -107,7 +113,7 @@ def check(source: Source, min_side: int, limit: int | None, folder: Path) -> Che
             f"None of the {catalogue.skipped_count()} samples can be used; the first reason: "
             f"{next(iter(reasons), 'there are none')}."
         )
-    return Checked(source, catalogue, np.arange(len(catalogue)))
+    return Checked.all(source, catalogue)
 
 
 def _write(path: Path, source: Source, min_side: int, limit: int | None, folder: Path) -> None:

@@ -125,6 +125,8 @@ class Places(Sampler[list[Place]]):
 def collate(examples: Sequence[dict[str, Tensor]]) -> Batch:
     """Return examples stacked; time ids are only for models that have pooled text."""
     stacked: dict[str, Any] = default_collate(list(examples))
+    for part in ("condition", "mask"):
+        stacked[part] = stacked[part].mul(255).round_().to(torch.uint8)
     if "pooled" not in stacked:
         stacked.pop("time_ids")
     return Batch(**stacked)

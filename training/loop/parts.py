@@ -71,7 +71,7 @@ def learning_rate_of(settings: TrainSettings) -> LearningRate:
         settings.lr_scheduler,
         settings.learning_rate,
         settings.lr_warmup_steps,
-        settings.max_train_steps,
+        settings.max_train_steps + 1,  # where it is 0, so that the last step still learns
     )
 
 

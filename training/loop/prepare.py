@@ -1,8 +1,12 @@
 """What a run stands on: base, data source, data that is checked and encoded."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 
 from ..cached.building import Share, build_examples, build_text
 from ..cached.prepared import Part, Prepared
@@ -13,6 +17,7 @@ from ..data.buckets import assign_buckets, buckets
 from ..data.catalogue import Catalogue
 from ..data.checked import Checked, check, hold_out
 from ..data.coco import Coco
+from ..data.files import write_text
 from ..data.folder import ImageFolder
 from ..data.hub import HubDataset, is_saved
 from ..data.pictures import Size
@@ -70,17 +75,14 @@ def prepare_data(settings: TrainSettings, base: Base, source: Source) -> Data:
     Every process of a distributed run makes its share.
     """
     process = process_state()
-    with process.main_process_first():  # the others find what it keeps
-        checked = check(
-            source, settings.resolution // 2, settings.max_train_samples, settings.cache_folder
-        )
+    checked = _checked(settings, source, process)
     _check_masks(checked.catalogue, settings.mask_source == "dataset")
     train, held_out = hold_out(checked, settings.validation_share)
     choices: list[Size] = [(settings.resolution, settings.resolution)]
     if settings.aspect_ratio_buckets:
         choices = buckets(settings.resolution, settings.bucket_step)
     batch = division_of(settings, process.process_index, process.num_processes).whole
-    store = TensorStore(settings.cache_folder)
+    store = _store(settings.cache_folder, process)
     data = Data(
         _part(train, choices, batch, settings.crop_variants),
         _part(held_out, choices),
@@ -88,26 +90,59 @@ def prepare_data(settings: TrainSettings, base: Base, source: Source) -> Data:
     )
     if process.is_main_process:
         tell(data, settings, batch)
-    _build(data, base, ["", *checked.catalogue.captions()], settings.dataloader_num_workers)
+    _build(data, base, settings.dataloader_num_workers, process)
     return data
+
+
+def _checked(settings: TrainSettings, source: Source, process: PartialState) -> Checked:
+    """What the main process finds of the pictures; the others read it."""
+    found: list[Path] = [Path()]
+    if process.is_main_process:
+        least, limit = settings.resolution // 2, settings.max_train_samples
+        checked = check(source, least, limit, settings.cache_folder)
+        found = [checked.catalogue.path]
+    (path,) = broadcast_object_list(found)
+    return Checked.all(source, Catalogue(path))
+
+
+def _store(folder: Path, process: PartialState) -> TensorStore:
+    """The store, whose index the main process makes."""
+    with process.main_process_first():
+        return TensorStore(folder)
 
 
 def _part(checked: Checked, choices: Sequence[Size], batch: int = 1, variants: int = 1) -> Part:
     return Part(checked, assign_buckets(checked.sizes, choices, batch), variants)
 
 
-def _build(data: Data, base: Base, captions: Sequence[str], workers: int) -> None:
+def _build(data: Data, base: Base, workers: int, process: PartialState) -> None:
     """Encode this process's share of what is missing, and wait for the others'."""
-    process = process_state()
-    show = process.is_main_process
-    share = Share(process.process_index, process.num_processes, workers, show)
+    prepared, parts = data.prepared, (data.train, data.held_out)
+    built = prepared.store.folder / f"built-{prepared.name(*parts)}.json"
+    if _holds(built, prepared.store):
+        return
+    share = Share(process.process_index, process.num_processes, workers, process.is_main_process)
     device = torch.device(process.device or "cpu")
     with base.text_encoders_on(device):
-        build_text(data.prepared, base, captions, share)
+        captions = data.train.data.catalogue.captions()
+        build_text(prepared, base, captions, share)
     with base.autoencoder_on(device):
-        for part in (data.train, data.held_out):
-            build_examples(data.prepared, base, part, share)
+        for part in parts:
+            build_examples(prepared, base, part, share)
     process.wait_for_everyone()
+    with process.main_process_first():
+        prepared.store.refresh()
+    if process.is_main_process:
+        write_text(built, json.dumps(prepared.store.shards()))
+
+
+def _holds(built: Path, store: TensorStore) -> bool:
+    """Whether all that was built once is there still: no shard has gone or was cut short."""
+    try:
+        shards = json.loads(built.read_text(encoding="utf-8"))
+        return shards.items() <= store.shards().items()
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _check_masks(catalogue: Catalogue, needed: bool) -> None:

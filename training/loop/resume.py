@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from ..config.identity import defaults, global_batch
 from ..config.run import TrainSettings
+from ..data.words import shown
 from ..models.bases import Base
 from .data import Data
 from .state import UNREADABLE, TrainState, list_states, read_notes
@@ -64,7 +65,8 @@ class Identity:
                 f"The checkpoint was trained on {before} pictures, and now there are "
                 f"{self.pictures}, {told}"
             )
-        kept = notes.get("parts", {})
+        kept = notes.get("parts")
+        kept = kept if isinstance(kept, dict) else {}
         others = [
             word for part, word in _PARTS.items() if kept.get(part) not in (None, self.parts[part])
         ]
@@ -137,17 +139,23 @@ def _check_settings(notes: dict[str, Any], settings: TrainSettings, processes: i
     """ResumeError names what differs; a state from before settings were kept passes."""
     if "settings" not in notes:
         return
-    before = defaults(TrainSettings) | notes["settings"]
-    names = settings.differences(before, processes, notes["processes"])
+    try:
+        before = defaults(TrainSettings) | notes["settings"]
+        names = settings.differences(before, processes, notes["processes"])
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise ResumeError(
+            f"The checkpoint's notes are not those of a run ({type(error).__name__}: "
+            f"{shown(str(error))}); name another one, or another --output_dir."
+        ) from error
     if not names:
         return
     now, told = settings.resolved(), []
     for name in names:
         if name == "train_batch_size":
             sizes = global_batch(before, notes["processes"]), global_batch(now, processes)
-            told.append("the global batch was {} and is {}".format(*sizes))
+            told.append("the global batch was {} and is {}".format(*map(shown, sizes)))
         else:
-            told.append(f"{name} was {before.get(name)} and is {now.get(name)}")
+            told.append(f"{name} was {shown(before.get(name))} and is {shown(now.get(name))}")
     raise ResumeError(
         f"The checkpoint is of a run with other settings ({'; '.join(told)}), so it cannot go on "
         f"as the same run; give the old values, or name another --output_dir."

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 
@@ -38,8 +39,14 @@ def read_trained(path: Path) -> AdapterFile:
             keys = [key for key in file.keys() if key.startswith(prefix)]
             if keys:
                 tensors = {key.removeprefix(prefix): file.get_tensor(key) for key in keys}
-                return parse_adapter(tensors, path.name, notes.get("metadata"))
+                return parse_adapter(tensors, path.name, _texts(notes.get("metadata")))
     raise AdapterFileError(f"{path.name} holds no adapter; name a file of a training run.")
+
+
+def _texts(metadata: Any) -> dict[str, str]:
+    """What of an adapter's metadata is text, as all of it should be."""
+    pairs = metadata.items() if isinstance(metadata, dict) else ()
+    return {key: value for key, value in pairs if isinstance(value, str)}
 
 
 def read_condition(adapter: AdapterFile, name: str, column: bool = False) -> Condition | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, distributed
 from tqdm import tqdm
 
 from local_control.adapter import Adapter
@@ -51,6 +51,8 @@ class Trainer:
         self.dtype = precision_of(settings)
         device, world = self.accelerator.device, self.accelerator.num_processes
         identity = Identity.of(data, base, world)
+        if settings.z0_loss_weight:
+            base.check_z0()
         base.place(device, self.dtype)
         _choose_kernels(base.pipeline.unet, settings)
         self.adapter = adapter_of(settings, base).to(device)
@@ -67,6 +69,7 @@ class Trainer:
         self.validation = self._new_validation(data)
         self.examples = Examples(data.train, data.prepared, draws_of(settings))
         self._division = division_of(settings, self.accelerator.process_index, world)
+        self._hosts: Any = distributed.new_group(backend="gloo") if world > 1 else None
         self._plan = EpochPlan(data.train.buckets, self._division.whole, settings.seed)
 
     def _new_validation(self, data: Data) -> Validation:
@@ -205,11 +208,12 @@ class Trainer:
         return float(self.accelerator.reduce(value, "mean"))  # pyright: ignore[reportArgumentType]
 
     def _any(self, flag: bool) -> bool:
-        """Whether any process raises the flag."""
-        if self.accelerator.num_processes == 1:
+        """Whether any process raises the flag; they ask each other on CPUs, and no GPU waits."""
+        if self._hosts is None:
             return flag
-        raised = torch.tensor(float(flag), device=self.accelerator.device)
-        return self._mean(raised) > 0
+        raised = torch.tensor(flag, dtype=torch.uint8)
+        distributed.all_reduce(raised, distributed.ReduceOp.MAX, group=self._hosts)
+        return bool(raised)
 
 
 def _choose_kernels(unet: Any, settings: TrainSettings) -> None:

@@ -59,7 +59,7 @@ class Validation:
 
     @cached_property
     def examples(self) -> list[Batch]:
-        """Up to `MAX_SAMPLES` examples, one a batch since their sizes may differ."""
+        """Up to `MAX_SAMPLES` examples on the CPU, one a batch since their sizes may differ."""
         return [self._example(index) for index in range(min(MAX_SAMPLES, len(self.part.data)))]
 
     def _example(self, index: int) -> Batch:
@@ -80,7 +80,7 @@ class Validation:
             "time_ids": crop.time_ids,
         }
         text = self.prepared.embedding(self.part.data[index].caption)
-        return collate([entry | text]).to(self.base.device)
+        return collate([entry | text])
 
     @torch.no_grad()
     def losses(self, adapter: Adapter) -> dict[str, float]:
@@ -89,7 +89,7 @@ class Validation:
         gated, precision = self.control.gated, self.sampling.mixed_precision
         sums: dict[str, Tensor] = {}
         for batch in self.examples:
-            repeated = batch.repeat(len(times))
+            repeated = batch.to(self.base.device).repeat(len(times))
             free = self.objective.needs_free
             found = denoise_at(self.base, adapter, repeated, times, gated, precision, free)
             for name, values in self.objective.terms(found).items():
@@ -111,9 +111,10 @@ class Validation:
         condition = self.control.condition
         for batch, source, free in self._free:
             image = self._sample(batch, adapter)
-            mask = batch.mask.cpu()
+            batch = batch.to(torch.device("cpu"))
+            mask = batch.mask
             found.append(quick_measures(image, free, source, mask, condition))
-            seen = tinted(source[0], batch.condition[0].cpu(), mask[0])
+            seen = tinted(source[0], batch.condition[0], mask[0])
             rows.append([seen, free[0], image[0], edge_panel(image[0], mask[0], condition)])
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(sheet(rows)).save(path)
@@ -134,7 +135,7 @@ class Validation:
         ]
 
     def _sample(self, batch: Batch, adapter: Adapter | None) -> Tensor:
-        features = None
+        batch, features = batch.to(self.base.device), None
         if adapter is not None:
             mask = batch.mask if self.control.gated else None
             features = control_features(adapter, batch.condition, mask)

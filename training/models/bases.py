@@ -24,7 +24,7 @@ from torch import Tensor
 
 from local_control.adapter import AdapterConfig, Kind
 from local_control.checkpoint import AdapterFileError
-from local_control.z0 import PredictionType
+from local_control.z0 import PredictionType, check_levels
 
 from ..data.digests import digest
 from ..data.words import shown
@@ -46,6 +46,7 @@ _UNREADABLE = (
 )
 # Where the parts of a pipeline come from; an index may name any module, and it would be imported.
 _LIBRARIES = {"diffusers", "transformers", "stable_diffusion", None}
+_TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 _VAE_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -122,10 +123,25 @@ class Base:
         for frozen in self._modules():
             frozen.eval().requires_grad_(False)
         unet: Any = self.unet
+        self.alphas_cumprod = self.alphas_cumprod.to(device)
         if device.type != "cpu":
             unet.to(device, dtype or torch.float32)
-        elif dtype is not None:
+            return
+        unet.float()
+        if dtype is not None:
             unet.set_attn_processor(Fp32Attention())
+
+    def free_text_encoders(self) -> None:
+        """Let go of the text encoders, once all captions are embedded."""
+        for name in _TEXT_ENCODERS:
+            setattr(self.pipeline, name, None)
+
+    def check_z0(self) -> None:
+        """Raise BaseModelError if z0' is infinite at a timestep of the base."""
+        try:
+            check_levels(self.alphas_cumprod, self.kind)
+        except ValueError as error:
+            raise BaseModelError(f"{error} Or train without it: --z0_loss_weight 0.") from None
 
     def autoencoder_on(self, device: torch.device) -> AbstractContextManager[None]:
         """Bring the autoencoder to `device` for a while, then back to the CPU."""
@@ -138,7 +154,7 @@ class Base:
     @cached_property
     def unet_name(self) -> str:
         """What predictions depend on; to be asked for before the UNet is placed."""
-        schedule = self.alphas_cumprod.numpy().tobytes()
+        schedule = self.alphas_cumprod.cpu().numpy().tobytes()
         return digest(weights_digest(self.unet), schedule, self.kind.name)
 
     @cached_property
@@ -190,8 +206,7 @@ class Base:
         return len(tokenizer(caption, verbose=False).input_ids) > tokenizer.model_max_length
 
     def _text_encoders(self) -> list[Any]:
-        names = ("text_encoder", "text_encoder_2")
-        found = [getattr(self.pipeline, name, None) for name in names]
+        found = [getattr(self.pipeline, name, None) for name in _TEXT_ENCODERS]
         return [encoder for encoder in found if encoder is not None]
 
     def _modules(self) -> list[Any]:
@@ -246,14 +261,7 @@ def load_base(
             schedule |= read_schedule(Path(name))
         else:
             _check_index(name, hub.revision)
-            pipeline = DiffusionPipeline.from_pretrained(
-                name,
-                revision=hub.revision,
-                variant=hub.variant,
-                use_safetensors=True,
-                trust_remote_code=False,
-                **parts,
-            )
+            pipeline = _load_folder(name, hub, parts)
     except _UNREADABLE as error:
         raise BaseModelError(
             f"The base {name} cannot be loaded ({_first_line(error)}); name a diffusers "
@@ -270,6 +278,31 @@ def load_base(
 
 def _first_line(error: Exception) -> str:
     return shown(str(error).partition("\n")[0], 300)
+
+
+def _load_folder(name: str, hub: Hub, parts: dict[str, Any]) -> Any:
+    """The pipeline of a diffusers folder or hub name, its UNet in the precision of its file."""
+    files = {"revision": hub.revision, "variant": hub.variant, "use_safetensors": True}
+    folder = Path(name)
+    if not folder.is_dir():
+        found = DiffusionPipeline.download(name, trust_remote_code=False, **files)
+        folder = Path(str(found))
+    dtypes = {"default": torch.float32, "unet": _own_dtype(folder / "unet", hub.variant)}
+    return DiffusionPipeline.from_pretrained(
+        folder, torch_dtype=dtypes, trust_remote_code=False, **files, **parts
+    )
+
+
+def _own_dtype(folder: Path, variant: str | None) -> torch.dtype:
+    """The precision of the weights in a folder; fp32 if there are none of this variant."""
+    ending = ".safetensors" if variant is None else f".{variant}.safetensors"
+    known = {"F16": torch.float16, "BF16": torch.bfloat16}
+    for path in sorted(folder.glob(f"*{ending}")):
+        if variant is None and path.name.count(".") > 1:  # another variant
+            continue
+        with safe_open(path, framework="pt") as file:
+            return known.get(file.get_slice(next(iter(file.keys()))).get_dtype(), torch.float32)
+    return torch.float32
 
 
 def _check_index(name: str, revision: str | None) -> None:

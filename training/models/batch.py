@@ -12,6 +12,8 @@ from torch import Tensor
 class Batch:
     """z0 and noise [B,C,h,w], u [B] in 0..1 (the timestep's draw), context [B,T,D], condition
     [B,Cin,H,W] and mask [B,1,H,W] in 0..1; for SDXL pooled text [B,P] and time ids [B,6].
+
+    Until it is on its device, condition and mask are uint8 in 0..255, a quarter of the bytes.
     """
 
     z0: Tensor
@@ -24,8 +26,12 @@ class Batch:
     time_ids: Tensor | None = None
 
     def to(self, device: torch.device) -> Self:
-        """Return the batch on another device."""
-        return self._map(lambda value: value.to(device, non_blocking=True))
+        """Return the batch on the device that it is used on, where all of it is floats."""
+        return self._map(lambda value: _floats(value.to(device, non_blocking=True)))
+
+    def pin_memory(self) -> Self:
+        """Return the batch in memory that a GPU reads while others work; loaders ask for it."""
+        return self._map(Tensor.pin_memory)
 
     def repeat(self, count: int) -> Self:
         """Return a batch with every sample `count` times."""
@@ -46,3 +52,8 @@ class Batch:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         changed: dict[str, Any] = {k: None if v is None else change(v) for k, v in values.items()}
         return type(self)(**changed)
+
+
+def _floats(value: Tensor) -> Tensor:
+    """Return uint8 in 0..255 as floats in 0..1, and all else as it is."""
+    return value.float().div_(255) if value.dtype == torch.uint8 else value

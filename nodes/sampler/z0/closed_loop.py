@@ -16,7 +16,7 @@ _KEY = "local_control_closed_loop"
 def watch_regions(
     model: ModelPatcher, overlay: Overlay, loops: Sequence[StrengthLoop]
 ) -> ModelPatcher:
-    """A clone of `model` that updates each loop once a step from z0' inside its mask.
+    """Return a clone of `model` that updates each loop once a step from z0' inside its mask.
 
     Raises:
         ValueError: while sampling, if none of the loops' regions controls it, or if the reference
@@ -54,9 +54,9 @@ class LoopWatcher:
                 loop.update(edge_alignment(images, reference, mask).mean().item())
 
     def end(self, samples: Tensor) -> None:
-        """Nothing is left to learn."""
+        """Learn no more."""
 
     def close(self) -> None:
-        """The next sampling must be watched anew."""
+        """Watch no longer: the next sampling begins anew."""
         for loop in self._loops:
             loop.leave()

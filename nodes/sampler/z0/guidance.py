@@ -26,7 +26,7 @@ class Guidance:
 
 
 def guide_edges(model: ModelPatcher, guidance: Guidance) -> ModelPatcher:
-    """A clone of `model` with the guidance.
+    """Return a clone of `model` with the guidance.
 
     Raises:
         ValueError: while sampling, if reference or mask do not fit the latent.

@@ -48,7 +48,7 @@ class LivePreview:
         self._has_failed = False
 
     def show(self, step: int, steps: int, frame: Tensor) -> None:
-        """Called after every step, on the sampling thread."""
+        """Show what is ready and draw on; called after every step, on the sampling thread."""
         throw_exception_if_processing_interrupted()
         self._newest = frame
         self._at = (step + 1, steps)
@@ -56,7 +56,7 @@ class LivePreview:
         self._try(lambda: self._send(*self._at, picture))
 
     def finish(self) -> None:
-        """Called once the sampling has returned: its last frame, if that is made in time."""
+        """Show the last frame, if that is made in time; called once the sampling has returned."""
         if self._newest is not None and not self._has_failed:
             self._try(self._send_last)
         throw_exception_if_processing_interrupted()
@@ -72,7 +72,7 @@ class LivePreview:
             self._job = None
 
     def _advance(self, step: int) -> Image.Image | None:
-        """The picture that has been made, if there is one; begins another if none is on its way."""
+        """Return the picture that is ready, if any; begin another if none is on its way."""
         picture = None
         if self._job is not None and self._job.done():
             job, self._job = self._job, None
@@ -96,7 +96,7 @@ class LivePreview:
         self._job = _WORKER.submit(_draw, self._render, self._newest)
 
     def _try(self, action: Callable[[], Image.Image | None]) -> Image.Image | None:
-        """What the action returns; None if it fails."""
+        """Return what the action returns; None if it fails."""
         try:
             return action()
         except InterruptProcessingException:
@@ -111,7 +111,7 @@ class LivePreview:
 
 
 def _draw(render: Render, frame: Tensor) -> Image.Image:
-    """A picture, on the worker.
+    """Return a picture, made on the worker.
 
     ComfyUI's layers look for a Cancel and take it, whatever thread they are on. It is meant for the
     sampling, so it is handed back.

@@ -27,7 +27,7 @@ class Overlay:
     owner: str
 
     def on(self, latent_format: Any) -> "PlacedOverlay":
-        """The overlay for one sampling of a model with this latent format."""
+        """Return the overlay for one sampling of a model with this latent format."""
         reference = latent_format.process_in(self.reference)
         return PlacedOverlay(reference, self.masks, self.owner)
 
@@ -47,7 +47,7 @@ class PlacedOverlay:
         self._placed: dict[tuple[object, ...], tuple[Tensor, list[Tensor]]] = {}
 
     def over(self, z0: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The reference [N,C,h,w], fp32, and the masks [1 or N,1,h,w] for `to_images(z0)`.
+        """Return the reference [N,C,h,w], fp32, and the masks [1 or N,1,h,w] for `to_images(z0)`.
 
         Raises:
             ValueError: z0 is of no pictures, or reference or masks do not fit it.
@@ -87,7 +87,7 @@ def check_pictures(latent: Tensor, owner: str) -> None:
 
 
 def place_mask(mask: RegionMask, z0: Tensor) -> Tensor:
-    """A mask on the latent's cells: [1 or N,1,h,w] for `to_images(z0)`.
+    """Return a mask on the latent's cells: [1 or N,1,h,w] for `to_images(z0)`.
 
     Raises:
         ValueError: there are masks for another number of latents.
@@ -99,9 +99,9 @@ def place_mask(mask: RegionMask, z0: Tensor) -> Tensor:
 
 
 def place_first(mask: RegionMask, latent: Tensor, size: Size) -> Tensor:
-    """A mask at the size (h, w) of pictures of a latent, of a video of its first frames.
+    """Return a mask at the size (h, w) of a latent's pictures, of a video of its first frames.
 
-    -> [1 or B,1,h,w]: one for all, or one for each.
+    [1 or B,1,h,w]: one for all, or one for each.
 
     Raises:
         ValueError: there are masks for another number of latents.
@@ -112,7 +112,7 @@ def place_first(mask: RegionMask, latent: Tensor, size: Size) -> Tensor:
 
 
 def union(placed: Sequence[Tensor]) -> Tensor:
-    """Where any of the masks is that an overlay has placed, [1 or N,1,h,w]; all over without."""
+    """Return where any mask is that an overlay has placed, [1 or N,1,h,w]; all over without."""
     if not placed:
         return torch.ones(1, 1, 1, 1)
     most = max(len(cells) for cells in placed)
@@ -120,7 +120,7 @@ def union(placed: Sequence[Tensor]) -> Tensor:
 
 
 def resize(latent: Tensor, size: Size) -> Tensor:
-    """Latents [B,C,(T),h,w] at another (height, width); as they are if they have it."""
+    """Return latents [B,C,(T),h,w] at another (height, width); as they are if they have it."""
     if (latent.shape[-2], latent.shape[-1]) == size:
         return latent
     images = F.interpolate(to_images(latent), size, mode="bilinear", antialias=True)
@@ -130,12 +130,12 @@ def resize(latent: Tensor, size: Size) -> Tensor:
 
 
 def to_images(z0: Tensor) -> Tensor:
-    """Latents [B,C,h,w] as they are; frames of a video [B,C,T,h,w] as images [B*T,C,h,w]."""
+    """Return latents [B,C,h,w] as they are; frames of a video [B,C,T,h,w] as [B*T,C,h,w]."""
     return z0 if z0.ndim == _PICTURES else z0.movedim(2, 1).flatten(0, 1)
 
 
 def from_images(images: Tensor, z0: Tensor) -> Tensor:
-    """The reverse of `to_images`, in shape, dtype and place of `z0`."""
+    """Return the reverse of `to_images`, in shape, dtype and place of `z0`."""
     if z0.ndim == _VIDEOS:
         images = images.unflatten(0, (len(z0), z0.shape[2])).movedim(1, 2)
     return images.to(z0)

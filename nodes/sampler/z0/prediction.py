@@ -18,7 +18,7 @@ Begin = Callable[[Any], Change]
 
 
 def after_prediction(model: ModelPatcher, begin: Begin) -> ModelPatcher:
-    """A clone of `model` whose z0' is changed after what earlier calls of this have done.
+    """Return a clone of `model` whose z0' is changed after what earlier calls of this have done.
 
     A wrapper of the guider's whole prediction: ComfyUI's post-CFG functions are called within it,
     and of a guider with several scales they see a part.

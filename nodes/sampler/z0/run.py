@@ -24,15 +24,15 @@ class Run:
 
     @property
     def model(self) -> Any:
-        """ComfyUI's BaseModel as it is sampled, with what nodes have changed of it."""
+        """Return ComfyUI's BaseModel as it is sampled, with what nodes have changed of it."""
         return self._guider.inner_model
 
     def picture(self, latent: Tensor) -> Tensor:
-        """The picture's part of a latent of the sampling, which may share its memory."""
+        """Return the picture's part of a latent of the sampling, which may share its memory."""
         return self._parts(latent)[0]
 
     def with_picture(self, latent: Tensor, picture: Tensor) -> Tensor:
-        """The latent with another picture; its other parts stay as they are, to the bit."""
+        """Return the latent with another picture; its other parts stay as they are, to the bit."""
         others = self._parts(latent)[1:]
         return comfy.utils.pack_latents([picture, *others])[0] if others else picture
 
@@ -43,17 +43,17 @@ class Run:
 
 
 def run_of(guider: Any) -> Run:
-    """The run of a guider that samples; of other packs' guiders that have none, one for now."""
+    """Return the run of a guider; of other packs' guiders that have none, one for now."""
     return run_in(guider.model_options) or Run(guider, ())
 
 
 def run_in(model_options: dict[str, Any]) -> Run | None:
-    """The run in the model options of a sampling, as ComfyUI hands them to its functions."""
+    """Return the run in the model options that ComfyUI hands to functions of a sampling."""
     return model_options.get(_KEY)
 
 
 def noting_runs(model: ModelPatcher) -> ModelPatcher:
-    """A clone of `model` with a `Run` for each sampling, which goes when that ends or fails."""
+    """Return a clone of `model` with a `Run` for each sampling, which goes when that ends."""
     model = model.clone()
     if not model.get_wrappers(WrappersMP.OUTER_SAMPLE, _KEY):
         model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, _KEY, _note)

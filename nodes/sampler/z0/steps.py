@@ -14,19 +14,19 @@ class Watcher(Protocol):
     """What looks at one sampling, on its thread. Latents are those of the pictures alone."""
 
     def step(self, step: int, steps: int, z0: Tensor) -> None:
-        """Called after every step, from 0; z0 must not be changed."""
+        """Look at a step, from 0, once it is done; z0 must not be changed."""
 
     def end(self, samples: Tensor) -> None:
-        """Called once the sampling has returned; not after a failure."""
+        """Look at what the sampling has returned; not called after a failure."""
 
     def close(self) -> None:
-        """Called last, whatever has happened."""
+        """Let go of the sampling; called last, whatever has happened."""
 
 
 def watch_steps(
     model: ModelPatcher, key: str, begin: Callable[[Run, Tensor], Watcher]
 ) -> ModelPatcher:
-    """A clone of `model` with a watcher of each sampling.
+    """Return a clone of `model` with a watcher of each sampling.
 
     begin: makes it, after the controls are prepared, of the run and a latent of its shape.
     """

@@ -31,7 +31,7 @@ class Sampling:
     is_cut: bool = False
 
     def stacked(self) -> Tensor:
-        """The frames in one tensor [S,B,C,(T),h,w], smaller ones at the size of the last."""
+        """Return the frames in one tensor [S,B,C,(T),h,w], smaller ones at the size of the last."""
         last = self.frames[-1]
         size = (last.shape[-2], last.shape[-1])
         return torch.stack([resize(frame, size) for frame in self.frames])
@@ -42,7 +42,7 @@ class Sampling:
         del self.frames[:-1]
 
     def gap(self, samples: Tensor) -> float:
-        """How far `samples`, from a LATENT, are from what a sampler may return of this sampling.
+        """Return how far `samples`, from a LATENT, are from what a sampler may return of this.
 
         That is its result, or its last z0'. Infinite if they are neither.
         """
@@ -74,7 +74,7 @@ class Z0Trace:
                 one.cut()
 
     def sampling_of(self, samples: Tensor) -> Sampling | None:
-        """The one that `samples`, from a LATENT, came out of; the nearest of several."""
+        """Return the one that `samples`, from a LATENT, came out of; the nearest of several."""
         newest_first = reversed(self.samplings)
         gap, nearest = min(
             ((one.gap(samples), one) for one in newest_first),
@@ -85,7 +85,7 @@ class Z0Trace:
 
 
 def _gap(a: Tensor, b: Tensor) -> float:
-    """The largest difference of two latents, NaN being equal to NaN; infinite if one is another."""
+    """Return the largest difference of two latents, NaN equal to NaN; infinite if not the same."""
     if a.shape != b.shape or not torch.allclose(a, b, _TOLERANCE, _TOLERANCE, equal_nan=True):
         return torch.inf
     return (a - b).nan_to_num(0, 0, 0).abs().max().item() if a.numel() else 0.0

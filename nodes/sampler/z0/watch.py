@@ -22,7 +22,7 @@ Preview = Callable[[Run, Tensor], LivePreview]
 def watch_z0(
     model: ModelPatcher, trace: Z0Trace, preview: Preview | None = None, part: str = "result"
 ) -> ModelPatcher:
-    """A clone of `model` that fills `trace`, and shows z0' or the part of one prompt alone.
+    """Return a clone of `model` that fills `trace`, and shows z0' or one prompt's part of it.
 
     part: result, positive or negative. The result is shown where that prompt was not asked, as the
     negative one at a guidance scale of 1.
@@ -65,7 +65,7 @@ class _Z0Watcher:
 
 
 def _noting_part(model: ModelPatcher, prompt: str, prediction: str) -> ModelPatcher:
-    """A clone of `model` that keeps the last prediction for one prompt, None without one."""
+    """Return a clone of `model` that keeps the last prediction for one prompt, None without one."""
     model = noting_runs(model)
 
     def note(args: dict[str, Any]) -> Tensor:
@@ -81,5 +81,5 @@ def _noting_part(model: ModelPatcher, prompt: str, prediction: str) -> ModelPatc
 
 
 def _copy(latent: Tensor) -> Tensor:
-    """A copy in fp32 on the CPU."""
+    """Return a copy in fp32 on the CPU."""
     return latent.detach().float().cpu().clone()

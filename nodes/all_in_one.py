@@ -1,0 +1,234 @@
+"""One node for the first ten minutes: a picture with local control, in view while it is sampled."""
+
+from pathlib import Path
+from typing import Any
+
+import comfy.samplers
+import folder_paths
+from comfy_api.v0_0_2 import io
+from comfy_execution.graph_utils import GraphBuilder
+
+from ..local_control.checkpoint import read_metadata
+from ..local_control.conditions import CONDITIONS
+from .adapter_files import FOLDER, adapter_names, condition_of
+from .comfy_types import CATEGORY, Regions, make_schema
+
+_AUTO = "auto"
+_READY = "as it is"  # the picture is the condition
+_FALLBACK = "canny"
+_OPTIONS = {"low_threshold": 100, "high_threshold": 200, "blur": 0.0, "blocks": 8}
+# Links are handed on as they are, so that what does not depend on a change is not made anew.
+_LINK = {"rawLink": True}
+
+
+class LocalControl(io.ComfyNode):
+    """Model, prompts, picture and mask -> the finished picture, by the pack's own nodes."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The parts are nodes of their own, for those who want them."""
+        return make_schema(
+            [
+                "regional control",
+                "masked controlnet",
+                "controlnet mask",
+                "region",
+                "mask control",
+                "t2i adapter",
+                "sketch to image",
+                "edges",
+            ],
+            node_id="LocalControl_LocalControl",
+            display_name="Local Control",
+            category=CATEGORY,
+            description="Samples a picture that follows the edges or colours of another one where "
+            "the mask is white, and the prompt alone elsewhere. Shows it while it samples, and "
+            "afterwards what control has changed.",
+            inputs=[
+                io.Model.Input("model", extra_dict=_LINK, tooltip="From Load Checkpoint."),
+                io.Conditioning.Input(
+                    "positive", extra_dict=_LINK, tooltip="The prompt for the whole picture."
+                ),
+                io.Conditioning.Input(
+                    "negative", extra_dict=_LINK, tooltip="What the picture should not show."
+                ),
+                io.Vae.Input("vae", extra_dict=_LINK, tooltip="From Load Checkpoint."),
+                io.Image.Input(
+                    "image", extra_dict=_LINK, tooltip="The picture to follow inside the mask."
+                ),
+                io.Mask.Input(
+                    "mask", extra_dict=_LINK, tooltip="White = controlled; as large as the picture."
+                ),
+                io.Combo.Input(
+                    "adapter_name",
+                    options=adapter_names(),
+                    tooltip="A T2I-Adapter in models/controlnet or models/t2i_adapter, of the "
+                    "model's family.",
+                ),
+                io.Combo.Input(
+                    "kind",
+                    options=[_AUTO, *CONDITIONS, _READY],
+                    default=_AUTO,
+                    tooltip="What the adapter reads of the picture. auto: what its file says, or "
+                    "canny if it says nothing. as it is: the picture is a condition already.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    tooltip="More follows the picture more closely.",
+                ),
+                io.Float.Input(
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="The share of the sampling at which control begins.",
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="The share of the sampling at which control ends.",
+                ),
+                io.Int.Input(
+                    "width", default=512, min=16, max=16384, step=8, tooltip="Of the new picture."
+                ),
+                io.Int.Input(
+                    "height", default=512, min=16, max=16384, step=8, tooltip="Of the new picture."
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="The noise that sampling begins with.",
+                ),
+                io.Int.Input(
+                    "steps", default=20, min=1, max=10000, tooltip="How many steps it takes."
+                ),
+                io.Float.Input(
+                    "cfg",
+                    default=7.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    tooltip="How closely the picture keeps to the prompt.",
+                ),
+                io.Combo.Input(
+                    "sampler_name",
+                    options=comfy.samplers.KSampler.SAMPLERS,
+                    default="euler",
+                    tooltip="As in KSampler.",
+                ),
+                io.Combo.Input(
+                    "scheduler",
+                    options=comfy.samplers.KSampler.SCHEDULERS,
+                    default="normal",
+                    tooltip="As in KSampler.",
+                ),
+                io.Boolean.Input(
+                    "compare",
+                    default=True,
+                    tooltip="Sample the same seed without control as well, once for each seed and "
+                    "prompt, and show both under a slider.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="The picture with control."),
+                Regions.Output(
+                    display_name="regions", tooltip="The region, for Local Control Region and more."
+                ),
+                io.String.Output(
+                    display_name="text", tooltip="How well the picture follows, in words."
+                ),
+            ],
+            is_output_node=True,
+            enable_expand=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: list,
+        positive: list,
+        negative: list,
+        vae: list,
+        image: list,
+        mask: list,
+        adapter_name: str,
+        kind: str,
+        strength: float,
+        start_percent: float,
+        end_percent: float,
+        width: int,
+        height: int,
+        seed: int,
+        steps: int,
+        cfg: float,
+        sampler_name: str,
+        scheduler: str,
+        compare: bool,
+    ) -> io.NodeOutput:
+        """The graph of parts that takes this node's place; links are [node id, slot]."""
+        graph = GraphBuilder()
+        path = Path(folder_paths.get_full_path_or_raise(FOLDER, adapter_name))
+        chosen, options = condition_of(read_metadata(path)) or (_FALLBACK, {})
+        if kind != _AUTO:
+            chosen, options = kind, options if kind == chosen else {}
+        adapter = graph.node("LocalControl_LoadAdapter", adapter_name=adapter_name)
+        condition: Any = image
+        options = {**_OPTIONS, **options}
+        if chosen != _READY:
+            made = graph.node("LocalControl_Condition", image=image, kind=chosen, **options)
+            condition = made.out(0)
+        region = graph.node(
+            "LocalControl_Region",
+            control_net=adapter.out(0),
+            image=condition,
+            mask=mask,
+            strength=strength,
+            start_percent=start_percent,
+            end_percent=end_percent,
+            feather=0,
+            level_weights="1, 1, 1, 1",
+        )
+        applied = graph.node(
+            "LocalControl_Apply",
+            positive=positive,
+            negative=negative,
+            regions=region.out(0),
+            overlap="add",
+            vae=vae,
+        )
+        shown = graph.node("LocalControl_Z0Preview", model=model, regions=region.out(0), vae=vae)
+        latent = graph.node("EmptyLatentImage", width=width, height=height, batch_size=1)
+        numbers = {"seed": seed, "steps": steps, "cfg": cfg, "denoise": 1.0}
+        names = {"sampler_name": sampler_name, "scheduler": scheduler}
+
+        def sample(source: Any, first: Any, second: Any) -> Any:
+            prompts = {"model": source, "positive": first, "negative": second}
+            inputs = {**prompts, "latent_image": latent.out(0), **numbers, **names}
+            samples = graph.node("KSampler", **inputs).out(0)
+            return graph.node("VAEDecode", samples=samples, vae=vae).out(0)
+
+        picture = sample(shown.out(0), applied.out(0), applied.out(1))
+        free = {"uncontrolled": sample(model, positive, negative)} if compare else {}
+        score = graph.node(
+            "LocalControl_Score",
+            image=picture,
+            condition=condition,
+            mask=mask,
+            kind="colour" if chosen == "colour" else "edges",
+            tolerance=2,
+            **options,
+            **free,
+        )
+        seen = graph.node("LocalControl_Compare", image=picture, text=score.out(6), **free)
+        return io.NodeOutput(picture, region.out(0), seen.out(0), expand=graph.finalize())

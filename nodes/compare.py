@@ -1,0 +1,55 @@
+"""A picture with control and the same without, one over the other."""
+
+from comfy_api.v0_0_2 import io, ui
+from torch import Tensor
+
+from .comfy_types import CATEGORY, make_schema
+from .inputs import checked
+
+
+class Compare(io.ComfyNode):
+    """Two IMAGEs and a text -> a slider between both, on the node."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Of batches the first pictures are shown."""
+        return make_schema(
+            ["compare", "before after", "image compare", "slider"],
+            node_id="LocalControl_Compare",
+            display_name="With and Without Control",
+            category=f"{CATEGORY}/score",
+            description="Shows what control has changed: a slider between the same seed with "
+            "control and without.",
+            inputs=[
+                io.Image.Input("image", tooltip="The picture with control."),
+                io.Image.Input(
+                    "uncontrolled",
+                    optional=True,
+                    tooltip="The same seed without control; without it the picture alone is shown.",
+                ),
+                io.String.Input(
+                    "text",
+                    optional=True,
+                    force_input=True,
+                    tooltip="Words to show, such as the text of Local Control Score.",
+                ),
+            ],
+            outputs=[io.String.Output(display_name="text", tooltip="The text, as it came in.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    @checked
+    def execute(
+        cls, image: Tensor, uncontrolled: Tensor | None = None, text: str = ""
+    ) -> io.NodeOutput:
+        """What is shown is drawn by the pack's script."""
+        shown = {"words": text, "with": save(image, cls)}
+        if uncontrolled is not None:
+            shown["without"] = save(uncontrolled, cls)
+        return io.NodeOutput(text, ui={"local_control_comparison": [shown]})
+
+
+def save(image: Tensor, cls: type[io.ComfyNode]) -> dict:
+    """Return where the browser finds the first picture of a batch."""
+    return ui.PreviewImage(image[:1], cls=cls).as_dict()["images"][0]

@@ -1,0 +1,108 @@
+"""z0' watched and steered beside ComfyUI's own guidance and caches, before ours or after."""
+
+import importlib
+
+import pytest
+import torch
+from adapters import apply, left, make_setup, region
+from adapters import sample as sample_regions
+from watched import SIZE, frames, sample
+
+CACHE = {"reuse_threshold": 0.5, "start_percent": 0.1, "end_percent": 0.95, "verbose": False}
+# Module, class and settings of stock nodes that change what a model predicts.
+STOCK = {
+    "perturbed attention": ("nodes_pag", "PerturbedAttentionGuidance", {"scale": 3.0}),
+    "self attention": (
+        "nodes_sag",
+        "SelfAttentionGuidance",
+        {"scale": 0.5, "blur_sigma": 2.0},
+    ),
+    "adaptive projection": (
+        "nodes_apg",
+        "APG",
+        {"eta": 0.5, "norm_threshold": 5.0, "momentum": 0.2},
+    ),
+    "hypertile": (
+        "nodes_hypertile",
+        "HyperTile",
+        {"tile_size": 32, "swap_size": 2, "max_depth": 0, "scale_depth": False},
+    ),
+    "easy cache": ("nodes_easycache", "EasyCacheNode", CACHE),
+    "lazy cache": ("nodes_easycache", "LazyCacheNode", CACHE),
+}
+STEPS = 6
+
+
+@pytest.fixture(params=STOCK)
+def stock(request):
+    """What makes a stock node of a model."""
+    file, name, settings = STOCK[request.param]
+    node = getattr(importlib.import_module(f"comfy_extras.{file}"), name)
+    return lambda model: node.execute(model=model, **settings)[0]
+
+
+@pytest.fixture(params=["before", "after"])
+def combine(request, stock):
+    """One of ours and the stock node, in either order."""
+    if request.param == "before":
+        return lambda ours, model: stock(ours(model))
+    return lambda ours, model: ours(stock(model))
+
+
+def run(model):
+    torch.manual_seed(0)  # HyperTile draws the sides of its tiles
+    return sample(model, steps=STEPS)
+
+
+def reference():
+    return torch.randn(1, 4, SIZE, SIZE, generator=torch.Generator().manual_seed(5))
+
+
+def test_a_preview_sees_every_step_and_changes_nothing(comfy, watch, model, stock, combine):
+    traces = []
+
+    def ours(model):
+        watched, trace, _ = watch(model)
+        traces.append(trace)
+        return watched
+
+    samples = run(combine(ours, model))
+    assert torch.equal(samples, run(stock(model)))
+    assert not torch.equal(samples, run(model))
+    latents = frames(comfy, traces[0], samples)[1]["samples"]
+    assert len(latents) == STEPS
+    torch.testing.assert_close(latents[-1:], samples, rtol=1e-3, atol=1e-3)
+
+
+def test_edge_guidance_brings_edges_closer(comfy, model, stock, combine):
+    latent_format = model.get_model_object("latent_format")
+    target = latent_format.process_in(reference())
+
+    def ours(model):
+        options = {"scale": 1.0, "start_percent": 0.0, "end_percent": 1.0, "edge": "sobel"}
+        inputs = {"model": model, "reference": {"samples": reference()}, "mask": left()}
+        return comfy.call("LocalControl_EdgeGuidance", **inputs, **options)[0]
+
+    def error(samples):
+        loss = comfy.module("local_control.steering").edge_loss
+        return loss(latent_format.process_in(samples), target, left()[:, None]).item()
+
+    assert error(run(combine(ours, model))) < 0.7 * error(run(stock(model)))
+
+
+def test_a_closed_loop_sets_strengths(comfy, combine):
+    setup = make_setup(comfy, "sd15")
+    options = {"target": 1.0, "gain": 1.0, "lowest": 0.1, "highest": 10.0}
+    tied = []
+
+    def ours(model):
+        given = {"model": model, "reference": {"samples": reference()}}
+        looped, regions = comfy.call(
+            "LocalControl_ClosedLoop", **given, regions=region(setup, left()), **options
+        )
+        tied.extend(regions)
+        return looped
+
+    model = combine(ours, setup.model)
+    sample_regions(setup, *apply(setup, tied), model=model, steps=STEPS)
+    assert tied[0].loop.factor > 1

@@ -1,0 +1,74 @@
+// A picture with control over the same seed without it, under a slider, with the score in words: on
+// Local Control and on With and Without Control.
+import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
+
+const NODES = ["LocalControl_LocalControl", "LocalControl_Compare"];
+const HEIGHT = 340;
+
+const STYLE = `
+.local-control-comparison { display: flex; flex-direction: column; gap: 6px; width: 100%;
+    height: 100%; font: 13px sans-serif; color: var(--input-text, #ddd); }
+.local-control-comparison .stage { position: relative; flex: 1; min-height: 260px; }
+.local-control-comparison img { position: absolute; inset: 0; width: 100%; height: 100%;
+    object-fit: contain; }
+.local-control-comparison .ends { display: flex; align-items: center; gap: 6px; }
+.local-control-comparison input { flex: 1; min-width: 0; }
+.local-control-comparison p { margin: 0; white-space: pre-line; }
+`;
+
+function element(tag, properties = {}, children = []) {
+    const made = Object.assign(document.createElement(tag), properties);
+    made.append(...children);
+    return made;
+}
+
+function urlOf(file) {
+    return api.apiURL(`/view?${new URLSearchParams(file)}`);
+}
+
+// The slider shows the picture without control left of its position, and with control right of it.
+function draw(root, { words, with: controlled, without }) {
+    const over = element("img", { src: urlOf(controlled), alt: "with control" });
+    const stage = element("div", { className: "stage" });
+    const parts = [stage];
+    if (without) {
+        stage.append(element("img", { src: urlOf(without), alt: "without control" }));
+        const slider = element("input", { type: "range", min: 0, max: 100, value: 0 });
+        slider.setAttribute("aria-label", "without control to with control");
+        const move = () => { over.style.clipPath = `inset(0 0 0 ${slider.value}%)`; };
+        slider.addEventListener("input", move);
+        slider.addEventListener("pointerdown", (event) => event.stopPropagation());
+        move();
+        parts.push(element("div", { className: "ends" }, ["with", slider, "without"]));
+    }
+    stage.append(over);
+    parts.push(element("p", { textContent: words.split("\n")[0] }));
+    root.replaceChildren(...parts);
+}
+
+app.registerExtension({
+    name: "localcontrol.comparison",
+    setup() {
+        document.head.append(element("style", { textContent: STYLE }));
+    },
+    nodeCreated(node) {
+        if (!NODES.includes(node.comfyClass)) return;
+        const root = element("div", { className: "local-control-comparison" });
+        node.hideOutputImages = true;
+        const options = { serialize: false, hideOnZoom: false, getMinHeight: () => 0 };
+        const widget = node.addDOMWidget("comparison", "local_control_comparison", root, options);
+        widget.serialize = false;
+        const before = node.onExecuted;
+        node.onExecuted = function (output) {
+            before?.apply(this, arguments);
+            const shown = output?.local_control_comparison?.[0];
+            if (!shown) return;
+            options.getMinHeight = () => HEIGHT;
+            draw(root, shown);
+            const [width, height] = node.computeSize();
+            node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
+            node.graph?.setDirtyCanvas(true, true);
+        };
+    },
+});
