@@ -83,8 +83,19 @@ BAD = {
     "BOOLEAN": {"a word": "yes", "a number": 3},
 }
 
-# z0' Frames shows how a result came to be no numbers.
-TAKEN = (("LocalControl_Z0Frames", "latent", "NaN"),)
+# z0' Frames shows how a result came to be no numbers, and any number is a seed.
+TAKEN = (
+    ("LocalControl_Z0Frames", "latent", "NaN"),
+    ("LocalControl_LocalControl", "seed", "too much"),
+)
+
+
+@pytest.fixture(autouse=True)
+def adapter(monkeypatch):
+    """A name that can be chosen where a file of an adapter is wanted."""
+    import folder_paths
+
+    monkeypatch.setattr(folder_paths, "get_filename_list", lambda folder: ["a.safetensors"])
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +121,7 @@ def good(comfy):
             if spec.extra_dict.get("rawLink")
             else values.get(str(spec.get_io_type()), getattr(spec, "default", None))
             for spec in specs
-        }
+        } | {spec.id: "a.safetensors" for spec in specs if spec.id == "adapter_name"}
 
     return inputs
 
@@ -237,4 +248,5 @@ def test_pictures_that_are_too_small_to_look_at_are_named(comfy, good, node_id, 
         assert_one_sentence(message, "The image of ")
         assert f"{least} pixels or more" in message
         large = {"image": torch.rand(1, least, least, 3), "kind": kind}
-        assert comfy.nodes[node_id].execute(**good(node_id) | large)
+        inputs = {key: value for key, value in good(node_id).items() if key != "uncontrolled"}
+        assert comfy.nodes[node_id].execute(**inputs | large)
