@@ -112,7 +112,7 @@ def _option(spec: Any, value: Any, name: str) -> str:
     known = ", ".join(spec.options) or "none that there are"
     raise ValueError(
         f"{name} is {_show(value)}, which is not among its options; choose one of: "
-        f"{known if len(known) < 10 * _SHOWN else known[: 10 * _SHOWN] + ' ...'}."
+        f"{known if len(known) < 4 * _SHOWN else known[: 4 * _SHOWN] + ' ...'}."
     )
 
 
