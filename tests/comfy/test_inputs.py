@@ -83,9 +83,10 @@ BAD = {
     "BOOLEAN": {"a word": "yes", "a number": 3},
 }
 
-# z0' Frames shows how a result came to be no numbers, and any number is a seed.
+# z0' Frames shows how a result came to be no numbers; of one size is asked; any number is a seed.
 TAKEN = (
     ("LocalControl_Z0Frames", "latent", "NaN"),
+    ("LocalControl_PreviewRegions", "latent", "NaN"),
     ("LocalControl_LocalControl", "seed", "too much"),
 )
 
