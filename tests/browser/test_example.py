@@ -73,6 +73,15 @@ def test_an_error_of_ours_is_told_in_its_own_sentence(opened):
     )
 
 
+def test_widgets_that_a_kind_does_not_use_are_hidden(opened):
+    set_widget(opened, "LocalControl_Condition", "kind", "colour")
+    hidden = opened.evaluate(
+        """() => window.app.graph._nodes.find(n => n.type === "LocalControl_Condition").widgets
+            .filter(w => w.hidden).map(w => w.name)"""
+    )
+    assert hidden == ["low_threshold", "high_threshold", "blur"]
+
+
 def test_values_are_kept_when_a_workflow_is_saved_and_opened_again(opened):
     set_widget(opened, "LocalControl_Region", "strength", 1.25)
     set_widget(opened, "LocalControl_Region", "level_weights", "1, 0.5, 1, 1")
