@@ -156,18 +156,19 @@ def launch(settings, tmp_path):
 
 
 def curves(folder):
-    """Everything that was logged: name -> {step: value}."""
+    """Everything that was logged but for speeds: name -> {step: value}."""
     events = EventAccumulator(str(folder / "logs" / "local_control")).Reload()
     return {
         name: {event.step: event.value for event in events.Scalars(name)}
         for name in events.Tags()["scalars"]
+        if name != "train/images/s"
     }
 
 
 def assert_same_curves(one, two):
     assert one.keys() == two.keys() >= {"train/noise", "train/z0", "validation/loss"}
     for name, values in one.items():
-        assert two[name] == pytest.approx(values, abs=1e-4), name
+        assert two[name] == pytest.approx(values, abs=1e-4, rel=1e-3), name
 
 
 def test_two_processes_learn_as_one_with_the_same_global_batch(run, make_settings, tmp_path):
@@ -188,7 +189,7 @@ def test_two_processes_learn_as_one_with_the_same_global_batch(run, make_setting
     list_states(tmp_path / "two")[-1].unlink()
     shutil.rmtree(tmp_path / "two" / "logs")
     launch(settings, tmp_path)  # goes on from step 16
-    whole = curves(tmp_path / "one")
-    rest = {name: {20: values[20]} for name, values in whole.items()}
-    assert_same_curves(rest, curves(tmp_path / "two"))
+    whole, rest = curves(tmp_path / "one"), curves(tmp_path / "two")
+    for name in ("validation/loss", "train/learning_rate"):  # others are means from step 16 on
+        assert rest[name] == pytest.approx({20: whole[name][20]}, abs=1e-4)
     assert_same_run(tmp_path / "one", tmp_path / "two")

@@ -1,10 +1,12 @@
 """The trainer on a small random base: what it learns, writes, watches and refuses."""
 
 import json
+from collections import defaultdict
 
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 from prepared import trainer_of
 from small_base import CHANNELS, small_sd, small_sdxl
@@ -162,6 +164,7 @@ def test_outputs_beside_the_adapter(run, tmp_path):
     names = {path.name for path in folder.iterdir()}
     assert {"adapter.safetensors", "best.safetensors", "config.toml", "overlay.png"} <= names
     assert [p.name for p in sorted((folder / "samples").iterdir())] == [
+        "step-00000000.png",
         "step-00000003.png",
         "step-00000006.png",
     ]
@@ -171,6 +174,64 @@ def test_outputs_beside_the_adapter(run, tmp_path):
     coverage = json.loads((folder / "masks.json").read_text())
     assert 0.1 < coverage["mean"] < 0.6
     assert read_adapter(folder / "best.safetensors").metadata["ss_steps"] in ("3", "6")
+
+
+def test_trackers_get_means_over_steps_rates_and_gradients(make_settings, monkeypatch):
+    monkeypatch.setattr("training.loop.trainer._LOG_STEPS", 3)
+    logged = defaultdict(dict)
+    monkeypatch.setattr(
+        "accelerate.Accelerator.log", lambda self, values, step: logged[step].update(values)
+    )
+    run = trainer_of(make_settings(noise_offset=0.1))
+    make_step, norms = run.step, []
+
+    def noting(batches, step):
+        found = make_step(batches, step)
+        norms.append(found["gradient_norm"].item())
+        return found
+
+    monkeypatch.setattr(run, "step", noting)
+    run.run()
+    for step, seen in ((3, norms[:3]), (6, norms[3:])):
+        found = {key: value for key, value in logged[step].items() if key.startswith("train/")}
+        assert found["train/gradient_norm"] == pytest.approx(sum(seen) / 3, rel=1e-5)
+        assert found["train/learning_rate"] > 0
+        assert {"train/noise", "train/z0"} <= found.keys()
+
+
+def test_gradients_are_divided_by_our_accumulation_and_no_other(make_settings, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    for steps in (1, 2):
+        AcceleratorState._reset_state(reset_partial_state=True)
+        run = trainer_of(make_settings(gradient_accumulation_steps=steps))
+        assert run.accelerator.gradient_accumulation_steps == steps
+
+
+def test_a_validation_that_cannot_work_ends_the_run_before_its_first_step(
+    make_settings, monkeypatch
+):
+    run = trainer_of(make_settings())
+    monkeypatch.setattr(run.validation, "losses", lambda adapter: 1 / 0)
+    monkeypatch.setattr(run, "step", None)
+    with pytest.raises(ZeroDivisionError):
+        run.run()
+
+
+def test_weights_that_learn_nothing_are_told_of(make_settings, monkeypatch, caplog):
+    monkeypatch.setattr("training.loop.trainer._LOG_STEPS", 2)
+    monkeypatch.setattr("training.loop.trainer._TOLD_STEPS", 4)
+    trainer_of(make_settings(mask_shares={"empty": 1.0}, z0_loss_weight=0.0)).run()
+    assert caplog.text.count("no gradient has reached the adapter") == 1
+
+
+def test_noise_is_shifted_as_far_as_it_is_asked_for(make_settings):
+    plain, shifted = (trainer_of(make_settings(noise_offset=o)).examples for o in (0.0, 0.5))
+    for position in range(4):
+        one, other = plain[position, 0], shifted[position, 0]
+        shift = other["noise"] - one["noise"]
+        assert (shift - shift[:, :1, :1]).abs().max() < 1e-5
+        assert shift.abs().max() > 0
+        assert all(torch.equal(one[key], other[key]) for key in one if key != "noise")
 
 
 def test_validation_is_the_same_at_every_call(make_settings):

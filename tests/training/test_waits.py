@@ -1,6 +1,7 @@
 """What a GPU would wait for: shown on tensors of a device that is not there."""
 
 import shutil
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -139,3 +140,17 @@ def test_the_last_step_learns(make_settings):
         rate = learning_rate_of(make_settings(lr_scheduler=schedule, lr_warmup_steps=0)).by_step()
         assert rate(5) > 0
         assert rate(6) < 1e-6
+
+
+def test_schedules_have_their_cycles_and_powers(make_settings):
+    plain = {"max_train_steps": 99, "lr_warmup_steps": 0, "learning_rate": 1.0}
+
+    def rates(**changes):
+        rate = learning_rate_of(make_settings(**plain | changes)).by_step()
+        return [rate(step) for step in range(99)]
+
+    restarts = rates(lr_scheduler="cosine_with_restarts", lr_num_cycles=3)
+    assert sum(b > a + 0.5 for a, b in pairwise(restarts)) == 2
+    square = rates(lr_scheduler="polynomial", lr_power=2.0)
+    line = rates(lr_scheduler="polynomial")
+    assert square[49] == pytest.approx(line[49] ** 2, abs=1e-3)

@@ -26,6 +26,8 @@ _WITHOUT_EFFECT = frozenset(
         "num_inference_steps",
         "guidance_scale",
         "report_to",
+        "tracker_project_name",
+        "logging_dir",
     }
 )
 # Files and folders may have moved; their names must stay.

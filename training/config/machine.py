@@ -19,7 +19,7 @@ def check_machine(settings: TrainSettings) -> None:
     Raises:
         MachineError: it lacks a package or a GPU.
     """
-    if settings.report_to != "none" and find_spec(settings.report_to) is None:
+    if settings.report_to not in ("none", "all") and find_spec(settings.report_to) is None:
         raise MachineError(
             f"--report_to {settings.report_to} needs a package that is not installed: pip install "
             f"{settings.report_to}, or use none."

@@ -58,6 +58,9 @@ class ObjectiveFlags(CommandSettings):
     freedom_loss_margin: float = Field(
         0.0, ge=0, description="change of the prediction outside that costs nothing"
     )
+    noise_offset: float = Field(
+        0.0, ge=0, description="how far noise is shifted, each channel of a latent as one"
+    )
     timestep_sampling: Literal["uniform", "cubic"] = Field(
         "cubic", description="how timesteps are drawn; cubic prefers noisy ones"
     )

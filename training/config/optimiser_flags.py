@@ -20,6 +20,8 @@ class OptimiserFlags(CommandSettings):
         "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup"
     ] = Field("cosine", description="how the learning rate changes")
     lr_warmup_steps: int = Field(500, ge=0, description="steps in which it rises")
+    lr_num_cycles: int = Field(1, ge=1, description="restarts of cosine_with_restarts")
+    lr_power: float = Field(1.0, gt=0, description="power of polynomial")
     optimizer: Literal["adamw", "adamw_8bit"] = Field(
         "adamw", description="adamw_8bit needs bitsandbytes and less memory"
     )

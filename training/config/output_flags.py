@@ -27,9 +27,13 @@ class OutputFlags(CommandSettings):
     num_validation_images: int = Field(4, ge=0, description="pictures that validation samples")
     num_inference_steps: int = Field(20, ge=1, description="steps in which it samples them")
     guidance_scale: float = Field(5.0, ge=0, description="classifier-free guidance of them")
-    report_to: Literal["tensorboard", "wandb", "none"] = Field(
-        "tensorboard", description="where curves go"
+    report_to: Literal["tensorboard", "wandb", "all", "none"] = Field(
+        "tensorboard", description="where curves go; all: to every tracker that is installed"
     )
+    tracker_project_name: str = Field(
+        "local_control", min_length=1, description="what trackers call the project"
+    )
+    logging_dir: Path | None = Field(None, description="of trackers; default: OUTPUT_DIR/logs")
 
     @property
     def cache_folder(self) -> Path:

@@ -24,12 +24,14 @@ class Draws:
     """What is drawn for each use of a sample.
 
     empty_share: of prompts. blank_share: of conditions that are blank outside the mask.
+    noise_offset: how far the noise of each channel is shifted, as a share of its spread.
     """
 
     seed: int
     masks: RandomMasks
     empty_share: float = 0.0
     blank_share: float = 0.0
+    noise_offset: float = 0.0
 
 
 class Examples(Dataset):
@@ -60,11 +62,15 @@ class Examples(Dataset):
         text = self._prepared.embedding("" if empty else self._part.data[index].caption)
         rng = generator(draws.seed, NOISE, position)
         noise = rng.standard_normal(crop.latent.shape, np.float32)
+        u = rng.random()
+        if draws.noise_offset:
+            shift = rng.standard_normal((len(noise), 1, 1), np.float32)
+            noise = noise + np.float32(draws.noise_offset) * shift
         mask, condition = self._mask(crop, generator(draws.seed, MASK, position))
         out = {
             "z0": crop.latent,
             "noise": torch.from_numpy(noise),
-            "u": torch.tensor(rng.random(), dtype=torch.float32),
+            "u": torch.tensor(u, dtype=torch.float32),
             "condition": condition,
             "mask": mask,
             "time_ids": crop.time_ids,

@@ -39,12 +39,15 @@ class LearningRate:
     """The learning rate of a run; a function of the step alone, so there is nothing to resume.
 
     schedule: diffusers' name of its shape. peak: what the warm-up rises to. steps: the whole run.
+    cycles: how often a cosine starts again. power: of a polynomial.
     """
 
     schedule: str
     peak: float
     warmup: int
     steps: int
+    cycles: int = 1
+    power: float = 1.0
 
     def by_step(self) -> Callable[[int], float]:
         """Return step -> learning rate."""
@@ -54,6 +57,8 @@ class LearningRate:
             unused,
             num_warmup_steps=self.warmup,
             num_training_steps=self.steps,
+            num_cycles=self.cycles,
+            power=self.power,
         )
         factor = scheduler.lr_lambdas[0]
         # Warm-ups of the library start at 0, which would waste the first step.

@@ -37,6 +37,7 @@ def draws_of(settings: TrainSettings) -> Draws:
         settings.masks(),
         settings.proportion_empty_prompts,
         settings.masked_condition_share,
+        settings.noise_offset,
     )
 
 
@@ -72,6 +73,8 @@ def learning_rate_of(settings: TrainSettings) -> LearningRate:
         settings.learning_rate,
         settings.lr_warmup_steps,
         settings.max_train_steps + 1,  # where it is 0, so that the last step still learns
+        settings.lr_num_cycles,
+        settings.lr_power,
     )
 
 

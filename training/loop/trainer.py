@@ -1,6 +1,7 @@
 """The training itself: steps, validations, checkpoints, from wherever a run is."""
 
 import copy
+import logging
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import GradientAccumulationPlugin
 from torch import Tensor, distributed
 from tqdm import tqdm
 
@@ -22,6 +24,7 @@ from ..models.denoise import denoise_at, drawn_alpha_bar, timesteps
 from .adapter_files import to_file, write_file
 from .data import Data
 from .examples import Examples, Places, loader
+from .means import Means
 from .optimisation import update_ema
 from .parts import (
     adapter_of,
@@ -38,7 +41,11 @@ from .state import TrainState
 from .stop_signal import StopSignal
 from .validation import Control, Validation
 
+log = logging.getLogger(__name__)
+
 _LOG_STEPS = 20
+_TOLD_STEPS = 100
+_NORM = "gradient_norm"
 
 
 class Trainer:
@@ -65,6 +72,8 @@ class Trainer:
         self.wrapped, self.stepper = self.accelerator.prepare(self.adapter, self.optimizer)
         if self.accelerator.scaler is not None and "scaler" in self.state.notes:
             self.accelerator.scaler.load_state_dict(self.state.notes["scaler"])
+        self._means = Means()
+        self._learnt = False
         self.objective = settings.loss(drawn_alpha_bar(base, settings.timestep_sampling))
         self.validation = self._new_validation(data)
         self.examples = Examples(data.train, data.prepared, draws_of(settings))
@@ -119,14 +128,16 @@ class Trainer:
             disable=not main,
             mininterval=2,
         )
+        if state.step == 0:  # so that a validation that cannot work ends the run at once
+            self._validate(progress)
         with StopSignal() as stop:
             for step in progress:
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate(step)
-                terms = self.step(batches, step)
+                self._means.add(self.step(batches, step))
                 state.step = step + 1
                 if state.step % _LOG_STEPS == 0:
-                    self._report(terms, progress)
+                    self._report(rate(step), progress)
                 stopped = self._any(stop.wanted)
                 last = state.step == settings.max_train_steps
                 if last or state.step % settings.validation_steps == 0:
@@ -144,7 +155,7 @@ class Trainer:
         return path
 
     def step(self, batches: Iterator[Batch], step: int) -> dict[str, Tensor]:
-        """One optimiser step -> the mean of each term."""
+        """One optimiser step -> the mean of each term, and the norm of the gradient."""
         settings, parts = self.settings, self.settings.gradient_accumulation_steps
         sums: dict[str, Tensor] = {}
         for part in range(parts):
@@ -158,19 +169,30 @@ class Trainer:
                 self.accelerator.backward(torch.stack(list(terms.values())).sum())
             for name, value in terms.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() / parts
-        self.accelerator.clip_grad_norm_(self.adapter.parameters(), settings.max_grad_norm)
+        limit = settings.max_grad_norm
+        norm: Any = self.accelerator.clip_grad_norm_(self.adapter.parameters(), limit)
         self.stepper.step()
         self.stepper.zero_grad()
         if self.ema is not None:
             update_ema(self.ema, self.adapter, step, settings.ema_decay)
-        return sums
+        return sums | {_NORM: norm.detach()}
 
-    def _report(self, terms: dict[str, Tensor], progress: tqdm) -> None:
-        means = {name: self._mean(value) for name, value in terms.items()}
-        self.accelerator.log({f"train/{k}": v for k, v in means.items()}, self.state.step)
+    def _report(self, learning_rate: float, progress: tqdm) -> None:
+        means = {name: self._mean(value) for name, value in self._means.take().items()}
         rate = progress.format_dict["rate"]
-        speed = {} if rate is None else {"images/s": f"{rate * self._division.whole:.1f}"}
-        progress.set_postfix(speed | {k: f"{v:.4f}" for k, v in means.items()})
+        speed = {} if rate is None else {"images/s": rate * self._division.whole}
+        logged = means | {"learning_rate": learning_rate} | speed
+        self.accelerator.log({f"train/{k}": v for k, v in logged.items()}, self.state.step)
+        told = {name: f"{value:.1f}" for name, value in speed.items()}
+        progress.set_postfix(told | {k: f"{v:.4f}" for k, v in means.items()})
+        self._learnt |= means[_NORM] > 0
+        if not self._learnt and self.state.step >= _TOLD_STEPS:
+            log.warning(
+                "In %d steps no gradient has reached the adapter, so its weights do not learn; see "
+                "whether all masks are empty.",
+                self.state.step,
+            )
+            self._learnt = True
 
     def _validate(self, progress: tqdm) -> None:
         if self.accelerator.is_main_process:
@@ -187,7 +209,8 @@ class Trainer:
             # Losses at other timesteps are no measure of these.
             at, notes = list(self.settings.validation_timesteps), self.state.notes
             best = notes.get("best", float("inf"))
-            if notes.get("best_timesteps", at) != at or found["loss"] < best:
+            better = notes.get("best_timesteps", at) != at or found["loss"] < best
+            if step and better:  # before the first one nothing has been learnt
                 notes |= {"best": found["loss"], "best_timesteps": at}
                 file = to_file(self.result, self.settings, self.base, step=step)
                 write_file(file, folder / "best.safetensors")
@@ -237,11 +260,15 @@ def _accelerator(settings: TrainSettings) -> Accelerator:
     accelerator = Accelerator(
         cpu=on_cpu(),
         mixed_precision=settings.mixed_precision,
-        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        # As a plugin, since a number of steps would give way to one of accelerate's own config,
+        # and gradients would be divided by it.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(
+            num_steps=settings.gradient_accumulation_steps
+        ),
         log_with=tracker,
-        project_dir=settings.output_dir / "logs",
+        project_dir=settings.logging_dir or settings.output_dir / "logs",
     )
     if tracker is not None:
         flat = {key: str(value) for key, value in settings.resolved().items()}
-        accelerator.init_trackers("local_control", flat)
+        accelerator.init_trackers(settings.tracker_project_name, flat)
     return accelerator
