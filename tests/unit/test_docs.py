@@ -64,3 +64,13 @@ def test_forms_and_workflows_of_the_repository_can_be_read(path):
         ids = [field["id"] for field in found["body"]]
         assert len(ids) == len(set(ids))
         assert any(field.get("validations", {}).get("required") for field in found["body"])
+
+
+def test_the_table_of_gates_names_tests_that_there_are():
+    text = (ROOT / "docs" / "GATES.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+\.py)`", text))
+    assert len(named) > 5
+    assert [name for name in sorted(named) if not (ROOT / "tests" / "comfy" / name).is_file()] == []
+    for node in re.findall(r"Gate [A-Z]\w+(?: [A-Z]\w+)?", text):
+        pages = [p.read_text(encoding="utf-8") for p in (ROOT / "web" / "docs").glob("*.md")]
+        assert any(page.startswith(f"# {node}\n") for page in pages), node
