@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from ....local_control.gating import gate_features
-from ....local_control.region_mask import in_window, match_batch
+from ....local_control.region_mask import RegionMask, in_window, match_batch
 from ....local_control.view import View
+from ...comfy_types import from_comfy_mask
+from .advanced import AdvancedApply
 from .base import Acting, Call, Recent, RegionControl
 from .hint import Hint
 from .loaded import LoadedAdapter
@@ -65,7 +67,7 @@ class AdapterRegion(Region):
         return gated
 
 
-class AdapterControl(RegionControl[AdapterRegion]):
+class AdapterControl(AdvancedApply, RegionControl[AdapterRegion]):
     """The control object of one or several adapter regions."""
 
     def __init__(
@@ -81,7 +83,9 @@ class AdapterControl(RegionControl[AdapterRegion]):
         self._slots: Recent[Slots | None] = Recent(_KEPT)
 
     def _new(self) -> "AdapterControl":
-        return AdapterControl(self.adapter, self._given, self._hint)
+        new = AdapterControl(self.adapter, self._given, self._hint)
+        new.stock_mask = self.stock_mask
+        return new
 
     def _show(self) -> Tensor | None:
         return self._hint.whole if self._given else None
@@ -89,9 +93,13 @@ class AdapterControl(RegionControl[AdapterRegion]):
     def _read(self, hint: Tensor) -> tuple[AdapterRegion, ...]:
         if self._given:
             return self._hint.read(hint)
+        mask = RegionMask.everywhere()
+        if self.stock_mask is not None:
+            mask = RegionMask(from_comfy_mask(self.stock_mask))
         region = AdapterRegion(  # as a stock Apply ControlNet node has set it
             adapter=self.adapter,
             condition=hint,
+            mask=mask,
             strength=self.strength,
             percent_range=self.timestep_percent_range,
             number=0,

@@ -1,0 +1,83 @@
+"""Advanced-ControlNet's own code: its controls in our regions, our adapters in its nodes."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import adapters
+import controls
+import pytest
+import torch
+from kinds import half, picture
+from small_controls import BUILDERS
+
+
+@pytest.fixture(scope="module")
+def acn(comfy):
+    """Its modules, as ComfyUI loads a pack."""
+    path = os.environ.get("ACN_PATH")
+    if not path:
+        pytest.skip("set ACN_PATH to a folder of ComfyUI-Advanced-ControlNet to run its own code")
+    options = {"submodule_search_locations": [path]}
+    spec = importlib.util.spec_from_file_location("acn", Path(path) / "__init__.py", **options)
+    sys.modules["acn"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["acn"])
+    names = {"control": "control", "nodes": "nodes_main", "keyframes": "nodes_keyframes"}
+    return SimpleNamespace(
+        **{key: sys.modules[f"acn.adv_control.{name}"] for key, name in names.items()}
+    )
+
+
+@pytest.fixture
+def adapter(comfy):
+    return adapters.make_setup(comfy, "sd15")
+
+
+def applied(acn, setup, control, **options):
+    node = acn.nodes.AdvancedControlNetApply
+    return node.execute(*adapters.prompts(), control, picture(), 1.0, 0.0, 1.0, **options).args
+
+
+@pytest.mark.parametrize("name", ["sd15", "sdxl", "lora"])
+def test_its_controls_act_in_our_regions_as_stock_ones(comfy, acn, name):
+    setup = BUILDERS[name]()
+    setup.comfy = comfy
+    expected = controls.sample(setup, *controls.local(setup, half()))
+    setup.control = acn.control.convert_to_advanced(setup.control)
+    assert type(setup.control).__name__.endswith("Advanced")
+    found = controls.sample(setup, *controls.local(setup, half()))
+    torch.testing.assert_close(found, expected, **controls.CLOSE)
+
+
+def test_our_adapters_act_in_its_nodes(acn, adapter):
+    found = adapters.sample(adapter, *applied(acn, adapter, adapter.control))
+    expected = adapters.sample(adapter, *adapters.stock(adapter, adapter.control, picture()))
+    assert torch.equal(found, expected)
+
+
+def test_the_mask_of_its_node_gates_our_adapters(acn, adapter):
+    conds = applied(acn, adapter, adapter.control, mask_optional=half())
+    found = adapters.sample(adapter, *conds)
+    expected = adapters.sample(adapter, *adapters.local(adapter, half(), picture()))
+    torch.testing.assert_close(found, expected, **adapters.CLOSE)
+
+
+def test_its_controls_before_ours_and_after(acn, adapter):
+    own = BUILDERS["sd15"]().control
+    theirs = acn.control.convert_to_advanced(own)
+    stock = adapters.stock(adapter, own, picture(seed=5))
+    expected = adapters.sample(adapter, *adapters.local(adapter, half(), None, *stock))
+    node = acn.nodes.AdvancedControlNetApply
+    first = node.execute(*adapters.prompts(), theirs, picture(seed=5), 1.0, 0.0, 1.0).args
+    found = adapters.sample(adapter, *adapters.local(adapter, half(), None, *first))
+    torch.testing.assert_close(found, expected, **adapters.CLOSE)
+    local = adapters.local(adapter, half())
+    last = node.execute(*local, theirs, picture(seed=5), 1.0, 0.0, 1.0).args
+    torch.testing.assert_close(adapters.sample(adapter, *last), expected, **adapters.CLOSE)
+
+
+def test_keyframes_for_our_adapters_are_refused_in_a_sentence(acn, adapter):
+    with pytest.raises(ValueError, match="Keyframes and weights of Advanced-ControlNet are not"):
+        applied(acn, adapter, adapter.control, timestep_kf=object())
