@@ -19,6 +19,7 @@ from .digests import Folded
 from .pictures import Size
 from .records import Digests, Row
 
+_CACHE_KIB = 256  # the system keeps the file at hand, for all processes at once
 _SCHEMA = """
 CREATE TABLE samples (
     number INTEGER PRIMARY KEY, row TEXT, key TEXT, caption TEXT, height INTEGER, width INTEGER,
@@ -111,21 +112,28 @@ class Catalogue:
         if found is None:
             where = f"{self.path.absolute().as_uri()}?mode=ro&immutable=1"
             found = sqlite3.connect(where, uri=True, check_same_thread=False)
+            found.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
             self._opened[os.getpid()] = found
         return found
 
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def __getitem__(self, number: int) -> tuple[Row, Entry]:
+    def entry(self, number: int) -> Entry:
+        """Return what is known of a sample."""
         query = (
-            "SELECT row, key, caption, height, width, image, condition, masks, count, black, white "
+            "SELECT key, caption, height, width, image, condition, masks, count, black, white "
             "FROM samples WHERE number=?"
         )
         found = self._connect().execute(query, (int(number),)).fetchone()
-        row, key, caption, height, width, image, condition, masks, *counts = found
+        key, caption, height, width, image, condition, masks, *counts = found
         digests = Digests(image, condition, masks)
-        return json.loads(row), Entry(key, caption, (height, width), digests, *counts)
+        return Entry(key, caption, (height, width), digests, *counts)
+
+    def row(self, number: int) -> Row:
+        """Return what says where a sample is."""
+        query = "SELECT row FROM samples WHERE number=?"
+        return json.loads(self._connect().execute(query, (int(number),)).fetchone()[0])
 
     @cached_property
     def sizes(self) -> np.ndarray:

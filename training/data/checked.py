@@ -65,12 +65,12 @@ class Checked:
         return len(self.places)
 
     def __getitem__(self, index: int) -> Record:
-        row, entry = self.catalogue[self.places[index]]
+        row, entry = self.catalogue.row(self.places[index]), self.entry(index)
         return self.source.record(row).checked(entry.caption, entry.digests)
 
     def entry(self, index: int) -> Entry:
         """Return what is known of a sample, without opening it."""
-        return self.catalogue[self.places[index]][1]
+        return self.catalogue.entry(self.places[index])
 
     @property
     def sizes(self) -> np.ndarray:

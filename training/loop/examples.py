@@ -59,7 +59,7 @@ class Examples(Dataset):
         draws = self._draws
         crop = self._prepared.example(self._part, index, self.variant(position))
         empty = generator(draws.seed, TEXT, position).random() < draws.empty_share
-        text = self._prepared.embedding("" if empty else self._part.data[index].caption)
+        text = self._prepared.embedding("" if empty else self._part.data.entry(index).caption)
         rng = generator(draws.seed, NOISE, position)
         noise = rng.standard_normal(crop.latent.shape, np.float32)
         u = rng.random()

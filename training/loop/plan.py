@@ -26,11 +26,13 @@ class EpochPlan:
         epoch, within = divmod(step, self.steps_per_epoch)
         return self._epoch(epoch)[within].tolist()
 
-    def _draw_epoch(self, epoch: int) -> list[np.ndarray]:
+    def _draw_epoch(self, epoch: int) -> np.ndarray:
+        """The samples of every step of an epoch, int32 [steps, batch]."""
         rng = generator(self._seed, ORDER, epoch)
         batches = []
         for members in self._members:
             order = rng.permutation(members)
             count = -(-len(order) // self._batch) * self._batch
-            batches += list(np.resize(order, count).reshape(-1, self._batch))
-        return [batches[i] for i in rng.permutation(len(batches))]
+            batches.append(np.resize(order, count).reshape(-1, self._batch))
+        found = np.concatenate(batches)
+        return found[rng.permutation(len(found))]

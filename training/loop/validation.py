@@ -79,7 +79,7 @@ class Validation:
             "mask": torch.from_numpy(mask)[None],
             "time_ids": crop.time_ids,
         }
-        text = self.prepared.embedding(self.part.data[index].caption)
+        text = self.prepared.embedding(self.part.data.entry(index).caption)
         return collate([entry | text])
 
     @torch.no_grad()
