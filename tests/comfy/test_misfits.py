@@ -40,6 +40,22 @@ def test_a_control_of_another_family_is_named_with_the_model_and_what_to_do(comf
     assert "\n" not in message
 
 
+def test_one_that_acts_later_is_named_before_the_first_step(comfy):
+    from comfy.patcher_extension import WrappersMP
+
+    setup, runs = setup_of(comfy, "sdxl"), []
+
+    def note(executor, *args, **kwargs):
+        runs.append(1)
+        return executor(*args, **kwargs)
+
+    setup.model.add_wrapper(WrappersMP.DIFFUSION_MODEL, note)
+    setup.control = unet(build_model("sd15"), context_dim=48).control
+    with pytest.raises(ValueError, match="of region 1 does not fit the model"):
+        sample(setup, *local(setup, half(), start_percent=0.6))
+    assert not runs
+
+
 def broken(setup, error):
     """The region's control fails by `error` when it is asked."""
 

@@ -89,6 +89,19 @@ class GatedControl(RegionControl[ControlRegion]):
             found = self._one_by_one(region, call)
         return None if found is None else self._gate(region, found, call, factor)
 
+    def _try(self, regions: Sequence[ControlRegion], call: Call) -> None:
+        """Run the control once, whose own range of steps has not come yet."""
+        (region,) = regions
+        first = next(call.apart())
+        (view,) = first.views
+        if self._run is None or self._is_outside(region, view, first):
+            return
+        model, to_timestep = self._run
+        inner = replace(region, percent_range=(0.0, 1.0)).inner(view, first.batch)
+        arguments = (first.x, first.t, first.cond, 1, first.options)
+        first_answer(inner, (model(), to_timestep), arguments, region.number)
+        inner.cleanup()
+
     def _is_outside(self, region: ControlRegion, view: View, call: Call) -> bool:
         """Whether nothing of what a prompt sees is in the region: the control need not run."""
         key = ("outside", self.cond_hint, view, call.batch, call.steps)

@@ -115,6 +115,7 @@ class RegionControl(ControlBase, Generic[R]):
         self._cut: Tensor | None = None
         self._cut_regions: tuple[R, ...] = ()
         self._timings: list[Timing] = []
+        self._is_tried = False
         super().__init__()
         # AnimateDiff-Evolved tells its windows to controls that have these.
         self.sub_idxs: list[int] | None = None
@@ -136,6 +137,9 @@ class RegionControl(ControlBase, Generic[R]):
     @abstractmethod
     def _add(self, regions: Sequence[R], acting: Acting, call: Call) -> Slots | None:
         """What the regions that act add to the model; None if nothing."""
+
+    def _try(self, regions: Sequence[R], call: Call) -> None:
+        """Raise ValueError at the first step if a region that acts later does not fit the model."""
 
     def _forget(self) -> None:
         """Drop what was made for a sampling."""
@@ -200,6 +204,7 @@ class RegionControl(ControlBase, Generic[R]):
         self._forget()  # ComfyUI skips cleanup when a sampling fails or is interrupted
         self._blends.forget()
         self.sub_idxs = self.cond_hint = None
+        self._is_tried = False
         self._timings = [Timing(r, percent_to_timestep_function) for r in self.regions]
 
     def cleanup(self) -> None:
@@ -224,10 +229,15 @@ class RegionControl(ControlBase, Generic[R]):
         if self.exact in transformer_options.get(OFF, ()):
             return found
         acting = self._acting(float(t[0]))
-        if not acting:
+        if not acting and self._is_tried:
             return found
         regions, views = self._looked_at(x_noisy, batched_number, transformer_options)
-        own = self._add(regions, acting, Call(x_noisy, t, cond, transformer_options, views))
+        call = Call(x_noisy, t, cond, transformer_options, views)
+        self._is_tried = True
+        if not acting:
+            self._try(regions, call)
+            return found
+        own = self._add(regions, acting, call)
         return found if own is None else merge(own, found)
 
     def blend(self, x: Tensor, sigma: float, options: dict) -> Tensor | None:
