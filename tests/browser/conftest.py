@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import requests
+from comfy_page import run_button
 from demo_server import make_workspace
 from playwright.sync_api import sync_playwright
 
@@ -61,7 +62,7 @@ def open_page(server, browser):
         page.on("pageerror", note)
         page.goto(server.url)
         page.wait_for_function("window.app && window.app.graph && window.app.graph._nodes")
-        page.wait_for_selector("button[aria-label='Run']", timeout=60_000)
+        run_button(page).wait_for(timeout=60_000)
         return page
 
     yield open_with

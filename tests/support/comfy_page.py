@@ -1,6 +1,7 @@
 """What a person does in ComfyUI's page, as functions of a Playwright page."""
 
 import itertools
+import re
 
 RENDERERS = ("classic", "nodes2")
 RUN_MS = 180_000
@@ -17,6 +18,11 @@ _BOXES = """() => {
         return [`${node.id} ${node.title}`, x, y - 30, width / scale, height / scale];
     });
 }"""
+
+
+def run_button(page):
+    """The button that reads Run: newer frontends label the menu beside it so as well."""
+    return page.locator("button", has_text=re.compile(r"^\s*Run\s*$"))
 
 
 def open_template(page, name):
@@ -61,7 +67,7 @@ def run(page):
                 e => { window.seen.error = e.detail.exception_message; });
         }"""
     )
-    page.click("button[aria-label='Run']")
+    run_button(page).click()
     page.wait_for_function("window.seen.done || window.seen.error", timeout=RUN_MS)
     assert page.evaluate("window.seen.error") is None
     page.wait_for_timeout(1000)  # for the pictures to arrive
