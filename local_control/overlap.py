@@ -32,13 +32,14 @@ def align_masks(masks: Sequence[Tensor]) -> Tensor:
         if len(mask) not in (1, batch):
             raise ValueError(
                 f"Region {number} has {len(mask)} masks and another one {batch}; where regions "
-                f"share or hide, give each one mask for all latents, or one for each latent."
+                f"share or hide, or the outside is exact, give each one mask for all latents, or "
+                f"one for each latent."
             )
         if abs(mask.shape[-1] * height / (mask.shape[-2] * width) - 1) > _SAME_SHAPE:
             raise ValueError(
                 f"The mask of region {number} is {mask.shape[-1]} x {mask.shape[-2]}, but the "
-                f"largest sides of all are {width} x {height}; where regions share or hide, give "
-                f"all masks the shape of the image, or let them add up."
+                f"largest sides of all are {width} x {height}; where regions share or hide, or "
+                f"the outside is exact, give all masks the shape of the image."
             )
     return torch.stack(
         [resize_mask(mask, (height, width)).expand(batch, -1, -1, -1) for mask in masks]

@@ -18,7 +18,7 @@ class GatePredictions(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         """Return the schema; what is not connected is the same with and without control."""
         return make_schema(
-            ["masked controlnet", "masked lora", "mask control", "regional control"],
+            ["masked controlnet", "mask control", "regional control"],
             node_id="LocalControl_GatePredictions",
             display_name="Gate Predictions",
             category=f"{CATEGORY}/any model",

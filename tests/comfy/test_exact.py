@@ -3,8 +3,9 @@
 import pytest
 import torch
 from adapters import apply, left, make_setup, picture, prompts, region, sample, stock
-from kinds import CLOSE, make_kind, stripes, windowed
-from small_models import conditioning
+from kinds import CLOSE, half, make_kind, stripes, windowed
+from small_controls import unet
+from small_models import build_model, conditioning
 
 # An adapter, maps in a UNet, tokens.
 KINDS = ("adapter sd15", "union", "flux")
@@ -142,3 +143,34 @@ def test_nothing_to_apply_leaves_the_prompts(setup):
     node = setup.comfy.nodes["LocalControl_Apply"]
     pair = prompts()
     assert [*node.execute(*pair, None, "add").result] == [*pair]
+
+
+def test_regions_of_conditions_in_one_prompt_all_act(setup):
+    both = region(
+        setup,
+        right(),
+        acts_on="negative",
+        regions=region(setup, left(), acts_on="positive"),
+    )
+    first, second = apply(setup, both, outside="exact")
+    found = sample(setup, first + second, conditioning(1), steps=1)
+    free = sample(setup, conditioning(0) + conditioning(1), conditioning(1), steps=1)
+    assert not torch.allclose(found[..., :8], free[..., :8])
+    assert not torch.allclose(found[..., 8:], free[..., 8:])
+
+
+def test_a_control_that_does_not_fit_is_named_at_the_first_step_though_it_acts_later(comfy):
+    kind = make_kind(comfy, "sdxl")
+    kind.setup.control = unet(build_model("sd15"), context_dim=48).control
+    runs = []
+
+    def count(executor, *args, **kwargs):
+        runs.append(1)
+        return executor(*args, **kwargs)
+
+    from comfy.patcher_extension import WrappersMP
+
+    kind.setup.model.add_wrapper(WrappersMP.APPLY_MODEL, count)
+    with pytest.raises(ValueError, match="of region 1 does not fit the model"):
+        kind.sample(kind.local(half(), start_percent=0.6, outside="exact"), steps=6)
+    assert len(runs) == 1

@@ -183,3 +183,53 @@ def test_masks_for_another_number_of_latents_are_named(setup, gate):
     )
     with pytest.raises(ValueError, match="3 masks for 2 latents"):
         sampled(setup, gated, batch=2)
+
+
+def test_models_in_a_row_are_each_gated_by_their_own_mask(setup, gate):
+    top = torch.zeros_like(left())
+    top[:, :64] = 1
+    quieter = lambda value, options: value * 0.2  # noqa: E731
+    for first_patch in (Louder(), lambda value, options: value * 3):
+        first = patched(setup.model, first_patch)
+        model, *conds = gate(first, *prompts(), left(), model_without=setup.model)
+        second = gate(patched(model, quieter), *conds, top, model_without=model)
+        found = sampled(setup, second, steps=1)
+        outside = sample(setup, *prompts(), steps=1)
+        assert torch.equal(found[..., 8:, 8:], outside[..., 8:, 8:])
+        within = sample(setup, *prompts(), model=first, steps=1)
+        torch.testing.assert_close(found[..., 8:, :8], within[..., 8:, :8], **CLOSE)
+
+
+def test_prompts_that_differ_and_have_areas_are_refused(setup, gate):
+    from nodes import ConditioningSetArea
+
+    positive, negative = prompts()
+    (corner,) = ConditioningSetArea().append(conditioning(5), 64, 64, 64, 64, 1.0)
+    gated = gate(
+        setup.model, conditioning(7) + corner, negative, left(), positive_without=positive + corner
+    )
+    with pytest.raises(ValueError, match="where one of them has an area"):
+        sampled(setup, gated, steps=1)
+    by_model = gate(
+        patched(setup.model), positive + corner, negative, left(), model_without=setup.model
+    )
+    found = sampled(setup, by_model, steps=1)
+    assert torch.equal(found[..., 8:], sample(setup, positive + corner, negative, steps=1)[..., 8:])
+
+
+def test_what_acts_behind_the_predictions_is_refused(setup, gate):
+    guided = setup.model.clone()
+    guided.set_model_sampler_post_cfg_function(lambda args: args["denoised"])
+    with pytest.raises(ValueError, match="has a sampler_post_cfg_function that model_without"):
+        gate(guided, *prompts(), left(), model_without=setup.model)
+    louder = patched(guided)
+    gated = gate(louder, *prompts(), left(), model_without=guided)
+    found = sampled(setup, gated, steps=1)
+    assert torch.equal(found[..., 8:], sample(setup, *prompts(), steps=1)[..., 8:])
+
+
+def test_injections_of_one_model_are_refused(setup, gate):
+    injected = setup.model.clone()
+    injected.set_injections("test", [])
+    with pytest.raises(ValueError, match="different weights"):
+        gate(injected, *prompts(), left(), model_without=setup.model)

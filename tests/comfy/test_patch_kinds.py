@@ -163,3 +163,16 @@ class TestTiles:
         assert torch.equal(found, own)
         assert torch.equal(sample(setup, gated), before)
         sys.modules.pop("usdu_utils", None)
+
+
+def test_a_patch_that_is_gated_behind_gate_predictions_stays_in_its_mask_too(comfy):
+    setup = BUILDERS["Qwen DiffSynth"]()
+    top = left().transpose(-1, -2).contiguous()
+    pair = setup.text(0), setup.text(1)
+    first = comfy.nodes["LocalControl_GatePredictions"].execute(
+        setup.patched, *pair, top, model_without=setup.model
+    )
+    model = comfy.nodes["LocalControl_GatePatches"].execute(first.result[0], left()).result[0]
+    found, without = sample(setup, model, steps=1), sample(setup, setup.model, steps=1)
+    assert torch.equal(found[..., 8:, :], without[..., 8:, :])
+    assert not torch.allclose(found[..., :8, :], without[..., :8, :])

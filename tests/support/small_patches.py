@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import torch
 from small_controls import PictureVae, operations, patcher, qwen, text
-from small_models import CONTEXT, WIDTH, fill
+from small_models import CONTEXT, WIDTH, build_model, conditioning, fill
 
 SIZE = 16
 
@@ -239,6 +239,34 @@ def vace(frames=3):
     )
 
 
+class ScaledMaps(torch.nn.Module):
+    """Stands for SUPIR's control network: a map for each place, of what the picture gives."""
+
+    def control_model(self, hint, timesteps, x, context, y):
+        return [hint[:, :1].expand(len(x), -1, -1, -1)] * 10
+
+
+def scale(control, value, other=None, control_scale=1.0):
+    """Stands for SUPIR's adapters between that network's maps and the UNet's."""
+    both = value if other is None else torch.cat([other, value], 1)
+    at_size = torch.nn.functional.interpolate(control, both.shape[-2:], mode="area")
+    return torch.lerp(both, both * (1 + at_size), control_scale)
+
+
+def supir():
+    """SDXL with SUPIR's own patches of the UNet's maps."""
+    with present():
+        from comfy.ldm.supir.supir_patch import SUPIRPatch
+
+    model = build_model("sdxl")
+    hint = torch.randn(1, 4, SIZE, SIZE, generator=torch.Generator().manual_seed(4))
+    places = 1 + 9 + 2  # the middle, output blocks, and before each enlargement
+    module = network(ScaledMaps())
+    patched = model.clone()
+    SUPIRPatch(module, [scale] * places, hint, 1.0, 1.0).register(patched)
+    return SimpleNamespace(model=model, patched=patched, text=conditioning, shape=(4,))
+
+
 BUILDERS = {
     "Qwen DiffSynth": diffsynth,
     "Z-Image": lambda: zimage(n_control_layers=6),
@@ -250,4 +278,5 @@ BUILDERS = {
     "Wan Uni3C, a reference": lambda: uni3c(frames=3, has_reference=True),
     "Wan VACE": vace,
     "Anima LLLite": anima,
+    "SUPIR": supir,
 }

@@ -25,6 +25,8 @@ _KEPT_GATES = 128
 class GatedControl(RegionControl[ControlRegion]):
     """The control object of one region."""
 
+    may_misfit = True
+
     def __init__(self, region: ControlRegion, hint: Hint | None = None) -> None:
         super().__init__((region,))
         self._hint = hint or Hint([region])

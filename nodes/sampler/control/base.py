@@ -105,8 +105,11 @@ class RegionControl(ControlBase, Generic[R]):
     ComfyUI has a copy of it for each GPU, so nothing in it is used by two threads.
 
     exact: None, or what the controls of one Apply node have in common if the predictions with and
-    without them are blended.
+    without them are blended. is_tried: whether nothing is left that only asking it would tell.
     """
+
+    # Whether only asking a control of this kind tells that it is not for the model.
+    may_misfit = False
 
     def __init__(self, regions: Sequence[R] = ()) -> None:
         self._given = tuple(regions)
@@ -115,7 +118,7 @@ class RegionControl(ControlBase, Generic[R]):
         self._cut: Tensor | None = None
         self._cut_regions: tuple[R, ...] = ()
         self._timings: list[Timing] = []
-        self._is_tried = False
+        self.is_tried = not self.may_misfit
         super().__init__()
         # AnimateDiff-Evolved tells its windows to controls that have these.
         self.sub_idxs: list[int] | None = None
@@ -204,7 +207,7 @@ class RegionControl(ControlBase, Generic[R]):
         self._forget()  # ComfyUI skips cleanup when a sampling fails or is interrupted
         self._blends.forget()
         self.sub_idxs = self.cond_hint = None
-        self._is_tried = False
+        self.is_tried = not self.may_misfit
         self._timings = [Timing(r, percent_to_timestep_function) for r in self.regions]
 
     def cleanup(self) -> None:
@@ -229,11 +232,11 @@ class RegionControl(ControlBase, Generic[R]):
         if self.exact in transformer_options.get(OFF, ()):
             return found
         acting = self._acting(float(t[0]))
-        if not acting and self._is_tried:
+        if not acting and self.is_tried:
             return found
         regions, views = self._looked_at(x_noisy, batched_number, transformer_options)
         call = Call(x_noisy, t, cond, transformer_options, views)
-        self._is_tried = True
+        self.is_tried = True
         if not acting:
             self._try(regions, call)
             return found

@@ -7,6 +7,9 @@ model has instead of this one's patches and wrappers is put in their place.
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -14,6 +17,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ....local_control.region_mask import RegionMask
+from .patch import innermost
 from .predictions import Cond, told_apart
 from .view import frames_in, view_wrappers, views_of
 
@@ -21,21 +25,44 @@ from .view import frames_in, view_wrappers, views_of
 _SIDE = "local_control_side"
 _GIVEN = "local_control_given"
 _KEY = "local_control_predictions"
+_INNER = "transformer_options"
+_WRAPPERS = "wrappers"
 _ABSENT = object()
 
 # A conditioning of the graph.
 Conditioning = list[list]
 
 
-class Fixed:
-    """A value that stays itself where ComfyUI copies model options with all that is in them."""
+@dataclass
+class Change:
+    """How the options of a model with control differ from those without it, as nested dicts.
 
-    def __init__(self, value: Any) -> None:
-        self.value = value
+    gone: what only the model with control has; other: what only the one without it has.
+    """
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Fixed":
-        """The same, since networks may be in there."""
-        return self
+    gone: dict[str, Any]
+    other: dict[str, Any]
+
+    @classmethod
+    def between(cls, without: dict[str, Any], within: dict[str, Any]) -> "Change":
+        """Return the change from one model's options to the other's."""
+        return cls(_missing(within, without), _missing(without, within))
+
+    def undo(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Return a run's model options with the change undone; what came later stays."""
+        return _replaced(options, self.gone, self.other)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Change":
+        """The same for copied options: what stands there as a copy is gone as that copy."""
+
+        def copied(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: copied(item) for key, item in value.items()}
+            if isinstance(value, list):
+                return [copied(item) for item in value]
+            return memo.get(id(value), value)
+
+        return Change(copied(self.gone), self.other)
 
 
 class PredictionGate:
@@ -57,16 +84,14 @@ class PredictionGate:
         *rest: Any,
     ) -> Sequence[Tensor]:
         """Prompts that are alike with and without, to the same model, are predicted once."""
-        replaced = options.get(_GIVEN, {}).get(self._key)
+        _check_areas(conds, self._key)
+        change: Change | None = options.get(_GIVEN, {}).get(self._key)
         within = [cond and self._side(cond, True) for cond in conds]
         without = [cond and self._side(cond, False) for cond in conds]
-        if replaced is None:
+        if change is None:
             same = [_alike(a, b) for a, b in zip(within, without, strict=True)]
             within = [None if alike else c for c, alike in zip(within, same, strict=True)]
-        others = options
-        if replaced is not None:
-            (given, wrappers), other = replaced
-            others = replace_options(options, (given, wrappers.value), other.value)
+        others = options if change is None else change.undo(options)
         found = executor(model, without, x, timestep, others, *rest)
         gate = self._gate(x, options.get("transformer_options", {}))
         if not gate.any() or not any(within):
@@ -111,11 +136,10 @@ def gate_predictions(
     gated = model.clone()
     if without is not None:
         _check_weights(model, without)
-        others = _copied(without.model_options), _copied(without.wrappers)
-        # Options of the clone, since further clones have further copies of what is in them.
-        given = _copied(gated.model_options), Fixed(_copied(gated.wrappers))
-        known = gated.model_options.get(_GIVEN, {})
-        gated.model_options[_GIVEN] = {**known, key: (given, Fixed(others))}
+        # Of the clone, since further clones have further copies of what is in their options.
+        change = Change.between(_added(without), _added(gated))
+        _check_change(change)
+        gated.model_options[_GIVEN] = {**gated.model_options.get(_GIVEN, {}), key: change}
         models = [*without.model_patches_models(), *without.get_nested_additional_models()]
         gated.set_additional_models(str(key), models)
     for kind, wrappers in view_wrappers(PredictionGate(mask, key)).items():
@@ -142,7 +166,12 @@ def _check_weights(model: ModelPatcher, without: ModelPatcher) -> None:
             "The model and model_without of Gate Predictions come from different checkpoints; "
             "connect the model before its control was added as model_without."
         )
-    if model.patches_uuid != without.patches_uuid or model.object_patches != without.object_patches:
+    same = (
+        model.patches_uuid == without.patches_uuid,
+        model.object_patches == without.object_patches,
+        model.injections.keys() == without.injections.keys(),
+    )
+    if not all(same):
         raise ValueError(
             "The model and model_without of Gate Predictions have different weights or samplings, "
             "as by a LoRA or a ModelSampling node on one of them; put such nodes before the two "
@@ -150,40 +179,88 @@ def _check_weights(model: ModelPatcher, without: ModelPatcher) -> None:
         )
 
 
-# What a model adds to the options of a sampling: its model options, and its wrappers.
-Added = tuple[dict[str, Any], dict[str, Any]]
+def _check_areas(conds: Sequence[Cond], key: uuid.UUID) -> None:
+    """Raise ValueError if prompts differ and have areas, which ComfyUI copies to the others."""
+    entries = [entry for cond in conds for entry in cond or ()]
+    is_told = any(key in entry.get(_SIDE, {}) for entry in entries)
+    if is_told and any(entry.get("area") is not None for entry in entries):
+        raise ValueError(
+            "Gate Predictions cannot tell prompts with and without control apart where one of them "
+            "has an area; use Conditioning (Set Mask) instead of areas, or regions of Apply Local "
+            "Control."
+        )
 
 
-def replace_options(options: dict[str, Any], given: Added, other: Added) -> dict[str, Any]:
-    """Return the model options of a run with what `other` adds in the place of what `given` does.
+def _check_change(change: Change) -> None:
+    """Raise ValueError if something acts behind the predictions that are blended."""
+    names = [name for name in change.gone if "cfg_function" in name]
+    if names:
+        raise ValueError(
+            f"The model of Gate Predictions has a {names[0]} that model_without has not, as Edge "
+            f"Guidance or PAG add it; it acts on both predictions at once and cannot be gated. Put "
+            f"the node that adds it behind Gate Predictions, or before the two models part."
+        )
 
-    What nodes behind have added stays.
-    """
-    rows = []
-    for added, wrappers in (given, other):
-        inner = {**added.get("transformer_options", {}), "wrappers": wrappers}
-        rows.append({**added, "transformer_options": inner, _GIVEN: _ABSENT})
-    return _replaced(options, *rows)
+
+def _added(model: ModelPatcher) -> dict[str, Any]:
+    """Return what a model adds to the options of a sampling."""
+    options = {name: value for name, value in model.model_options.items() if name != _GIVEN}
+    return {**options, _INNER: {**options.get(_INNER, {}), _WRAPPERS: model.wrappers}}
 
 
-def _replaced(value: Any, given: Any, other: Any) -> Any:
-    """One value of the options; `_ABSENT` where there is none."""
+def _missing(value: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return what of nested dicts and lists is not in the other ones."""
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        own = other.get(key, _ABSENT)
+        if isinstance(item, dict):
+            rest = _missing(item, own if isinstance(own, dict) else {})
+        elif isinstance(item, list):
+            known = own if isinstance(own, list) else []
+            rest = [one for one in item if not any(_same(one, there) for there in known)]
+        else:
+            rest = _ABSENT if _same(item, own) else item
+        if rest is not _ABSENT and (rest or not isinstance(rest, dict | list)):
+            found[key] = rest
+    return found
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Return whether two things in models' options are one, or copies that clones have made."""
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if torch.is_tensor(a):
+        return a.shape == b.shape and torch.equal(a, b)
+    if isinstance(a, str | int | float | bool | tuple):
+        return a == b
+    # Functions are never copied.
+    if isinstance(a, FunctionType | MethodType | partial) or not hasattr(a, "__dict__"):
+        return False
+    own, there = vars(a), vars(b)
+    return own.keys() == there.keys() and all(_alike_inside(own[k], there[k]) for k in own)
+
+
+def _alike_inside(a: Any, b: Any) -> bool:
+    """Whether attributes of two things may be copies: values are compared, networks by type."""
+    if torch.is_tensor(a) or isinstance(a, str | int | float | bool | tuple):
+        return _same(a, b)
+    return type(a) is type(b)
+
+
+def _replaced(value: Any, gone: Any, other: Any) -> Any:
+    """Return a value of the options without what is `gone`, with what is in `other`."""
     if isinstance(value, dict):
-        rows = [row if isinstance(row, dict) else {} for row in (given, other)]
+        rows = [row if isinstance(row, dict) else {} for row in (gone, other)]
         keys = dict.fromkeys([*value, *rows[1]])
         found = {k: _replaced(*(row.get(k, _ABSENT) for row in (value, *rows))) for k in keys}
         return {k: v for k, v in found.items() if v is not _ABSENT}
     if isinstance(value, list):
-        rows = [row if isinstance(row, list) else [] for row in (given, other)]
-        gone = {id(item) for item in rows[0]}
-        return [item for item in value if id(item) not in gone] + rows[1]
-    if value is _ABSENT or value is given:
+        rows = [row if isinstance(row, list) else [] for row in (gone, other)]
+        ids = {id(item) for item in rows[0]}
+        kept = [item for item in value if not {id(item), id(innermost(item))} & ids]
+        return kept + rows[1]
+    if value is _ABSENT or value is gone:
         return other
     return value
-
-
-def _copied(value: Any) -> Any:
-    """Nested dictionaries and lists anew, with the same things in them."""
-    if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    return list(value) if isinstance(value, list) else value

@@ -16,6 +16,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ....local_control.region_mask import RegionMask
+from .unet_patch import MapGate, gate_map_patch, is_supir
 from .view import frames_in, patch_side, seen_shape, view_wrappers, views_of
 
 log = logging.getLogger(__name__)
@@ -162,6 +163,13 @@ class GatedPatch:
         return self._patch.models() if hasattr(self._patch, "models") else []
 
 
+def innermost(patch: Any) -> Any:
+    """Return the patch that is gated, or the patch itself."""
+    while isinstance(patch, GatedPatch):
+        patch = patch.__dict__["_patch"]
+    return patch
+
+
 class AfterBlock(GatedPatch):
     """A patch that runs after blocks and changes their image tokens."""
 
@@ -243,21 +251,27 @@ def gate_patches(model: ModelPatcher, mask: RegionMask) -> ModelPatcher:
     found = [(kind, patch) for kind, row in patches.items() for patch in row]
     forms = {id(patch): _form_of(kind, patch) for kind, patch in found}
     known = [patch for _, patch in found if forms[id(patch)] or isinstance(patch, GatedPatch)]
+    of_maps = [patch for kind, patch in found if is_supir(kind, patch)]
     # What only prepares for others, such as the picture that they share, is no control itself.
     shared = {id(getattr(patch, "patch", None)) for patch in known}
     others = ", ".join(
-        dict.fromkeys(k for k, patch in found if patch not in known and id(patch) not in shared)
+        dict.fromkeys(
+            kind
+            for kind, patch in found
+            if patch not in known and patch not in of_maps and id(patch) not in shared
+        )
     )
     is_vace = hasattr(model.get_model_object("diffusion_model"), "vace_layers")
     is_gated = bool(model.get_wrappers(WrappersMP.DIFFUSION_MODEL, _KEY))
-    if not known and not is_vace:
+    if not known and not of_maps and not is_vace:
         told = f"only of the kinds {others}, which a mask cannot gate" if others else "none at all"
         raise ValueError(
             f"This model has no patch that acts as a control on its image tokens ({told}); connect "
             f"the model that a node such as QwenImageDiffsynthControlnet returns, or use Gate "
             f"Predictions, which gates anything."
         )
-    if all(isinstance(patch, GatedPatch) for patch in known) and (is_gated or not is_vace):
+    are_gated = all(isinstance(patch, GatedPatch) for patch in known)
+    if are_gated and not of_maps and (is_gated or not is_vace):
         raise ValueError(
             "All patches of this model have a mask already; connect the model that the node of the "
             "next patch returns, after the first Gate Model Patches."
@@ -274,8 +288,15 @@ def gate_patches(model: ModelPatcher, mask: RegionMask) -> ModelPatcher:
         form = forms[id(patch)]
         if form is not None and not isinstance(patch, GatedPatch):
             gated.setdefault(id(patch), form.around(patch, mask))
+    map_gate = MapGate(mask)
+
+    def replaced(kind: str, patch: Any) -> Any:
+        if is_supir(kind, patch):
+            return gate_map_patch(kind, patch, map_gate)
+        return gated.get(id(patch), patch)
+
     model.model_options["transformer_options"]["patches"] = {
-        kind: [gated.get(id(patch), patch) for patch in row] for kind, row in patches.items()
+        kind: [replaced(kind, patch) for patch in row] for kind, row in patches.items()
     }
     if is_vace and not is_gated:
         model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, _KEY, VaceGate(mask))

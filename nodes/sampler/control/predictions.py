@@ -47,11 +47,13 @@ def blend_exact(
     found = list(run(conds, keys))
     for key in keys:
         masks = [_blend(side.get(key, ()), x, float(timestep[0]), inner) for side in sides]
-        if all(mask is None for mask in masks):
+        # What acts later is asked once now, so that a control that does not fit is named.
+        asked = [_is_untried(side.get(key, ())) for side in sides]
+        if not any(asked) and all(mask is None for mask in masks):
             continue
         chosen = [
-            None if mask is None else told_apart(cond or (), key)
-            for cond, mask in zip(conds, masks, strict=True)
+            None if mask is None and not ask else told_apart(cond or (), key)
+            for cond, mask, ask in zip(conds, masks, asked, strict=True)
         ]
         within = run(chosen, [other for other in keys if other != key])
         found = [
@@ -61,15 +63,20 @@ def blend_exact(
     return found
 
 
-def exact_controls(cond: Sequence[Entry]) -> dict[uuid.UUID, list[RegionControl]]:
-    """Return the exact controls of a prompt by what those of one Apply node have in common."""
-    found: dict[uuid.UUID, list[RegionControl]] = {}
+def exact_controls(cond: Sequence[Entry]) -> dict[uuid.UUID, list[list[RegionControl]]]:
+    """Return the exact controls of a prompt by what those of one Apply node have in common.
+
+    A list for each of its conditions that has other ones than those before.
+    """
+    found: dict[uuid.UUID, list[list[RegionControl]]] = {}
     for entry in cond:
         own: dict[uuid.UUID, list[RegionControl]] = {}
         for control in reversed(list(_chain(entry))):  # the first that was applied comes first
             if isinstance(control, RegionControl) and control.exact is not None:
                 own.setdefault(control.exact, []).append(control)
-        found = own | found  # conditions that share a node's controls have equal masks
+        for key, controls in own.items():
+            if controls not in found.setdefault(key, []):
+                found[key].append(controls)
     return found
 
 
@@ -93,11 +100,21 @@ def _chain(entry: Entry) -> Iterator[Any]:
         control = control.previous_controlnet
 
 
+def _is_untried(rows: Sequence[Sequence[RegionControl]]) -> bool:
+    """Return whether one of the controls has not been asked in this sampling, and might not fit."""
+    return any(not control.is_tried for controls in rows for control in controls)
+
+
 def _blend(
-    controls: Sequence[RegionControl], x: Tensor, sigma: float, options: dict
+    rows: Sequence[Sequence[RegionControl]], x: Tensor, sigma: float, options: dict
 ) -> Tensor | None:
-    """The union of where controls act in the latents `x` of a prompt; None if nowhere."""
-    masks = [mask for c in controls if (mask := c.blend(x, sigma, options)) is not None]
-    if not masks:
-        return None
-    return torch.stack(torch.broadcast_tensors(*masks)).sum(0).clamp(max=1)
+    """Return where controls act in the latents `x` of a prompt, None if nowhere.
+
+    rows: those of one condition each; where one of them has any, the prompt is controlled.
+    """
+    unions = []
+    for controls in rows:
+        masks = [mask for c in controls if (mask := c.blend(x, sigma, options)) is not None]
+        if masks:
+            unions.append(torch.stack(torch.broadcast_tensors(*masks)).sum(0).clamp(max=1))
+    return torch.stack(torch.broadcast_tensors(*unions)).amax(0) if unions else None
