@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import requests
-from comfy_page import open_template, run, set_widget
+from comfy_page import button, open_template, run, set_widget
 from PIL import Image
 
 PICTURE = "window.app.graph._nodes.find(n => n.type === 'LoadImage')"
@@ -18,7 +18,7 @@ def test_what_is_painted_in_the_mask_editor_is_what_is_controlled(server, page, 
     open_mask_editor(page)
     paint_across(page)
     page.screenshot(path=screenshots / "mask_editor.png")
-    page.get_by_role("button", name="Save", exact=True).click()
+    button(page, "Save").click()
     page.wait_for_function(f"before => ({SAVED})() !== before", arg=before)
     white = painted(server, page.evaluate(SAVED))
     height, width = white.shape
