@@ -28,7 +28,7 @@ class GatePatches(io.ComfyNode):
             node_id="LocalControl_GatePatches",
             display_name="Gate Model Patches",
             category=f"{CATEGORY}/any model",
-            description="Lets controls that are model patches (Qwen's DiffSynth) act inside the "
+            description="Lets controls that are part of the model (DiffSynth, Z-Image, VACE) act inside the "
             "mask alone.",
             inputs=[
                 io.Model.Input("model", tooltip="After the node that applied the patch."),

@@ -31,32 +31,38 @@ def left(size=SIZE):
     return mask
 
 
-def sample(setup, model, batch=1, size=(SIZE, SIZE), **changes):
+def sample(setup, model, batch=1, size=(SIZE, SIZE), text=None, **changes):
     import comfy.sample
 
     shape = (batch, *setup.shape, *size)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(3))
     options = {"steps": 2, "cfg": 2.0} | changes
     options |= {"sampler_name": "euler", "scheduler": "simple"}
-    options |= {"positive": setup.text(0), "negative": setup.text(1)}
+    text = text or setup.text
+    options |= {"positive": text(0), "negative": text(1)}
     return comfy.sample.sample(
         model, noise, latent_image=torch.zeros(shape), seed=0, disable_pbar=True, **options
     )
 
 
+def free(setup, **options):
+    """Without control, which of some is in the prompts."""
+    return sample(setup, setup.model, text=getattr(setup, "free", None), **options)
+
+
 def test_a_white_mask_is_bit_equal_to_the_plain_patch(setup):
     plain = sample(setup, setup.patched)
     assert torch.equal(sample(setup, setup.gate(torch.ones_like(left()))), plain)
-    assert not torch.allclose(plain, sample(setup, setup.model))
+    assert not torch.allclose(plain, free(setup))
 
 
 def test_a_latent_with_a_black_mask_is_bit_equal_to_no_patch(setup):
     if len(setup.shape) == 2 and setup.shape[1] > 1:
         pytest.skip("masks of a video are of its frames, not of latents")
     masks = torch.cat([torch.zeros_like(left()), torch.ones_like(left())])
-    found, free = (sample(setup, m, batch=2) for m in (setup.gate(masks), setup.model))
-    assert torch.equal(found[0], free[0])
-    assert not torch.allclose(found[1], free[1])
+    found, without = sample(setup, setup.gate(masks), batch=2), free(setup, batch=2)
+    assert torch.equal(found[0], without[0])
+    assert not torch.allclose(found[1], without[1])
 
 
 def test_left_and_top_are_not_the_same(setup):
@@ -66,13 +72,25 @@ def test_left_and_top_are_not_the_same(setup):
 
 
 def test_latents_of_odd_sizes_keep_white_equal_to_the_plain_patch(setup):
-    if "reference_latents" in setup.text()[0][1]:
-        pytest.skip("ComfyUI wants a latent of the reference's size")
+    if {"reference_latents", "vace_frames"} & setup.text()[0][1].keys():
+        pytest.skip("ComfyUI wants a latent of the size of what is in the prompt")
     size = (SIZE, SIZE + 6)  # Z-Image pads these tokens
     plain = sample(setup, setup.patched, size=size)
     white = torch.ones(1, 8 * size[0], 8 * size[1])
     assert torch.equal(sample(setup, setup.gate(white), size=size), plain)
     assert not torch.allclose(plain, sample(setup, setup.gate(left()), size=size))
+
+
+def test_vace_takes_one_mask_and_a_mask_for_each_frame(comfy):
+    setup = BUILDERS["Wan VACE"]()
+    gate = comfy.nodes["LocalControl_GatePatches"].execute
+    none = gate(setup.model, torch.full((1, 128, 128), 0.3)).result[0]
+    with pytest.raises(ValueError, match="have a mask already"):
+        gate(none, left())
+    masks = torch.cat([torch.zeros_like(left()), left(), torch.ones_like(left())])
+    found = sample(setup, gate(setup.model, masks).result[0])
+    assert not torch.allclose(found, sample(setup, setup.model))
+    assert not torch.allclose(found, free(setup))
 
 
 def cut_as_tools_do(model, box):

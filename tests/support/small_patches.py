@@ -203,6 +203,42 @@ def anima():
     return SimpleNamespace(model=model, patched=patched, text=prompt, shape=(16, 1))
 
 
+def vace(frames=3):
+    """Wan's VACE, whose control is part of the model and of the prompts."""
+    config = {
+        "image_model": "wan2.1",
+        "model_type": "vace",
+        "dim": 24,
+        "ffn_dim": WIDTH,
+        "freq_dim": WIDTH,
+        "text_dim": CONTEXT,
+        "text_len": 16,
+        "num_heads": 2,
+        "num_layers": 4,
+        "vace_layers": 2,
+        "vace_in_dim": 96,
+    }
+    model = patcher("WAN21_Vace", "WAN21_Vace", config, "FLOW")
+    generator = torch.Generator().manual_seed(9)
+    control = torch.randn(1, 32, frames, SIZE, SIZE, generator=generator)
+    settings = {
+        "vace_frames": [control],
+        "vace_mask": [torch.ones(1, 64, frames, SIZE, SIZE)],
+    }
+
+    def prompt(seed=0, strength=1.0):
+        ((embedding, values),) = text(CONTEXT, 16, seed=seed)
+        return [[embedding, {**values, **settings, "vace_strength": [strength]}]]
+
+    return SimpleNamespace(
+        model=model,
+        patched=model,
+        text=prompt,
+        free=lambda seed: prompt(seed, strength=0.0),
+        shape=(16, frames),
+    )
+
+
 BUILDERS = {
     "Qwen DiffSynth": diffsynth,
     "Z-Image": lambda: zimage(n_control_layers=6),
@@ -212,5 +248,6 @@ BUILDERS = {
     "Wan Uni3C": uni3c,
     "Wan Uni3C, a video": lambda: uni3c(frames=3),
     "Wan Uni3C, a reference": lambda: uni3c(frames=3, has_reference=True),
+    "Wan VACE": vace,
     "Anima LLLite": anima,
 }

@@ -1,7 +1,8 @@
-"""Model patches that act as controls, gated: what they change in a model's image tokens.
+"""Controls that are part of the model, gated: what they change in its image tokens.
 
-Such a patch runs after blocks (Qwen's DiffSynth, Z-Image's, Wan's Uni3C) or before attention and
-MLP (Anima's LLLite), on a copy of the tokens; what it has changed is let in by the mask.
+Patches run after blocks (Qwen's DiffSynth, Z-Image's, Wan's Uni3C) or before attention and MLP
+(Anima's LLLite), on a copy of the tokens; what they have changed is let in by the mask. Wan's VACE
+adds to the tokens by a strength, which is told for each of them.
 """
 
 import logging
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ....local_control.region_mask import RegionMask
@@ -38,29 +40,45 @@ class TokenGate:
         options: dict[str, Any],
         start: int = 0,
     ) -> Tensor:
-        """Tokens as they are `after` a patch inside the mask, and as `before` it outside.
+        """Return tokens as they are `after` a patch inside the mask, and as `before` it outside.
 
         before, after: [B,T,C] or [B,T,h,w,C]; shape: the latent's; start: the latent's first token.
         Tokens that have no place in the picture, of padding and references, take the mean of both
         by the white share of the mask.
         """
+        gate = self.factor(before, shape, options, before[0, ..., 0].numel(), start)
+        return torch.lerp(before, after, gate.reshape(*before.shape[:-1], 1))
+
+    def factor(
+        self,
+        like: Tensor,
+        shape: Sequence[int],
+        options: dict[str, Any],
+        tokens: int | None = None,
+        start: int = 0,
+    ) -> Tensor:
+        """Return the mask for `tokens` (those of the latent alone, if None) [B,T,1].
+
+        like: a tensor of the batch's length, device and type; the rest as `let_in` has it.
+        """
         count = len(options.get("cond_or_uncond", ())) or 1
         views = views_of(shape, count, options)
-        tokens = before[0, ..., 0].numel()
-        key = (tuple(shape), views, len(before), tokens, start, before.dtype)
-        known, gate = self._made.get(before.device, (None, before))
+        key = (tuple(shape), views, len(like), tokens, start, like.dtype)
+        known, gate = self._made.get(like.device, (None, like))
         if known != key:
-            batch, steps, side = len(before) // count, frames_in(shape), patch_side(options)
+            batch, steps, side = len(like) // count, frames_in(shape), patch_side(options)
             rows = []
             for view in views:
                 grid = (-(-view.size[0] // side), -(-view.size[1] // side))
                 cells = self._mask.as_tokens(steps * grid[0] * grid[1], view, batch, steps, [side])
-                row = cells.mean(1, keepdim=True).repeat(1, tokens, 1)
-                row[:, start : start + cells.shape[1]] = cells
-                rows.append(row.expand(batch, -1, -1))
-            gate = torch.cat(rows).to(before)
-            self._made[before.device] = key, gate
-        return torch.lerp(before, after, gate.reshape(*before.shape[:-1], 1))
+                if tokens is not None:
+                    row = cells.mean(1, keepdim=True).repeat(1, tokens, 1)
+                    row[:, start : start + cells.shape[1]] = cells
+                    cells = row
+                rows.append(cells.expand(batch, -1, -1))
+            gate = torch.cat(rows).to(like)
+            self._made[like.device] = key, gate
+        return gate
 
 
 class GatedPatch:
@@ -187,6 +205,20 @@ class BeforeMlp(GatedPatch):
         return {**out, "x": self._gate.let_in(before, out["x"], seen_shape(options), options)}
 
 
+class VaceGate:
+    """A wrapper of DIFFUSION_MODEL: the strengths of Wan's VACE, told for each token."""
+
+    def __init__(self, mask: RegionMask) -> None:
+        self._gate = TokenGate(mask)
+
+    def __call__(self, executor: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """x: the latent; kwargs: `vace_strength`, a factor for each video that controls."""
+        options = next(value for value in args if isinstance(value, dict))
+        gate = self._gate.factor(x, x.shape, options)
+        strengths = [strength * gate for strength in kwargs["vace_strength"]]
+        return executor(x, *args, **{**kwargs, "vace_strength": strengths})
+
+
 def _form_of(kind: str, patch: Any) -> type[GatedPatch] | None:
     """How a patch can be gated; None if it cannot."""
     if kind in _AFTER_BLOCKS:
@@ -216,14 +248,16 @@ def gate_patches(model: ModelPatcher, mask: RegionMask) -> ModelPatcher:
     others = ", ".join(
         dict.fromkeys(k for k, patch in found if patch not in known and id(patch) not in shared)
     )
-    if not known:
+    is_vace = hasattr(model.get_model_object("diffusion_model"), "vace_layers")
+    is_gated = bool(model.get_wrappers(WrappersMP.DIFFUSION_MODEL, _KEY))
+    if not known and not is_vace:
         told = f"only of the kinds {others}, which a mask cannot gate" if others else "none at all"
         raise ValueError(
             f"This model has no patch that acts as a control on its image tokens ({told}); connect "
             f"the model that a node such as QwenImageDiffsynthControlnet returns, or use Gate "
             f"Predictions, which gates anything."
         )
-    if all(isinstance(patch, GatedPatch) for patch in known):
+    if all(isinstance(patch, GatedPatch) for patch in known) and (is_gated or not is_vace):
         raise ValueError(
             "All patches of this model have a mask already; connect the model that the node of the "
             "next patch returns, after the first Gate Model Patches."
@@ -243,6 +277,8 @@ def gate_patches(model: ModelPatcher, mask: RegionMask) -> ModelPatcher:
     model.model_options["transformer_options"]["patches"] = {
         kind: [gated.get(id(patch), patch) for patch in row] for kind, row in patches.items()
     }
+    if is_vace and not is_gated:
+        model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, _KEY, VaceGate(mask))
     for kind, wrappers in view_wrappers().items():
         for wrapper in wrappers:
             model.add_wrapper_with_key(kind, _KEY, wrapper)
