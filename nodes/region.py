@@ -142,6 +142,7 @@ class Region(io.ComfyNode):
                     tooltip="For Apply Local Control or the next region.",
                 )
             ],
+            is_output_node=True,  # a cached one shows itself again to a page loaded since
         )
 
     @classmethod

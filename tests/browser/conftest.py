@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import requests
-from comfy_page import run_button
+from comfy_page import button
 from demo_server import make_workspace
 from playwright.sync_api import sync_playwright
 
@@ -62,7 +62,7 @@ def open_page(server, browser):
         page.on("pageerror", note)
         page.goto(server.url)
         page.wait_for_function("window.app && window.app.graph && window.app.graph._nodes")
-        run_button(page).wait_for(timeout=60_000)
+        button(page, "Run").wait_for(timeout=60_000)
         return page
 
     yield open_with

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from comfy_page import node_id, open_template, run, run_button, set_widget
+from comfy_page import button, node_id, open_template, run, set_widget
 
 EXAMPLE = "04_watch_and_time_demo"
 
@@ -58,7 +58,7 @@ def test_a_run_that_was_interrupted_can_be_run_again(opened):
             api.addEventListener("progress", () => api.interrupt(), { once: true });
         }"""
     )
-    run_button(opened).click()
+    button(opened, "Run").click()
     opened.wait_for_function("window.interrupted", timeout=120_000)
     set_widget(opened, "KSampler", "steps", 2)
     run(opened)
@@ -67,7 +67,7 @@ def test_a_run_that_was_interrupted_can_be_run_again(opened):
 def test_an_error_of_ours_is_told_in_its_own_sentence(opened):
     set_widget(opened, "LocalControl_Region", "start_percent", 0.9)
     set_widget(opened, "LocalControl_Region", "end_percent", 0.2)
-    run_button(opened).click()
+    button(opened, "Run").click()
     opened.wait_for_selector(
         ".p-toast-message:has-text('set the start before the end')", timeout=60_000
     )

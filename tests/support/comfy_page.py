@@ -20,9 +20,10 @@ _BOXES = """() => {
 }"""
 
 
-def run_button(page):
-    """The button that reads Run: newer frontends label the menu beside it so as well."""
-    return page.locator("button", has_text=re.compile(r"^\s*Run\s*$"))
+def button(page, words):
+    """The button in sight that reads `words`: what else is labelled so differs by frontend."""
+    reading = page.locator("button", has_text=re.compile(rf"^\s*{words}\s*$"))
+    return reading.filter(visible=True)
 
 
 def open_template(page, name):
@@ -67,7 +68,7 @@ def run(page):
                 e => { window.seen.error = e.detail.exception_message; });
         }"""
     )
-    run_button(page).click()
+    button(page, "Run").click()
     page.wait_for_function("window.seen.done || window.seen.error", timeout=RUN_MS)
     assert page.evaluate("window.seen.error") is None
     page.wait_for_timeout(1000)  # for the pictures to arrive
