@@ -13,7 +13,8 @@ NOW = DATA / "node_schemas.json"
 RELEASE = DATA / "release_0.1.0"
 _PREFIX = "LocalControl_"
 _LIMITS = ("default", "min", "max", "step", "multiline")
-_FROM_FILES = {"adapter_name"}  # options that are whatever lies in a folder
+# Whose options are not ours: what lies in a folder, and what this ComfyUI samples with.
+_OF_OTHERS = {"adapter_name", "sampler_name", "scheduler"}
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 
 
@@ -42,7 +43,7 @@ def _input(name, kind, options=None, is_optional=False):
     if isinstance(kind, list):  # as older versions write combos
         kind, options = "COMBO", {**options, "options": kind}
     found = {"type": kind} | {key: options[key] for key in _LIMITS if key in options}
-    if kind == "COMBO" and name not in _FROM_FILES:
+    if kind == "COMBO" and name not in _OF_OTHERS:
         found["options"] = [str(option) for option in options["options"]]
     if is_optional:
         found["optional"] = True
