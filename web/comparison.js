@@ -44,14 +44,11 @@ function draw(root, { words, with: controlled, without }) {
     }
     stage.append(over);
     parts.push(element("p", { textContent: words.split("\n")[0] }));
-    root.replaceChildren(...parts);
+    root.replaceChildren(element("style", { textContent: STYLE }), ...parts);
 }
 
 app.registerExtension({
     name: "localcontrol.comparison",
-    setup() {
-        document.head.append(element("style", { textContent: STYLE }));
-    },
     nodeCreated(node) {
         if (!NODES.includes(node.comfyClass)) return;
         const root = element("div", { className: "local-control-comparison" });
