@@ -243,6 +243,10 @@ class RegionControl(ControlBase, Generic[R]):
         own = self._add(regions, acting, call)
         return found if own is None else merge(own, found)
 
+    def acts(self, sigma: float) -> bool:
+        """Whether a region acts at a noise level."""
+        return any(timing.acts(sigma) for timing in self._timings)
+
     def blend(self, x: Tensor, sigma: float, options: dict) -> Tensor | None:
         """Where the regions act at a noise level, to be multiplied with the latents `x` of one
         prompt; None if nowhere in them.

@@ -4,6 +4,7 @@ Gated features still reach the outside, through what the model's layers see of t
 predictions that are made without them have nothing of them. It costs one more run a step.
 """
 
+import itertools
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -46,9 +47,10 @@ def blend_exact(
 
     found = list(run(conds, keys))
     for key in keys:
-        masks = [_blend(side.get(key, ()), x, float(timestep[0]), inner) for side in sides]
+        rows, sigma = [side.get(key, ()) for side in sides], float(timestep[0])
+        masks = [_blend(row, x, sigma, inner) for row in rows]
         # What acts later is asked once now, so that a control that does not fit is named.
-        asked = [_is_untried(side.get(key, ())) for side in sides]
+        asked = [_waiting(row, sigma) for row in rows]
         if not any(asked) and all(mask is None for mask in masks):
             continue
         chosen = [
@@ -56,6 +58,8 @@ def blend_exact(
             for cond, mask, ask in zip(conds, masks, asked, strict=True)
         ]
         within = run(chosen, [other for other in keys if other != key])
+        for control in itertools.chain(*asked):
+            control.is_tried = True  # on several GPUs its copies have been asked
         found = [
             without if mask is None else torch.lerp(without, wanted, mask)
             for without, wanted, mask in zip(found, within, masks, strict=True)
@@ -100,9 +104,9 @@ def _chain(entry: Entry) -> Iterator[Any]:
         control = control.previous_controlnet
 
 
-def _is_untried(rows: Sequence[Sequence[RegionControl]]) -> bool:
-    """Return whether one of the controls has not been asked in this sampling, and might not fit."""
-    return any(not control.is_tried for controls in rows for control in controls)
+def _waiting(rows: Sequence[Sequence[RegionControl]], sigma: float) -> list[RegionControl]:
+    """Return the controls of a prompt that act later and that only asking tells not to fit."""
+    return [c for row in rows for c in row if not (c.is_tried or c.acts(sigma))]
 
 
 def _blend(
