@@ -7,6 +7,7 @@ from .parts import (
     PROMPT,
     RESULT,
     SAMPLE,
+    add_region,
     apply,
     decode,
     empty_latent,
@@ -72,15 +73,7 @@ def one_region(canvas: Canvas, setting: Setting) -> None:
         )
     with canvas.group("What is controlled, and where", CONTROL):
         source = make_source(canvas, setting)
-        canvas.next_column()
-        region = canvas.add(
-            "LocalControl_Region",
-            shows=True,
-            control_net=adapter,
-            image=source.condition,
-            mask=source.mask,
-            strength=setting.edges[1],
-        )
+        region = add_region(canvas, setting, adapter, source)
     with canvas.group("Prompt", PROMPT):
         prompts = write_prompts(canvas, setting, model.clip)
         controlled = apply(canvas, prompts, region["regions"])
@@ -171,15 +164,7 @@ def watch_and_time(canvas: Canvas, setting: Setting) -> None:
         )
     with canvas.group("What is controlled, and where", CONTROL):
         source = make_source(canvas, setting)
-        canvas.next_column()
-        region = canvas.add(
-            "LocalControl_Region",
-            shows=True,
-            control_net=adapter,
-            image=source.condition,
-            mask=source.mask,
-            strength=setting.edges[1],
-        )
+        region = add_region(canvas, setting, adapter, source)
     with canvas.group("Prompt", PROMPT):
         prompts = write_prompts(canvas, setting, model.clip)
         controlled = apply(canvas, prompts, region["regions"])
@@ -251,15 +236,7 @@ def with_and_without(canvas: Canvas, setting: Setting) -> None:
         )
     with canvas.group("What is controlled, and where", CONTROL):
         source = make_source(canvas, setting)
-        canvas.next_column()
-        region = canvas.add(
-            "LocalControl_Region",
-            shows=True,
-            control_net=adapter,
-            image=source.condition,
-            mask=source.mask,
-            strength=setting.edges[1],
-        )
+        region = add_region(canvas, setting, adapter, source)
     with canvas.group("Prompt", PROMPT):
         prompts = write_prompts(canvas, setting, model.clip)
         controlled = apply(canvas, prompts, region["regions"])
@@ -297,15 +274,7 @@ def inpaint(canvas: Canvas, setting: Setting) -> None:
         )
     with canvas.group("What is repainted", CONTROL):
         source = make_source(canvas, setting)
-        canvas.next_column()
-        region = canvas.add(
-            "LocalControl_Region",
-            shows=True,
-            control_net=adapter,
-            image=source.condition,
-            mask=source.mask,
-            strength=setting.edges[1],
-        )
+        region = add_region(canvas, setting, adapter, source)
     with canvas.group("Prompt", PROMPT):
         prompts = write_prompts(canvas, setting, model.clip)
         controlled = apply(canvas, prompts, region["regions"])
@@ -330,15 +299,7 @@ def hires(canvas: Canvas, setting: Setting) -> None:
         )
     with canvas.group("What is controlled, and where", CONTROL):
         source = make_source(canvas, setting)
-        canvas.next_column()
-        region = canvas.add(
-            "LocalControl_Region",
-            shows=True,
-            control_net=adapter,
-            image=source.condition,
-            mask=source.mask,
-            strength=setting.edges[1],
-        )
+        region = add_region(canvas, setting, adapter, source)
     with canvas.group("Prompt", PROMPT):
         prompts = write_prompts(canvas, setting, model.clip)
         controlled = apply(canvas, prompts, region["regions"])

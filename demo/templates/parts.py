@@ -74,6 +74,19 @@ def make_source(canvas: Canvas, setting: Setting) -> Source:
     return Source(picture, mask, show_edges(canvas, setting, picture))
 
 
+def add_region(canvas: Canvas, setting: Setting, adapter: Output, source: Source) -> Node:
+    """Return the region of a source in a column of its own, under control of its edges."""
+    canvas.next_column()
+    return canvas.add(
+        "LocalControl_Region",
+        shows=True,
+        control_net=adapter,
+        image=source.condition,
+        mask=source.mask,
+        strength=setting.edges[1],
+    )
+
+
 def write_prompts(canvas: Canvas, setting: Setting, clip: Output, text: str = "") -> tuple:
     """Return the positive and the negative prompt."""
     positive = canvas.add("CLIPTextEncode", "Prompt", clip=clip, text=text or setting.prompt)
