@@ -34,6 +34,15 @@ def pictures(server, outputs, node):
     return [Image.open(io.BytesIO(server.image(entry))) for entry in outputs[node]["images"]]
 
 
+@pytest.mark.parametrize("language", ["en", "es"])
+@pytest.mark.parametrize("name", ["nodeDefs", "main"])
+def test_the_server_gives_our_words_to_the_interface(server, language, name):
+    words = json.loads((ROOT / "locales" / language / f"{name}.json").read_text(encoding="utf-8"))
+    given = server.get("/i18n").json()[language]
+    given = given["nodeDefs"] if name == "nodeDefs" else given
+    assert {key: given[key] for key in words} == words
+
+
 def edit(prompt, class_type, **inputs):
     changed = copy.deepcopy(prompt)
     changed[find(changed, class_type)]["inputs"] |= inputs

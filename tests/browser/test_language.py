@@ -1,0 +1,34 @@
+"""The nodes in the language of the interface."""
+
+import json
+
+import pytest
+from comfy_page import RENDERERS, add_node, empty_canvas
+
+from testbed.locales import LOCALES
+
+SPANISH = json.loads((LOCALES / "es" / "nodeDefs.json").read_text(encoding="utf-8"))
+CONDITION = SPANISH["LocalControl_Condition"]
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_a_node_has_its_words_in_the_language_of_the_interface(open_page, screenshots, renderer):
+    page = open_page(renderer, locale="es")
+    empty_canvas(page)
+    title = CONDITION["display_name"]
+    node = f"window.app.graph.getNodeById({add_node(page, title, title, (700, 300))})"
+    page.screenshot(path=screenshots / f"spanish_{renderer}.png")
+    assert page.evaluate(f"{node}.title") == title
+    labels = page.evaluate(
+        f"Object.fromEntries({node}.widgets.map(w => [w.name, w.label ?? w.name]))"
+    )
+    for name in ("kind", "low_threshold", "blur", "blocks"):
+        assert labels[name] == CONDITION["inputs"][name]["name"]
+    shown = page.evaluate(
+        f"""() => {{
+            const kind = {node}.widgets.find(w => w.name === "kind");
+            kind.value = "laplacian";
+            return [kind.value, kind.options.getOptionLabel(kind.value)];
+        }}"""
+    )
+    assert shown == ["laplacian", CONDITION["inputs"]["kind"]["options"]["laplacian"]]
