@@ -147,7 +147,8 @@ class Canvas:
             raise ValueError(
                 f"{node_type} has no inputs {sorted(unknown)}; it has {sorted(specs)}."
             )
-        sockets = [n for n, s in specs.items() if not is_widget(s) or _is_output(inputs.get(n))]
+        sockets = [name for name, spec in specs.items() if not is_widget(spec)]
+        sockets += [n for n, s in specs.items() if is_widget(s) and _is_output(inputs.get(n))]
         size = (wide, TITLE + body_height(node_type, info, shows))
         node = self._place(
             node_type,

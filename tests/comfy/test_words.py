@@ -4,8 +4,8 @@ import re
 from collections import Counter
 
 import pytest
-from PIL import Image
 from pictures import MOST_BYTES
+from PIL import Image
 
 from testbed.pack import ROOT, shipped_files
 
