@@ -76,7 +76,7 @@ def estimate(latent_format: Any) -> Decoder:
 
     def decode(latent: Tensor) -> list[Image.Image]:
         size = (cell * latent.shape[-1], cell * latent.shape[-2])
-        small = _to_views(latent_to_rgb(latent, latent_format))
+        small = to_views(latent_to_rgb(latent, latent_format))
         return [view.resize(size, Image.Resampling.NEAREST) for view in small]
 
     return decode
@@ -100,12 +100,12 @@ def decoder(vae: Any, latent_format: Any) -> Decoder:
         pictures = vae.process_output(network().decode(latent).float())
         if pictures.ndim == 5:
             pictures = pictures[:, :, 0]
-        return _to_views(pictures.movedim(1, -1))
+        return to_views(pictures.movedim(1, -1))
 
     return decode
 
 
-def _to_views(pictures: Tensor) -> list[Image.Image]:
+def to_views(pictures: Tensor) -> list[Image.Image]:
     """Return a picture for each of [B,H,W,3] in 0..1."""
     values = np.rint(np.clip(pictures.numpy(), 0, 1) * 255).astype(np.uint8)
     return [Image.fromarray(value) for value in values]

@@ -1,0 +1,33 @@
+// A panel on a node, below its widgets, for what a run has made.
+import { api } from "../../scripts/api.js";
+
+export function element(tag, properties = {}, children = []) {
+    const made = Object.assign(document.createElement(tag), properties);
+    made.append(...children);
+    return made;
+}
+
+// Where the browser finds a picture that a node has saved.
+export function urlOf(file) {
+    return api.apiURL(`/view?${new URLSearchParams(file)}`);
+}
+
+// A panel that `draw(root, shown)` fills once a run of the node tells `key`; until then it takes no
+// room. Its class is that of the styles.
+export function addPanel(node, { name, className, style, key, height, draw }) {
+    const root = element("div", { className });
+    const options = { serialize: false, hideOnZoom: false, getMinHeight: () => 0 };
+    const widget = node.addDOMWidget(name, `local_control_${name}`, root, options);
+    widget.serialize = false;
+    const before = node.onExecuted;
+    node.onExecuted = function (output) {
+        before?.apply(this, arguments);
+        const shown = output?.[key]?.[0];
+        if (!shown) return;
+        options.getMinHeight = () => height;
+        root.replaceChildren(element("style", { textContent: style }), ...draw(shown));
+        const [width, least] = node.computeSize();
+        node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], least)]);
+        node.graph?.setDirtyCanvas(true, true);
+    };
+}
