@@ -29,7 +29,7 @@ def timeline(
     views = to_views(steps.float().cpu())
     columns, rows = grid_of(len(views), views[0].size)
     views = fit_grid(views, min(_SHEET, _FRAME * max(columns, rows)))
-    sheet = torch.from_numpy(np.asarray(in_grid(views))).float().div(255)[None]
+    sheet = torch.from_numpy(np.array(in_grid(views))).float().div(255)[None]
     shown = {
         "sheet": save(sheet, cls),
         "columns": columns,

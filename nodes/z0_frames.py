@@ -11,6 +11,7 @@ from .inputs import checked
 from .pictures.charts import draw_curve, to_json, write_words
 from .pictures.decoding import estimate_images
 from .region import AnyRegion
+from .sampler.control.view import pixels_per_cell
 from .sampler.z0.overlay import PlacedOverlay, check_pictures, to_images, union
 from .sampler.z0.trace import KEPT_BYTES, Sampling, Z0Trace
 from .timeline import SHOWN, timeline
@@ -84,9 +85,11 @@ class Z0Frames(io.ComfyNode):
         compared = frames[-1]
         if reference is not None:
             compared = sampling.latent_format.process_in(from_comfy_latent(reference))
-        overlay = PlacedOverlay(compared, [region.mask for region in regions], _OWNER)
-        wanted, masks = overlay.over(frames[-1])
-        curve = edge_curve([to_images(frame) for frame in frames], wanted, union(masks))
+        masks = [region.mask for region in regions]
+        cell = pixels_per_cell(sampling.latent_format)
+        overlay = PlacedOverlay(compared, masks, _OWNER, cell)
+        wanted, placed = overlay.over(frames[-1])
+        curve = edge_curve([to_images(frame) for frame in frames], wanted, union(placed))
         chart = to_comfy_image(draw_curve(curve))
         # [S,B,...] -> [B*S,...]: all steps of one image stand together.
         z0 = frames.transpose(0, 1).flatten(0, 1)

@@ -2,6 +2,7 @@
 // or end so that it acts up to this step or from it on.
 import { app } from "../../scripts/app.js";
 import { addPanel, element, urlOf } from "./panel.js";
+import { setWidget, widgetOf } from "./widgets.js";
 
 const NODE = "LocalControl_Z0Frames";
 const HEIGHT = 500;
@@ -31,10 +32,6 @@ function allNodes(graph) {
     return graph.nodes.flatMap((node) => (node.subgraph ? allNodes(node.subgraph) : [node]));
 }
 
-function widgetOf(node, name) {
-    return node.widgets?.find((widget) => widget.name === name);
-}
-
 // What of ours acts in a part of the sampling that is set on the node: regions before all.
 function timedNodes() {
     const isTimed = (node) => node.comfyClass?.startsWith("LocalControl_")
@@ -42,13 +39,6 @@ function timedNodes() {
     const isRegion = (node) => node.comfyClass === "LocalControl_Region";
     return allNodes(app.graph.rootGraph ?? app.graph).filter(isTimed)
         .sort((a, b) => isRegion(b) - isRegion(a));
-}
-
-function setWidget(node, name, value) {
-    const widget = widgetOf(node, name);
-    widget.value = value;
-    widget.callback?.(value);
-    node.graph.setDirtyCanvas(true, true);
 }
 
 function svg(tag, attributes) {

@@ -9,32 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..sampler.control.view import LATENT_FACTOR
+from ..sampler.control.view import pixels_per_cell
 from .copying import copy_to_cpu
 
 # Latents to a picture for each.
 Decoder = Callable[[Tensor], list[Image.Image]]
-
-# Pixels a cell of latent formats that do not say it in every version of ComfyUI.
-_CELLS = {
-    "SC_Prior": 42,
-    "SC_B": 4,
-    "Flux2": 16,
-    "LTXV": 32,
-    "Wan22": 16,
-    "HunyuanImage21": 32,
-    "HunyuanVideo15": 16,
-    "ChromaRadiance": 1,
-}
-
-
-def pixels_per_cell(latent_format: Any) -> int:
-    """Return how many pixels along its side a cell of a latent is decoded to."""
-    told = getattr(latent_format, "spacial_downscale_ratio", None)
-    if told is not None:
-        return told
-    names = (base.__name__ for base in type(latent_format).__mro__)
-    return next((_CELLS[name] for name in names if name in _CELLS), LATENT_FACTOR)
 
 
 def latent_to_rgb(x0: Tensor, latent_format: Any) -> Tensor:

@@ -38,7 +38,7 @@ def test_a_region_from_one_bound_to_another_acts_in_the_steps_between(
     model, steps = build_model("sd15", prediction), 7
     watched, trace, _ = watch(model)
     bounds = shown(comfy, trace, sample(watched, steps=steps, denoise=denoise))[0]["bounds"]
-    levels = KSampler(model, steps, "cpu", denoise=denoise).sigmas[:-1].tolist()
+    levels = KSampler(model, steps, "cpu", "euler", "normal", denoise).sigmas[:-1].tolist()
     assert len(bounds) == len(levels) + 1 == steps + 1
     timing = comfy.module("nodes.sampler.control.region").Timing
     for first in range(steps):
