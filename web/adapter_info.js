@@ -25,7 +25,7 @@ function draw({ words }) {
     return words.split("\n").map((line) => element("p", { textContent: line }));
 }
 
-// The widgets of a condition that an adapter sets are shown, and cannot be changed.
+// The widgets of a condition that an adapter sets look as connected ones, and go back if changed.
 function follow(node) {
     const slot = node.inputs?.findIndex((input) => input.name === "control_net") ?? -1;
     const source = slot < 0 ? null : node.getInputNode(slot);
@@ -58,7 +58,9 @@ app.registerExtension({
     },
     nodeCreated(node) {
         if (node.comfyClass === CONDITION) {
-            afterLoading(node, () => follow(node));
+            const refresh = () => follow(node);
+            for (const widget of node.widgets) afterChange(widget, refresh);
+            afterLoading(node, refresh);
         }
         if (node.comfyClass !== LOADER) return;
         const show = addPanel(node, {

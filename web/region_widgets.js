@@ -1,6 +1,7 @@
 // Level weights as a slider each, and the strength curve as a curve where the frontend can draw one.
 // Workflows keep the texts alone; a text that these cannot show is shown itself.
 import { app } from "../../scripts/app.js";
+import { allNodes } from "./graph.js";
 import { curveOf, factorsOf, numbersOf, textOf } from "./curves.js";
 import { afterChange, afterLoading, hide, isLinked, widgetOf } from "./widgets.js";
 
@@ -64,7 +65,7 @@ app.registerExtension({
     name: "localcontrol.region_widgets",
     setup() {
         app.ui.settings.addEventListener("Comfy.VueNodes.Enabled.change", () => {
-            setTimeout(() => app.graph.nodes.forEach((node) => refreshers.get(node)?.()));
+            setTimeout(() => allNodes().forEach((node) => refreshers.get(node)?.()));
         });
     },
     nodeCreated(node) {

@@ -1,6 +1,7 @@
 // z0' of every step on z0' Frames: a picture, how far its edges are off, and when control could begin
 // or end so that it acts up to this step or from it on.
 import { app } from "../../scripts/app.js";
+import { allNodes } from "./graph.js";
 import { addPanel, element, urlOf } from "./panel.js";
 import { setWidget, widgetOf } from "./widgets.js";
 
@@ -27,17 +28,12 @@ const STYLE = `
 .local-control-timeline p { margin: 0; }
 `;
 
-// Nodes of a graph and of the subgraphs in it.
-function allNodes(graph) {
-    return graph.nodes.flatMap((node) => (node.subgraph ? allNodes(node.subgraph) : [node]));
-}
-
 // What of ours acts in a part of the sampling that is set on the node: regions before all.
 function timedNodes() {
     const isTimed = (node) => node.comfyClass?.startsWith("LocalControl_")
         && widgetOf(node, "end_percent");
     const isRegion = (node) => node.comfyClass === "LocalControl_Region";
-    return allNodes(app.graph.rootGraph ?? app.graph).filter(isTimed)
+    return allNodes().filter(isTimed)
         .sort((a, b) => isRegion(b) - isRegion(a));
 }
 

@@ -74,6 +74,17 @@ def test_an_error_of_ours_is_told_in_its_own_sentence(opened):
     )
 
 
+def test_an_error_inside_local_control_is_told_on_it(page, screenshots):
+    open_template(page, "01_one_node_demo")
+    set_widget(page, "LocalControl_LocalControl", "start_percent", 0.9)
+    set_widget(page, "LocalControl_LocalControl", "end_percent", 0.2)
+    button(page, "Run").click()
+    told = page.locator(".p-toast-message:has-text('set the start before the end')")
+    told.wait_for(timeout=60_000)
+    assert told.inner_text().startswith("Local Control\n")
+    page.screenshot(path=screenshots / "error.png")
+
+
 def test_widgets_that_a_kind_does_not_use_are_hidden(opened):
     set_widget(opened, "LocalControl_Condition", "kind", "colour")
     hidden = opened.evaluate(
