@@ -47,7 +47,12 @@ def control_a_region(infos: Infos, version: str) -> dict[str, Any]:
     entry = {name: ends[name] for name in _SOCKETS}
     entry |= {name: replace(ends[name], value=value) for name, (_, value) in _WIDGETS.items()}
     adapter = canvas.add("LocalControl_LoadAdapter", adapter_name=entry["adapter_name"])
-    condition = canvas.add("LocalControl_Condition", image=entry["image"], kind=entry["kind"])
+    condition = canvas.add(
+        "LocalControl_Condition",
+        image=entry["image"],
+        kind=entry["kind"],
+        control_net=adapter["control_net"],
+    )
     canvas.next_column()
     region = canvas.add(
         "LocalControl_Region",

@@ -43,10 +43,13 @@ _PICTURE = """(id) => {
     return [...(all ?? [])].find((image) => image.naturalWidth > 0)?.src;
 }"""
 
-# Whether all that nodes have said to show is in sight.
+# Whether all that nodes have said to show is there; classic nodes load it once they are in view.
 _SHOWN = f"""() => [...window.seen.pictures].every((id) => {{
-    const node = window.app.graph.getNodeById(id);
-    return !node || node.hideOutputImages || ({_PICTURE})(id);
+    const {{ graph, canvas }} = window.app;
+    const node = graph.getNodeById(id);
+    if (!node || node.hideOutputImages) return true;
+    const isDrawn = document.querySelector(`[data-node-id='${{id}}']`);
+    return (!isDrawn && !canvas.visible_nodes.includes(node)) || ({_PICTURE})(id);
 }})"""
 
 # Until nodes have had the same places and sizes for so many frames.
@@ -65,6 +68,12 @@ _SETTLE = f"""async (frames) => {{
 def settle(page):
     """Wait until nodes keep their places and sizes."""
     page.evaluate(_SETTLE, 15)
+
+
+def wait_for_pictures(page):
+    """Wait until what the latest run has made is shown by all nodes in view."""
+    page.wait_for_function(_SHOWN, timeout=60_000)
+    settle(page)
 
 
 def button(page, words):
@@ -193,8 +202,7 @@ def run(page):
     button(page, "Run").click()
     page.wait_for_function("window.seen.done || window.seen.error", timeout=RUN_MS)
     assert page.evaluate("window.seen.error") is None
-    page.wait_for_function(_SHOWN, timeout=60_000)
-    settle(page)
+    wait_for_pictures(page)
     return page.evaluate("[...window.seen.previews]")
 
 

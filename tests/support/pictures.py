@@ -150,7 +150,7 @@ def save(picture, path, **options):
 
 def shoot(page, name, shot):
     """Open a template, run it, and write the picture of what is shown."""
-    from comfy_page import open_template, run, settle
+    from comfy_page import open_template, run, settle, wait_for_pictures
     from PIL import Image
 
     open_template(page, shot.template)
@@ -164,6 +164,8 @@ def shoot(page, name, shot):
     )
     place = [ids, _MARGIN, _CORNER]
     page.evaluate(_SHOW, place)
+    if shot.runs:
+        wait_for_pictures(page)
     settle(page)
     clip = page.evaluate(_SHOW, place)
     page.mouse.move(5, 500)
