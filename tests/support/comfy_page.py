@@ -130,6 +130,22 @@ def add_node(page, words, title, at):
     return page.evaluate("window.app.graph._nodes.at(-1).id")
 
 
+def select_node(page, node):
+    """Click on a node's title."""
+    place = page.evaluate(
+        """(id) => {
+            const { canvas, graph } = window.app;
+            const { pos } = graph.getNodeById(id);
+            const [x, y] = canvas.ds.convertOffsetToCanvas([pos[0] + 80, pos[1] - 15]);
+            const { left, top } = canvas.canvas.getBoundingClientRect();
+            return [left + x, top + y];
+        }""",
+        node,
+    )
+    page.mouse.click(*place)
+    settle(page)
+
+
 def drag_wire(page, source, output, target, given):
     """Drag from an output to an input, both by their names, of nodes by their ids."""
     slots = page.evaluate(
