@@ -67,6 +67,9 @@ class SamplingSettings(CommandSettings):
     steps: int = Field(10, ge=2)
     rounds: int = 7
     only: str | None = None
+    advanced_controlnet: Path | None = Field(
+        None, description="folder of ComfyUI-Advanced-ControlNet, to time its masked controls too"
+    )
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,24 @@ def stock_chain(comfy: LoadedComfy, subject: Subject, image: Tensor, count: int)
     return conds
 
 
+def advanced_chain(comfy: LoadedComfy, subject: Subject, image: Tensor, count: int) -> tuple:
+    """`count` nodes of Advanced-ControlNet in a row, each with a mask."""
+    conds: tuple = subject.conds
+    for mask in stripes(count, image.shape[1]):
+        conds = comfy.call(
+            "ACN_AdvancedControlNetApply_v2",
+            positive=conds[0],
+            negative=conds[1],
+            control_net=subject.stock,
+            image=image,
+            strength=1.0,
+            start_percent=0.0,
+            end_percent=1.0,
+            mask_optional=mask,
+        )
+    return conds
+
+
 def variants(
     comfy: LoadedComfy, subject: Subject, config: SamplingSettings
 ) -> dict[str, tuple[Any, tuple]]:
@@ -175,6 +196,9 @@ def variants(
     for count in _COUNTS:
         stock = stock_chain(comfy, subject, image, count)
         found[f"stock Apply ControlNet x {count}"] = (subject.model, stock)
+        if config.advanced_controlnet is not None:
+            masked = advanced_chain(comfy, subject, image, count)
+            found[f"Advanced-ControlNet x {count}"] = (subject.model, masked)
         ours = ours_chain(comfy, subject, image, count)
         found[f"Local Control, {count} regions"] = (subject.model, ours)
     return found
@@ -228,7 +252,7 @@ def sampler(
 def peak_memory(config: SamplingSettings, name: str) -> float:
     """GiB that a process needs which runs one variant alone."""
     short = config.model_copy(update={"steps": 2, "rounds": 0, "only": name})
-    flags = [f"--{key}={value}" for key, value in short.model_dump().items()]
+    flags = [f"--{key}={value}" for key, value in short.model_dump(exclude_none=True).items()]
     command = [sys.executable, "-m", "benchmarks.sampling", *flags]
     found = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(found.stdout.splitlines()[-1])
@@ -239,7 +263,10 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = read_settings(SamplingSettings)
     files = {"checkpoints": [config.checkpoint], "controlnet": [config.adapter]}
-    workspace = prepare_demo_workspace(BUILD / "benchmark" / "sampling", files)
+    others = {}
+    if config.advanced_controlnet is not None:
+        others["advanced_controlnet"] = config.advanced_controlnet
+    workspace = prepare_demo_workspace(BUILD / "benchmark" / "sampling", files, others)
     with torch.inference_mode():
         comfy = load_comfy(workspace)
         subject = demo_subject(comfy, config) if config.shape == "demo" else sd15_subject(comfy)
