@@ -4,9 +4,10 @@ python -m benchmarks.sampling --shape demo
 python -m benchmarks.sampling --shape sd15
 
 Variants take turns, and each one's ratio is the median over rounds of its own round's times, so
-that a machine that slows down slows all of them. What is done once a sampling, such as running the
-adapters, is told apart from the steps. `sd15` is a random model of SD1.5's shape. Peak memory is
-that of a process of each variant's own.
+that a machine that slows down slows all of them; on a busy machine the ratio of processor time is
+the one to trust. What is done once a sampling, such as running the adapters, is told apart from the
+steps. `sd15` is a random model of SD1.5's shape. Peak memory is that of a process of each variant's
+own.
 """
 
 import json
@@ -15,7 +16,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -206,9 +207,10 @@ def variants(
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of one sampling: of a step, and of what is done once."""
+    """Seconds of one sampling: of a step, also of the processor alone, and of what is done once."""
 
     step: float
+    processor: float
     once: float
 
 
@@ -222,10 +224,10 @@ def sampler(
     latent = {"samples": torch.zeros(1, channels, side, side)}
 
     def run() -> Times:
-        ends: dict[int, float] = {}  # by step; a live picture tells of its step once more
+        ends: dict[int, tuple[float, float]] = {}  # by step; a live picture tells of it once more
 
         def note(step: int, *_: Any, **__: Any) -> None:
-            ends.setdefault(step, time.perf_counter())
+            ends.setdefault(step, (time.perf_counter(), time.process_time()))
 
         set_progress_bar_global_hook(note)
         start = time.perf_counter()
@@ -243,8 +245,11 @@ def sampler(
             denoise=1.0,
         )
         whole = time.perf_counter() - start
-        step = median(after - before for before, after in pairwise(ends.values()))
-        return Times(step, whole - config.steps * step)
+        step, processor = (
+            median(after - before for before, after in pairwise(clock))
+            for clock in zip(*ends.values(), strict=True)
+        )
+        return Times(step, processor, whole - config.steps * step)
 
     return run
 
@@ -256,6 +261,11 @@ def peak_memory(config: SamplingSettings, name: str) -> float:
     command = [sys.executable, "-m", "benchmarks.sampling", *flags]
     found = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(found.stdout.splitlines()[-1])
+
+
+def spread(ratios: Sequence[float]) -> str:
+    """The median of some ratios, with the lowest and the highest."""
+    return f"{median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
 
 
 def main() -> None:
@@ -286,14 +296,12 @@ def main() -> None:
         sys.stdout.write(f"{json.dumps(peak)}\n")
         return
     for name, found in times.items():
-        ratios = [a.step / b.step for a, b in zip(found, times[NONE], strict=True)]
         log.info(
-            "%-28s %7.1f ms a step, ratio %.3f (%.3f to %.3f), %5.0f ms once, peak %.2f GiB",
+            "%-28s %7.1f ms a step, ratio %s, of processor time %s, %5.0f ms once, peak %.2f GiB",
             name,
             1000 * median(each.step for each in found),
-            median(ratios),
-            min(ratios),
-            max(ratios),
+            spread([a.step / b.step for a, b in zip(found, times[NONE], strict=True)]),
+            spread([a.processor / b.processor for a, b in zip(found, times[NONE], strict=True)]),
             1000 * median(each.once for each in found),
             peak_memory(config, name),
         )
