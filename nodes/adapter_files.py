@@ -96,8 +96,10 @@ def _rank(name: str) -> int:
 def _header(name: str) -> AdapterFile | None:
     """Return an adapter's file without its numbers; None if it is no adapter's, or is gone."""
     path = folder_paths.get_full_path(FOLDER, name)
+    if path is None:
+        return None
     try:
-        stat = Path(path or "").stat()
+        stat = Path(path).stat()
     except OSError:
         return None
     return _read(path, stat.st_mtime_ns, stat.st_size)

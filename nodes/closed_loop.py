@@ -9,7 +9,7 @@ from comfy_api.v0_0_2 import io
 from torch import Tensor
 
 from ..local_control.steering import StrengthLoop
-from .comfy_types import CATEGORY, Regions, make_schema
+from .comfy_types import CATEGORY, Regions, advanced, make_schema
 from .inputs import checked
 from .reference import reference_overlay
 from .region import AnyRegion
@@ -48,29 +48,35 @@ class ClosedLoop(io.ComfyNode):
                     tooltip="The alignment of edges at which a strength stays as it is: 1 is "
                     "equal, 0 unrelated.",
                 ),
-                io.Float.Input(
-                    "gain",
-                    default=1.0,
-                    min=0.0,
-                    max=10.0,
-                    step=0.05,
-                    tooltip="How fast strengths change; 0 leaves them.",
+                advanced(
+                    io.Float.Input(
+                        "gain",
+                        default=1.0,
+                        min=0.0,
+                        max=10.0,
+                        step=0.05,
+                        tooltip="How fast strengths change; 0 leaves them.",
+                    )
                 ),
-                io.Float.Input(
-                    "lowest",
-                    default=0.25,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="The least factor of a strength.",
+                advanced(
+                    io.Float.Input(
+                        "lowest",
+                        default=0.25,
+                        min=0.0,
+                        max=1.0,
+                        step=0.01,
+                        tooltip="The least factor of a strength.",
+                    )
                 ),
-                io.Float.Input(
-                    "highest",
-                    default=2.0,
-                    min=1.0,
-                    max=10.0,
-                    step=0.01,
-                    tooltip="The largest factor of a strength.",
+                advanced(
+                    io.Float.Input(
+                        "highest",
+                        default=2.0,
+                        min=1.0,
+                        max=10.0,
+                        step=0.01,
+                        tooltip="The largest factor of a strength.",
+                    )
                 ),
                 io.Image.Input(
                     "image",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..local_control.edges import EDGE_FILTERS
 from ..local_control.region_mask import RegionMask
-from .comfy_types import CATEGORY, Regions, from_comfy_mask, make_schema
+from .comfy_types import CATEGORY, Regions, advanced, from_comfy_mask, make_schema
 from .inputs import checked
 from .reference import reference_overlay
 from .region import AnyRegion
@@ -71,12 +71,14 @@ class EdgeGuidance(io.ComfyNode):
                     step=0.001,
                     tooltip="The share at which guidance ends; later steps mend the picture.",
                 ),
-                io.Combo.Input(
-                    "edge",
-                    options=list(EDGE_FILTERS),
-                    default="sobel",
-                    tooltip="sobel: edges whatever their direction; sobel_gradients: from dark to "
-                    "light as in the reference; laplacian: lines.",
+                advanced(
+                    io.Combo.Input(
+                        "edge",
+                        options=list(EDGE_FILTERS),
+                        default="sobel",
+                        tooltip="sobel: edges whatever their direction; sobel_gradients: from dark "
+                        "to light as in the reference; laplacian: lines.",
+                    )
                 ),
                 io.Image.Input(
                     "image",

@@ -1,5 +1,9 @@
-// A panel on a node, below its widgets, for what a run has made.
+// A panel on a node, below its widgets, for what a run has made or a file tells.
 import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
+
+const PATIENCE = 15; // looks, in the first seconds of a node
+const PAUSE_MS = 200;
 
 export function element(tag, properties = {}, children = []) {
     const made = Object.assign(document.createElement(tag), properties);
@@ -12,8 +16,18 @@ export function urlOf(file) {
     return api.apiURL(`/view?${new URLSearchParams(file)}`);
 }
 
-// A panel that what is returned fills with the elements that `draw` makes of what is shown, as a run
-// of the node does that tells `key`; until then it takes no room.
+// The frontend puts back what nodes have made some time after it has opened their workflow again.
+async function outputOf(node) {
+    for (let look = 0; look < PATIENCE; look += 1) {
+        await new Promise((resume) => { setTimeout(resume, PAUSE_MS); });
+        const output = app.nodeOutputs?.[node.id] ?? app.nodeOutputs?.[`${node.graph?.id}:${node.id}`];
+        if (output) return output;
+    }
+    return null;
+}
+
+// A panel that what is returned fills with the elements that `draw` makes of what is shown. With a
+// `key`, what a run of the node tells by it is shown. Until then it takes no room.
 export function addPanel(node, { name, className, style, key, height, draw }) {
     const root = element("div", { className });
     const options = { serialize: false, hideOnZoom: false, getMinHeight: () => 0 };
@@ -26,11 +40,13 @@ export function addPanel(node, { name, className, style, key, height, draw }) {
         node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], least)]);
         node.graph?.setDirtyCanvas(true, true);
     };
+    if (!key) return show;
+    const showRun = (output) => output?.[key]?.[0] && show(output[key][0]);
     const before = node.onExecuted;
     node.onExecuted = function (output) {
         before?.apply(this, arguments);
-        const shown = key && output?.[key]?.[0];
-        if (shown) show(shown);
+        showRun(output);
     };
+    outputOf(node).then((output) => { if (!root.hasChildNodes()) showRun(output); });
     return show;
 }

@@ -86,6 +86,19 @@ def test_a_click_on_a_step_tells_when_control_ends_and_sets_it_in_a_region(opene
     run(opened)
 
 
+def test_the_timeline_is_there_again_when_its_workflow_is_shown_again(opened):
+    words = opened.locator(".local-control-timeline .step").inner_text()
+    opened.evaluate(
+        """async () => {
+            const { command } = window.app.extensionManager;
+            await command.execute("Comfy.NewBlankWorkflow");
+            await command.execute("Workspace.PreviousOpenedWorkflow");
+        }"""
+    )
+    opened.locator(".local-control-timeline .step").wait_for()
+    assert opened.locator(".local-control-timeline .step").inner_text() == words
+
+
 def test_the_timeline_of_a_cached_run_is_there_after_the_page_was_loaded_again(open_page):
     def open_and_run(page):
         open_template(page, TEMPLATE)
