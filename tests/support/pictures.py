@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import requests
+from comfy_page import button, open_template, run, settle, wait_for_pictures
+from PIL import Image
+from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[2]
 HELP = ROOT / "web" / "docs"
@@ -48,14 +51,16 @@ _SHOW = """([ids, margin, [x, y]]) => {
     return { x: place.left + x, y: place.top + y, width: right - left, height: bottom - top };
 }"""
 
-# Adds a node to a template: [type, [x, y], {input: [type of the source, output, its title]}].
+# Adds a node to a template: [type, [x, y], {input: [type of the source, its output, which]}],
+# which being the title of the source, or how many of its type stand before it.
 _ADD = """([type, pos, inputs]) => {
     const { graph } = window.app;
     const node = LiteGraph.createNode(type);
     graph.add(node);
     node.pos = pos;
-    for (const [name, [source, output, title]] of Object.entries(inputs)) {
-        const from = graph._nodes.find((n) => n.type === source && (!title || n.title === title));
+    for (const [name, [source, output, which]] of Object.entries(inputs)) {
+        const all = graph._nodes.filter((n) => n.type === source);
+        const from = all[which ?? 0] ?? all.find((n) => n.title === which);
         const slot = node.inputs.findIndex((input) => input.name === name);
         from.connect(from.outputs.findIndex((o) => o.name === output), node, slot);
     }
@@ -113,11 +118,12 @@ SHOTS = {
         _WATCH,
         runs=False,
         added=(
-            (2600, 900),
+            (1500, 1500),
             {
                 "model": ("CheckpointLoaderSimple", "MODEL"),
                 "regions": ("LocalControl_Region", "regions"),
-                "reference": ("VAEEncode", "LATENT"),
+                "image": ("LoadImage", "IMAGE"),
+                "vae": ("CheckpointLoaderSimple", "VAE"),
             },
         ),
     ),
@@ -128,7 +134,7 @@ SHOTS = {
             (3600, 900),
             {
                 "image": ("VAEDecode", "IMAGE"),
-                "uncontrolled": ("VAEDecode", "IMAGE", "Without control"),
+                "uncontrolled": ("VAEDecode", "IMAGE", 1),
                 "text": ("LocalControl_Score", "text"),
             },
         ),
@@ -150,9 +156,6 @@ def save(picture, path, **options):
 
 def shoot(page, name, shot):
     """Open a template, run it, and write the picture of what is shown."""
-    from comfy_page import open_template, run, settle, wait_for_pictures
-    from PIL import Image
-
     open_template(page, shot.template)
     if shot.added:
         page.evaluate(_ADD, [name, *shot.added])
@@ -175,9 +178,6 @@ def shoot(page, name, shot):
 
 def shoot_graph(page):
     """Write the picture of the first workflow, once it has run."""
-    from comfy_page import open_template, run
-    from PIL import Image
-
     open_template(page, "01_one_node_demo")
     run(page)
     whole = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
@@ -187,8 +187,6 @@ def shoot_graph(page):
 
 def animate(server):
     """Write z0' of every step of the demo as an animation."""
-    from PIL import Image
-
     from demo.examples import WATCH
     from testbed.workflow import find, to_prompt, viewer_of
 
@@ -206,8 +204,6 @@ def animate(server):
 
 def open_comfy(browser, server):
     """A page with ComfyUI in it, which asks nothing."""
-    from comfy_page import button
-
     settings = {
         "Comfy.TutorialCompleted": True,
         "Comfy.VueNodes.Enabled": False,
@@ -226,8 +222,6 @@ def open_comfy(browser, server):
 def main(names):
     """Write the pictures of these names, or all."""
     sys.path.insert(0, str(ROOT))
-    from playwright.sync_api import sync_playwright
-
     from demo.base import ADAPTERS, CHECKPOINT
     from demo.examples import copy_pictures
     from demo.workspace import prepare_demo_workspace
