@@ -194,7 +194,7 @@ def set_widget(page, node_type, name, value):
     )
 
 
-def run(page):
+def run(page, timeout=RUN_MS):
     """Press Run, and return the ids of the nodes that showed live pictures; fail with an error."""
     page.evaluate(
         """() => {
@@ -216,7 +216,7 @@ def run(page):
         }"""
     )
     button(page, "Run").click()
-    page.wait_for_function("window.seen.done || window.seen.error", timeout=RUN_MS)
+    page.wait_for_function("window.seen.done || window.seen.error", timeout=timeout)
     assert page.evaluate("window.seen.error") is None
     wait_for_pictures(page)
     return page.evaluate("[...window.seen.previews]")

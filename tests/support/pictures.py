@@ -26,6 +26,7 @@ HELP = ROOT / "web" / "docs"
 README = ROOT / "docs" / "pictures"
 MOST_BYTES = 60_000
 _MARGIN = 22
+_RUN_MS = 900_000
 _CORNER = (110, 130)  # where what is shown begins, beside the frontend's own bars
 _LEAST_QUALITY, _QUALITY_STEP = 40, 8
 
@@ -139,7 +140,7 @@ SHOTS = {
             },
         ),
     ),
-    "LocalControl_Z0Frames": Shot(_WATCH, ("LocalControl_Z0Frames", "PreviewImage")),
+    **_own("Z0Frames", _WATCH),
 }
 _GRAPH = "graph"
 _ANIMATION = "z0"
@@ -160,7 +161,7 @@ def shoot(page, name, shot):
     if shot.added:
         page.evaluate(_ADD, [name, *shot.added])
     if shot.runs:
-        run(page)
+        run(page, _RUN_MS)
     ids = page.evaluate(
         "types => window.app.graph._nodes.filter(n => types.includes(n.type)).map(n => n.id)",
         list(shot.shown),
@@ -179,7 +180,7 @@ def shoot(page, name, shot):
 def shoot_graph(page):
     """Write the picture of the first workflow, once it has run."""
     open_template(page, "01_one_node_demo")
-    run(page)
+    run(page, _RUN_MS)
     whole = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     whole.thumbnail((1100, 1100), Image.Resampling.LANCZOS)
     save(whole, README / f"{_GRAPH}.webp")
