@@ -70,7 +70,7 @@ _ADD = """([type, pos, inputs]) => {
 
 @dataclass(frozen=True)
 class Shot:
-    """What a picture shows: nodes of a template by their types, once it has run.
+    """What a picture shows: nodes of a template by their types, or all, once it has run.
 
     added: a node that the template does not have, as _ADD wants it.
     """
@@ -143,6 +143,7 @@ SHOTS = {
     **_own("Z0Frames", _WATCH),
 }
 _GRAPH = "graph"
+_GRAPH_SIZE = (1200, 1200)
 _ANIMATION = "z0"
 
 
@@ -156,14 +157,15 @@ def save(picture, path, **options):
 
 
 def shoot(page, name, shot):
-    """Open a template, run it, and write the picture of what is shown."""
+    """Return the picture of what is shown of a template, once it has run if it is to."""
     open_template(page, shot.template)
     if shot.added:
         page.evaluate(_ADD, [name, *shot.added])
     if shot.runs:
         run(page, _RUN_MS)
     ids = page.evaluate(
-        "types => window.app.graph._nodes.filter(n => types.includes(n.type)).map(n => n.id)",
+        """types => window.app.graph._nodes
+            .filter(n => !types.length || types.includes(n.type)).map(n => n.id)""",
         list(shot.shown),
     )
     place = [ids, _MARGIN, _CORNER]
@@ -174,16 +176,7 @@ def shoot(page, name, shot):
     clip = page.evaluate(_SHOW, place)
     page.mouse.move(5, 500)
     settle(page)
-    save(Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB"), HELP / f"{name}.webp")
-
-
-def shoot_graph(page):
-    """Write the picture of the first workflow, once it has run."""
-    open_template(page, "01_one_node_demo")
-    run(page, _RUN_MS)
-    whole = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    whole.thumbnail((1100, 1100), Image.Resampling.LANCZOS)
-    save(whole, README / f"{_GRAPH}.webp")
+    return Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
 
 
 def animate(server):
@@ -243,9 +236,11 @@ def main(names):
                 if name == _ANIMATION:
                     animate(server)
                 elif name == _GRAPH:
-                    shoot_graph(page)
+                    whole = shoot(page, name, Shot("01_one_node_demo", shown=()))
+                    whole.thumbnail(_GRAPH_SIZE, Image.Resampling.LANCZOS)
+                    save(whole, README / f"{name}.webp")
                 else:
-                    shoot(page, name, SHOTS[name])
+                    save(shoot(page, name, SHOTS[name]), HELP / f"{name}.webp")
             browser.close()
 
 
