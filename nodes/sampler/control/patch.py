@@ -16,7 +16,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ....local_control.region_mask import RegionMask
-from .unet_patch import MapGate, gate_map_patch, is_supir
+from .unet_patch import MapGate, gate_map_patch, is_gated_map, is_supir
 from .view import frames_in, patch_side, seen_shape, view_wrappers, views_of
 
 log = logging.getLogger(__name__)
@@ -237,6 +237,10 @@ def _form_of(kind: str, patch: Any) -> type[GatedPatch] | None:
     return form if has_network else None
 
 
+def _is_gated(patch: Any) -> bool:
+    return isinstance(patch, GatedPatch) or is_gated_map(patch)
+
+
 def gate_patches(model: ModelPatcher, mask: RegionMask) -> ModelPatcher:
     """A clone of `model` whose patches that act as controls do so inside the mask alone.
 
@@ -250,7 +254,7 @@ def gate_patches(model: ModelPatcher, mask: RegionMask) -> ModelPatcher:
         model = model.clone()
     found = [(kind, patch) for kind, row in patches.items() for patch in row]
     forms = {id(patch): _form_of(kind, patch) for kind, patch in found}
-    known = [patch for _, patch in found if forms[id(patch)] or isinstance(patch, GatedPatch)]
+    known = [patch for _, patch in found if forms[id(patch)] or _is_gated(patch)]
     of_maps = [patch for kind, patch in found if is_supir(kind, patch)]
     # What only prepares for others, such as the picture that they share, is no control itself.
     shared = {id(getattr(patch, "patch", None)) for patch in known}
@@ -270,7 +274,7 @@ def gate_patches(model: ModelPatcher, mask: RegionMask) -> ModelPatcher:
             f"the model that a node such as QwenImageDiffsynthControlnet returns, or use Gate "
             f"Predictions, which gates anything."
         )
-    are_gated = all(isinstance(patch, GatedPatch) for patch in known)
+    are_gated = all(_is_gated(patch) for patch in known)
     if are_gated and not of_maps and (is_gated or not is_vace):
         raise ValueError(
             "All patches of this model have a mask already; connect the model that the node of the "
@@ -286,7 +290,7 @@ def gate_patches(model: ModelPatcher, mask: RegionMask) -> ModelPatcher:
     gated: dict[int, GatedPatch] = {}  # one for a patch that stands in several places
     for patch in known:
         form = forms[id(patch)]
-        if form is not None and not isinstance(patch, GatedPatch):
+        if form is not None and not _is_gated(patch):
             gated.setdefault(id(patch), form.around(patch, mask))
     map_gate = MapGate(mask)
 
