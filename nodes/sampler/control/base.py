@@ -8,19 +8,21 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import torch
-from comfy.controlnet import ControlBase
+from comfy.controlnet import T2IAdapter
 from torch import Tensor
 
 from ....local_control.region_mask import RegionMask
-from ....local_control.view import View, Window
+from ....local_control.view import Size, View, Window
 from .region import Region, Timing
 from .slots import Slots, merge
-from .view import frames_in, views_of
+from .view import LATENT_FACTOR, frames_in, views_of
 
 R = TypeVar("R", bound=Region)
 T = TypeVar("T")
 # Masks on the latent's grid that are kept: of windows, tiles and sets of regions that act.
 _KEPT_BLENDS = 64
+# Of fewer channels tools would take the mean, and ours are of conditions and masks.
+_COLOURS = 3
 # Of transformer_options: the `exact` of the controls that add nothing in this run.
 OFF = "local_control_off"
 # A region's place in its control, and the factor of its strength.
@@ -99,10 +101,12 @@ class Call:
             yield Call(self.x[own], self.t[own], values, options, (view,))
 
 
-class RegionControl(ControlBase, Generic[R]):
+class RegionControl(T2IAdapter, Generic[R]):
     """A control object of one or several regions.
 
-    ComfyUI has a copy of it for each GPU, so nothing in it is used by two threads.
+    ComfyUI has a copy of it for each GPU, so nothing in it is used by two threads. Tools that
+    sample tiles know the controls that they cut pictures for by ComfyUI's classes, and set the
+    `cond_hint` of those; so this is one of them, whose network nobody asks for.
 
     exact: None, or what the controls of one Apply node have in common if the predictions with and
     without them are blended. is_tried: whether nothing is left that only asking it would tell.
@@ -119,7 +123,8 @@ class RegionControl(ControlBase, Generic[R]):
         self._cut_regions: tuple[R, ...] = ()
         self._timings: list[Timing] = []
         self.is_tried = not self.may_misfit
-        super().__init__()
+        self._used_tiles: Tensor | None = None
+        super().__init__(None, _COLOURS, LATENT_FACTOR, "nearest-exact")
         # AnimateDiff-Evolved tells its windows to controls that have these.
         self.sub_idxs: list[int] | None = None
         self.full_latent_length = 0
@@ -184,12 +189,17 @@ class RegionControl(ControlBase, Generic[R]):
         """A copy for another GPU, where networks that stay loaded are its own."""
         clone = self._on(load_device)
         clone.exact = self.exact
+        clone.device = load_device
         if autoregister:
             self.multigpu_clones[load_device] = clone
         return clone
 
     def _on(self, device: torch.device) -> "RegionControl[R]":
         return self.copy()
+
+    def scale_image_to(self, width: int, height: int) -> Size:
+        """Return the size at which tools cut the picture: that of the latent's pixels."""
+        return width, height
 
     def get_extra_hooks(self) -> list:
         """Those of the controls before this one.
@@ -206,7 +216,9 @@ class RegionControl(ControlBase, Generic[R]):
         super().pre_run(model, percent_to_timestep_function)
         self._forget()  # ComfyUI skips cleanup when a sampling fails or is interrupted
         self._blends.forget()
-        self.sub_idxs = self.cond_hint = None
+        self.sub_idxs = None
+        if self.cond_hint is self._used_tiles:  # else a tool has set it for this sampling
+            self.cond_hint = None
         self.is_tried = not self.may_misfit
         self._timings = [Timing(r, percent_to_timestep_function) for r in self.regions]
 
@@ -255,13 +267,17 @@ class RegionControl(ControlBase, Generic[R]):
         if not acting:
             return None
         (view,) = views_of(x.shape, 1, {**options, "uuids": ()}, self._window(len(x)))
+        tiles = self._tiles(x)
 
         def add_up() -> Tensor:
-            masks = [self.regions[i].mask for i in acting]
+            # A tool may have repeated them for all prompts.
+            regions = self.regions if tiles is None else self._read(tiles[: len(x)])
+            masks = [regions[i].mask for i in acting]
             parts = [mask.as_factor(x.shape, view, len(x), frames_in(x.shape)) for mask in masks]
             return torch.stack(torch.broadcast_tensors(*parts)).sum(0).clamp(0, 1).to(x)
 
-        found = self._blends.get_or((acting, view, x.shape, x.dtype, x.device), add_up)
+        key = (acting, view, tiles, x.shape, x.dtype, x.device)
+        found = self._blends.get_or(key, add_up)
         return found if found.any() else None
 
     def _window(self, count: int) -> Window | None:
@@ -269,6 +285,16 @@ class RegionControl(ControlBase, Generic[R]):
         if self.sub_idxs is None or len(self.sub_idxs) != count:
             return None
         return Window(tuple(self.sub_idxs), self.full_latent_length)
+
+    def _tiles(self, x: Tensor) -> Tensor | None:
+        """The picture that a tool has cut for the latents `x` of tiles: one for each, or for all
+        prompts; None if none has, or of what was sampled before.
+        """
+        tiles = self.cond_hint
+        if tiles is None:
+            return None
+        height, width = (self.compression_ratio * side for side in x.shape[-2:])
+        return tiles if tiles.shape[-2:] == (height, width) else None
 
     def _acting(self, sigma: float) -> Acting:
         """The regions that act at a noise level."""
@@ -279,8 +305,9 @@ class RegionControl(ControlBase, Generic[R]):
         self, x: Tensor, batched_number: int, options: dict
     ) -> tuple[tuple[R, ...], tuple[View, ...]]:
         """The regions, and what each prompt sees of the frame that they cover."""
-        tiles = self.cond_hint
-        if tiles is not None:  # set by a tool that samples tiles: a picture for each latent of `x`
+        tiles = self._tiles(x)
+        self._used_tiles = self.cond_hint
+        if tiles is not None:
             size = (x.shape[-2], x.shape[-1])
             count = 1 if len(tiles) == len(x) else batched_number
             return self._read(tiles), (View(size, size),) * count
