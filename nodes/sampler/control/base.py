@@ -15,7 +15,7 @@ from ....local_control.region_mask import RegionMask
 from ....local_control.view import Size, View, Window
 from .region import Region, Timing
 from .slots import Slots, merge
-from .view import LATENT_FACTOR, frames_in, views_of
+from .view import LATENT_FACTOR, check_pictures, frames_in, views_of
 
 R = TypeVar("R", bound=Region)
 T = TypeVar("T")
@@ -246,6 +246,7 @@ class RegionControl(T2IAdapter, Generic[R]):
         acting = self._acting(float(t[0]))
         if not acting and self.is_tried:
             return found
+        check_pictures(x_noisy.shape, self.name)
         regions, views = self._looked_at(x_noisy, batched_number, transformer_options)
         call = Call(x_noisy, t, cond, transformer_options, views)
         self.is_tried = True
@@ -254,6 +255,14 @@ class RegionControl(T2IAdapter, Generic[R]):
             return found
         own = self._add(regions, acting, call)
         return found if own is None else merge(own, found)
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        numbers = [str(region.number) for region in self._given]
+        if not numbers:
+            return "An adapter of Load Local Adapter"  # in stock nodes, without regions
+        return f"Region{'s' if len(numbers) > 1 else ''} {' and '.join(numbers)}"
 
     def acts(self, sigma: float) -> bool:
         """Whether a region acts at a noise level."""

@@ -19,7 +19,7 @@ from torch import Tensor
 from ....local_control.region_mask import RegionMask
 from .patch import innermost
 from .predictions import Cond, told_apart
-from .view import frames_in, view_wrappers, views_of
+from .view import check_pictures, frames_in, view_wrappers, views_of
 from .wiring import TOLD, Told, check_wiring, marked, unmarked
 
 # Of model options: what to replace.
@@ -88,6 +88,7 @@ class PredictionGate:
         *rest: Any,
     ) -> Sequence[Tensor]:
         """Prompts that are alike with and without, to the same model, are predicted once."""
+        check_pictures(x.shape, "Gate Predictions")
         _check_areas(conds, self.key)
         change: Change | None = options.get(_GIVEN, {}).get(self.key)
         within = [cond and self._side(cond, True) for cond in conds]

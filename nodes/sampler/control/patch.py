@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ....local_control.region_mask import RegionMask
 from .unet_patch import MapGate, gate_map_patch, is_gated_map, is_supir
-from .view import frames_in, patch_side, seen_shape, view_wrappers, views_of
+from .view import check_pictures, frames_in, patch_side, seen_shape, view_wrappers, views_of
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +62,7 @@ class TokenGate:
 
         like: a tensor of the batch's length, device and type; the rest as `let_in` has it.
         """
+        check_pictures(shape, "Gate Model Patches")
         count = len(options.get("cond_or_uncond", ())) or 1
         views = views_of(shape, count, options)
         key = (tuple(shape), views, len(like), tokens, start, like.dtype)

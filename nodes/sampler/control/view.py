@@ -21,6 +21,7 @@ LATENT_FACTOR = 8
 _KEY = "local_control_areas"
 _WHOLE = "local_control_whole"
 _VIDEO = 2  # the dimension of frames
+_PICTURES, _VIDEOS = 4, 5  # dimensions of their latents
 # Names under which ComfyUI's models keep the size of their patches, and the size of most.
 _PATCH_NAMES = ("patch_size", "patch_spatial")
 _USUAL_PATCH = 2
@@ -90,7 +91,20 @@ def window_of(options: Mapping[str, Any]) -> Window | None:
 
 def frames_in(shape: Sequence[int]) -> int:
     """How many frames of a video a latent [B,C,(T),h,w] has; 1 of pictures."""
-    return shape[_VIDEO] if len(shape) == 5 else 1
+    return shape[_VIDEO] if len(shape) == _VIDEOS else 1
+
+
+def check_pictures(shape: Sequence[int], owner: str) -> None:
+    """Raise ValueError if a latent of `shape` is none of pictures or videos; owner: who asks."""
+    if len(shape) in (_PICTURES, _VIDEOS):
+        return
+    has = f"{len(shape)} dimensions"
+    if len(shape) == 3:
+        has = f"{shape[1]} channels of {shape[2]} values in a row, as of sound or 3D shapes"
+    raise ValueError(
+        f"{owner} cannot act on this model, whose latents have {has}, while those of pictures and "
+        f"videos have rows and columns; leave it out for such a model."
+    )
 
 
 def seen_shape(options: Mapping[str, Any]) -> tuple[int, ...]:
