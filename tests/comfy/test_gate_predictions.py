@@ -231,7 +231,7 @@ def test_what_acts_behind_the_predictions_is_refused(setup, gate):
 def test_injections_of_one_model_are_refused(setup, gate):
     injected = setup.model.clone()
     injected.set_injections("test", [])
-    with pytest.raises(ValueError, match="different weights"):
+    with pytest.raises(ValueError, match="differ in what is injected"):
         gate(injected, *prompts(), left(), model_without=setup.model)
 
 

@@ -176,10 +176,15 @@ def _check_weights(model: ModelPatcher, without: ModelPatcher) -> None:
             "The model and model_without of Gate Predictions come from different checkpoints; "
             "connect the model before its control was added as model_without."
         )
+    if model.injections.keys() != without.injections.keys():
+        raise ValueError(
+            "The model and model_without of Gate Predictions differ in what is injected into them, "
+            "as a motion model of AnimateDiff-Evolved is; put the node that injects it before the "
+            "two part."
+        )
     same = (
         model.patches_uuid == without.patches_uuid,
         model.object_patches == without.object_patches,
-        model.injections.keys() == without.injections.keys(),
     )
     if not all(same):
         raise ValueError(
