@@ -38,7 +38,7 @@ class Recent(OrderedDict[Hashable, T]):
         self._drop = drop
 
     def get_or(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What stands under a key, made if it does not."""
+        """Return what stands under a key, made by `make` if nothing does."""
         if key not in self:
             while len(self) >= self._most:
                 self._drop(self.popitem(last=False)[1])
@@ -64,28 +64,35 @@ class Call:
 
     @property
     def batch(self) -> int:
-        """Latents of one prompt."""
+        """Return the number of latents of one prompt."""
         return len(self.x) // len(self.views)
 
     @property
     def steps(self) -> int:
-        """Frames of a video latent, or 1."""
+        """Return the number of frames of a video latent, or 1."""
         return frames_in(self.x.shape)
 
     @property
     def key(self) -> tuple[Hashable, ...]:
-        """All that what a region adds depends on, but for the noise and the text."""
+        """Return all that what a region adds depends on, but for the noise and the text."""
         return self.views, tuple(self.x.shape), self.x.dtype, self.x.device
 
     def gate(self, mask: RegionMask, tensor: Tensor) -> Tensor:
-        """The mask at the resolution of a tensor of all prompts, to be multiplied with it."""
+        """Return the mask at the resolution of a tensor of all prompts, to be multiplied with it.
+
+        tensor [P*B,T,C], [P*B,C,h,w] or [P*B,C,T,h,w] -> the same with one channel, and 1 for the
+        batch where all share one.
+
+        Raises:
+            ValueError: there is another number of masks than latents, or no grid has its tokens.
+        """
         parts = [mask.as_factor(tensor.shape, v, self.batch, self.steps) for v in self.views]
         if len(set(self.views)) == len(parts[0]) == 1:
             return parts[0].to(tensor)  # one for all
         return torch.cat([p.expand(self.batch, *p.shape[1:]) for p in parts]).to(tensor)
 
     def apart(self) -> Iterator["Call"]:
-        """A call for each prompt alone."""
+        """Yield a call for each prompt alone."""
         for i, view in enumerate(self.views):
             own = slice(i * self.batch, (i + 1) * self.batch)
 
@@ -155,7 +162,7 @@ class RegionControl(T2IAdapter, Generic[R]):
     # ComfyUI's controls have an attribute of this name, which nodes and tools read and set.
     @property
     def cond_hint_original(self) -> Tensor | None:
-        """The picture [1 or B,C,H,W] that was set, or the one of the regions."""
+        """Return the picture [1 or B,C,H,W] that was set, or the one of the regions."""
         return self._show() if self._cut is None else self._cut
 
     @cond_hint_original.setter
@@ -165,7 +172,11 @@ class RegionControl(T2IAdapter, Generic[R]):
 
     @property
     def regions(self) -> tuple[R, ...]:
-        """The regions as they are in the picture that was set, or as they were given."""
+        """Return the regions as they are in the picture that was set, or as they were given.
+
+        Raises:
+            ValueError: the picture has other channels than theirs.
+        """
         if self._cut is None:
             return self._given
         if not self._cut_regions:
@@ -173,7 +184,7 @@ class RegionControl(T2IAdapter, Generic[R]):
         return self._cut_regions
 
     def copy(self) -> "RegionControl[R]":
-        """The same regions, without a predecessor."""
+        """Return a control of the same regions, without a predecessor."""
         new = self._new()
         new.exact = self.exact
         # Not `copy_to`: it would have the picture of the regions made for nobody.
@@ -186,7 +197,7 @@ class RegionControl(T2IAdapter, Generic[R]):
     def deepclone_multigpu(
         self, load_device: torch.device, autoregister: bool = False
     ) -> "RegionControl[R]":
-        """A copy for another GPU, where networks that stay loaded are its own."""
+        """Return a copy for another GPU, where networks that stay loaded are its own."""
         clone = self._on(load_device)
         clone.exact = self.exact
         clone.device = load_device
@@ -202,7 +213,7 @@ class RegionControl(T2IAdapter, Generic[R]):
         return width, height
 
     def get_extra_hooks(self) -> list:
-        """Those of the controls before this one.
+        """Return the hooks of the controls before this one.
 
         Our own note areas, for all conditions alike, and are registered from `extra_hooks`. What
         this gives, ComfyUI also ties to the condition, as it must where weights change with it;
@@ -237,7 +248,13 @@ class RegionControl(T2IAdapter, Generic[R]):
         batched_number: int,
         transformer_options: dict,
     ) -> Slots | None:
-        """What the regions that act at `t` add, merged with that of earlier controls."""
+        """Return what the regions that act at `t` add, merged with that of earlier controls.
+
+        x_noisy [P*B,C,(T),h,w]: the latents of `batched_number` prompts; None if nothing acts.
+
+        Raises:
+            ValueError: the model is of no pictures, or masks or pictures do not fit the latents.
+        """
         arguments = (x_noisy, t, cond, batched_number, transformer_options)
         previous = self.previous_controlnet
         found = None if previous is None else previous.get_control(*arguments)
@@ -258,19 +275,20 @@ class RegionControl(T2IAdapter, Generic[R]):
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Return what messages call it, by the numbers of its regions."""
         numbers = [str(region.number) for region in self._given]
         if not numbers:
             return "An adapter of Load Local Adapter"  # in stock nodes, without regions
         return f"Region{'s' if len(numbers) > 1 else ''} {' and '.join(numbers)}"
 
     def acts(self, sigma: float) -> bool:
-        """Whether a region acts at a noise level."""
+        """Return whether a region acts at a noise level."""
         return any(timing.acts(sigma) for timing in self._timings)
 
     def blend(self, x: Tensor, sigma: float, options: dict) -> Tensor | None:
-        """Where the regions act at a noise level, to be multiplied with the latents `x` of one
-        prompt; None if nowhere in them.
+        """Return where the regions act at a noise level in the latents `x` of one prompt.
+
+        x [B,C,(T),h,w] -> [1 or B,1,(T),h,w] in 0..1, to be multiplied with it; None if nowhere.
         """
         acting = tuple(i for i, timing in enumerate(self._timings) if timing.acts(sigma))
         if not acting:

@@ -97,7 +97,7 @@ class GatedPatch:
 
     @classmethod
     def around(cls, patch: Any, mask: RegionMask) -> "GatedPatch":
-        """The patch, gated."""
+        """Return the patch, gated by a mask."""
         new = object.__new__(type(type(patch).__name__, (cls,), {}))
         object.__setattr__(new, "_patch", patch)
         new._set_mask(mask)
@@ -120,7 +120,7 @@ class GatedPatch:
 
     @property
     def image(self) -> Tensor:
-        """The picture of the patch [B,H,W,C], with the masks as further channels."""
+        """Return the picture of the patch [B,H,W,C], with the masks as further channels."""
         picture = self._patch.image
         masks = self._masks.at((picture.shape[1], picture.shape[2])).to(picture)
         return torch.cat([picture, masks.movedim(0, -1)[0].expand(len(picture), -1, -1, -1)], -1)
@@ -154,13 +154,13 @@ class GatedPatch:
         return type(self).__mro__[1].around(self._patch, self._masks)
 
     def to(self, device_or_dtype: object) -> "GatedPatch":
-        """Called by ComfyUI when the model moves."""
+        """Return itself with the patch moved or cast; ComfyUI calls it when the model is."""
         if hasattr(self._patch, "to"):
             object.__setattr__(self, "_patch", self._patch.to(device_or_dtype))
         return self
 
     def models(self) -> list[ModelPatcher]:
-        """What the patch needs loaded."""
+        """Return the models that the patch needs loaded."""
         return self._patch.models() if hasattr(self._patch, "models") else []
 
 
@@ -243,7 +243,7 @@ def _is_gated(patch: Any) -> bool:
 
 
 def gate_patches(model: ModelPatcher, mask: RegionMask) -> ModelPatcher:
-    """A clone of `model` whose patches that act as controls do so inside the mask alone.
+    """Return a clone of `model` whose patches that act as controls do so inside the mask alone.
 
     Those that are gated keep the mask that they have. Patches of other kinds have no place in the
     picture that a mask could choose; they are logged.
