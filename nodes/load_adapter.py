@@ -5,11 +5,13 @@ from pathlib import Path
 import folder_paths
 from comfy_api.v0_0_2 import io
 
-from ..local_control.checkpoint import METADATA_PREFIX, AdapterFile, read_adapter
+from ..local_control.checkpoint import METADATA_PREFIX, AdapterFile
+from ..local_control.control_file import ControlFile, read_control
 from .adapter_files import FOLDER, adapter_names
 from .comfy_types import CATEGORY, make_schema
 from .inputs import checked
 from .sampler.control.adapter import AdapterControl
+from .sampler.control.controlnet import load_controlnet
 from .sampler.control.loaded import LoadedAdapter
 
 _LONGEST_LINE = 300
@@ -56,22 +58,25 @@ class LoadAdapter(io.ComfyNode):
     def execute(cls, adapter_name: str) -> io.NodeOutput:
         """Return the control of an adapter's file, and what the file says of itself."""
         path = Path(folder_paths.get_full_path_or_raise(FOLDER, adapter_name))
-        file = read_adapter(path)
-        control = AdapterControl(LoadedAdapter.from_file(file, path.name))
+        file = read_control(path)
+        if isinstance(file, AdapterFile):
+            control = AdapterControl(LoadedAdapter.from_file(file, path.name))
+        else:
+            control = load_controlnet(file, path.name)
         return io.NodeOutput(control, describe(file))
 
 
-def describe(file: AdapterFile) -> str:
-    """Return what an adapter is, for a person: its shape, then what its file says of itself.
+def describe(file: ControlFile) -> str:
+    """Return what a control is, for a person: its shape, then what its file says of itself.
 
     A line each; what a file says at length is cut short.
     """
-    config = file.config
-    lines = [
-        f"{config.kind} T2I-Adapter for {file.family}, "
-        f"channels {', '.join(map(str, config.channels))}, "
-        f"{'gray' if config.in_channels == 1 else 'RGB'} condition"
-    ]
+    kind, widths = "ControlNet", ""
+    if isinstance(file, AdapterFile):
+        kind = f"{file.config.kind} T2I-Adapter"
+        widths = f"channels {', '.join(map(str, file.config.channels))}, "
+    colours = "gray" if file.in_channels == 1 else "RGB"
+    lines = [f"{kind} for {file.family}, {widths}{colours} condition"]
     known = {
         key.removeprefix(METADATA_PREFIX): value
         for key, value in sorted(file.metadata.items())

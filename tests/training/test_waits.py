@@ -20,6 +20,7 @@ from training.loop.optimisation import update_ema
 from training.loop.parts import learning_rate_of
 from training.models.bases import Base, BaseModelError, Hub, load_base
 from training.models.batch import Batch
+from training.models.controls import AdapterControl
 from training.models.denoise import denoise_at, timesteps
 
 
@@ -64,7 +65,7 @@ def test_nothing_in_a_step_waits_for_what_the_gpu_has_found(make_settings, kind)
             batch = Batch(z0, noise, u, context, *pictures).to(torch.device("cuda"))
         copies.found.clear()
         steps = timesteps(batch.u, 1000, "cubic")
-        found = denoise_at(base, adapter, batch, steps, True)
+        found = denoise_at(base, AdapterControl(adapter), batch, steps, True)
         torch.stack([term.mean() for term in objective.terms(found).values()]).sum()
         for parameter in adapter.parameters():  # backward wants the device itself
             parameter.grad = torch.empty_like(parameter)
