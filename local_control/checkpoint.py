@@ -88,7 +88,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 @contextmanager
 def open_file(path: Path) -> Iterator[Any]:
-    """A control's file; AdapterFileError if it is none that can be read."""
+    """Yield a control's file, opened; AdapterFileError if it is none that can be read."""
     if path.suffix != ".safetensors":
         raise AdapterFileError(
             f"{path.name} is not a .safetensors file; convert it first, since other formats can "
