@@ -1,4 +1,4 @@
-"""Loading adapters."""
+"""Loading adapters, and ControlNets that were trained as they are."""
 
 from pathlib import Path
 
@@ -28,7 +28,8 @@ class LoadAdapter(io.ComfyNode):
             node_id="LocalControl_LoadAdapter",
             display_name="Load Local Adapter",
             category=f"{CATEGORY}/regions",
-            description="Loads a T2I-Adapter of any layout: full, light or XL.",
+            description="Loads a T2I-Adapter of any layout, full, light or XL, or a ControlNet in "
+            "diffusers' layout.",
             inputs=[
                 io.Combo.Input(
                     "adapter_name",
@@ -56,7 +57,7 @@ class LoadAdapter(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, adapter_name: str) -> io.NodeOutput:
-        """Return the control of an adapter's file, and what the file says of itself."""
+        """Return the control of a file, and what the file says of itself."""
         path = Path(folder_paths.get_full_path_or_raise(FOLDER, adapter_name))
         file = read_control(path)
         if isinstance(file, AdapterFile):
