@@ -93,7 +93,7 @@ def test_load_local_adapter_knows_a_controlnet_and_regions_take_it(comfy, folder
     t = torch.tensor([300.0])
     maps, middle = network(z_t, t, context, condition, return_dict=False)
     found = control.control_model(z_t, hint=condition, timesteps=t, context=context)
-    for one, other in zip([*found["input"], *found["middle"]], [*maps, middle], strict=True):
+    for one, other in zip([*found["output"], *found["middle"]], [*maps, middle], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
     inputs = {"control_net": control, "image": picture(), "mask": left()}

@@ -11,7 +11,7 @@ from ....local_control.controlnet import ControlNetFile
 from ....local_control.layout import AdapterFileError, compare_shapes
 
 # What ComfyUI's detection and networks raise for tensors that do not make up a network.
-_UNKNOWN = (RuntimeError, KeyError, IndexError, TypeError, AttributeError, AssertionError)
+_UNKNOWN = (RuntimeError, LookupError, TypeError, ValueError, AttributeError, AssertionError)
 
 
 def load_controlnet(file: ControlNetFile, name: str) -> ControlNet:
@@ -22,7 +22,7 @@ def load_controlnet(file: ControlNetFile, name: str) -> ControlNet:
     """
     tensors = file.original()
     try:
-        known = model_config_from_unet(tensors, "") is not None
+        known = model_config_from_unet(dict(tensors), "") is not None
         control = load_controlnet_state_dict(dict(tensors)) if known else None
     except _UNKNOWN:
         control = None
