@@ -5,8 +5,20 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .checkpoint import AdapterFile, open_file, parse_adapter, read_adapter
-from .controlnet import ControlNetFile, is_controlnet, parse_controlnet, read_controlnet
+from .checkpoint import (
+    AdapterFile,
+    open_file,
+    parse_adapter,
+    read_adapter,
+    read_adapter_header,
+)
+from .controlnet import (
+    ControlNetFile,
+    is_controlnet,
+    parse_controlnet,
+    read_controlnet,
+    read_controlnet_header,
+)
 
 ControlFile = AdapterFile | ControlNetFile
 
@@ -17,9 +29,16 @@ def read_control(path: Path) -> ControlFile:
     Raises:
         AdapterFileError: not safetensors, damaged, neither of them, or not all of an adapter.
     """
-    with open_file(path) as file:
-        found = is_controlnet(file.keys())
-    return read_controlnet(path) if found else read_adapter(path)
+    return read_controlnet(path) if _is_controlnet(path) else read_adapter(path)
+
+
+def read_header(path: Path) -> ControlFile:
+    """Return such a file without its numbers: its weights have shapes alone, on "meta".
+
+    Raises:
+        AdapterFileError: as `read_control` says.
+    """
+    return read_controlnet_header(path) if _is_controlnet(path) else read_adapter_header(path)
 
 
 def parse_control(
@@ -32,3 +51,8 @@ def parse_control(
     """
     parse = parse_controlnet if is_controlnet(tensors) else parse_adapter
     return parse(tensors, name, metadata)
+
+
+def _is_controlnet(path: Path) -> bool:
+    with open_file(path) as file:
+        return is_controlnet(file.keys())

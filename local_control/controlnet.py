@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .checkpoint import check_numbers, open_file
@@ -93,6 +94,19 @@ def read_controlnet(path: Path) -> ControlNetFile:
     return parse_controlnet(tensors, path.name, metadata)
 
 
+def read_controlnet_header(path: Path) -> ControlNetFile:
+    """Return a ControlNet's file without its numbers: its weights have shapes alone, on "meta".
+
+    Raises:
+        AdapterFileError: not safetensors, damaged, or no ControlNet.
+    """
+    with open_file(path) as file:
+        shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
+        metadata = dict(file.metadata() or {})
+    tensors = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+    return _without_numbers(tensors, path.name, metadata)
+
+
 def parse_controlnet(
     tensors: Mapping[str, Tensor], name: str, metadata: Mapping[str, str] | None = None
 ) -> ControlNetFile:
@@ -101,6 +115,15 @@ def parse_controlnet(
     Raises:
         AdapterFileError: it is no ControlNet of SD1.5, SD2 or SDXL.
     """
+    found = _without_numbers(tensors, name, metadata or {})
+    check_numbers(found.tensors, name)
+    return found
+
+
+def _without_numbers(
+    tensors: Mapping[str, Tensor], name: str, metadata: Mapping[str, str]
+) -> ControlNetFile:
+    """The ControlNet in a state dict, whose numbers are not looked at."""
     _check_names(tensors, name)
     found = {key.removeprefix(_WRAPPER): value for key, value in tensors.items()}
     for key in (_CONDITION, _FIRST):
@@ -109,8 +132,7 @@ def parse_controlnet(
                 f"{name} is no ControlNet: it has no convolution {key}; export or download it "
                 f"again."
             )
-    check_numbers(found, name)
-    return ControlNetFile(found, dict(metadata or {}))
+    return ControlNetFile(found, dict(metadata))
 
 
 def _check_names(keys: Iterable[str], name: str) -> None:

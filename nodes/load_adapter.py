@@ -5,16 +5,14 @@ from pathlib import Path
 import folder_paths
 from comfy_api.v0_0_2 import io
 
-from ..local_control.checkpoint import METADATA_PREFIX, AdapterFile
-from ..local_control.control_file import ControlFile, read_control
-from .adapter_files import FOLDER, adapter_names
-from .comfy_types import CATEGORY, make_schema
+from ..local_control.checkpoint import AdapterFile
+from ..local_control.control_file import read_control
+from .adapter_files import FOLDER, adapter_infos, adapter_names, describe
+from .comfy_types import CATEGORY, make_schema, telling
 from .inputs import checked
 from .sampler.control.adapter import AdapterControl
 from .sampler.control.controlnet import load_controlnet
 from .sampler.control.loaded import LoadedAdapter
-
-_LONGEST_LINE = 300
 
 
 class LoadAdapter(io.ComfyNode):
@@ -31,10 +29,14 @@ class LoadAdapter(io.ComfyNode):
             description="Loads a T2I-Adapter of any layout, full, light or XL, or a ControlNet in "
             "diffusers' layout.",
             inputs=[
-                io.Combo.Input(
-                    "adapter_name",
-                    options=adapter_names(),
-                    tooltip="A .safetensors file in models/controlnet or models/t2i_adapter.",
+                telling(
+                    io.Combo.Input(
+                        "adapter_name",
+                        options=adapter_names(),
+                        tooltip="A .safetensors file in models/controlnet or models/t2i_adapter; "
+                        "those that tell of their training come first.",
+                    ),
+                    local_control=adapter_infos(),  # shown on the node
                 )
             ],
             outputs=[
@@ -65,31 +67,3 @@ class LoadAdapter(io.ComfyNode):
         else:
             control = load_controlnet(file, path.name)
         return io.NodeOutput(control, describe(file))
-
-
-def describe(file: ControlFile) -> str:
-    """Return what a control is, for a person: its shape, then what its file says of itself.
-
-    A line each; what a file says at length is cut short.
-    """
-    kind, widths = "ControlNet", ""
-    if isinstance(file, AdapterFile):
-        kind = f"{file.config.kind} T2I-Adapter"
-        widths = f"channels {', '.join(map(str, file.config.channels))}, "
-    colours = "gray" if file.in_channels == 1 else "RGB"
-    lines = [f"{kind} for {file.family}, {widths}{colours} condition"]
-    known = {
-        key.removeprefix(METADATA_PREFIX): value
-        for key, value in sorted(file.metadata.items())
-        if key.startswith((METADATA_PREFIX, "modelspec.title", "modelspec.description"))
-    }
-    lines += [_line(f"{key}: {value}") for key, value in known.items()]
-    if not known:
-        lines.append("The file says nothing of its condition or training.")
-    return "\n".join(lines)
-
-
-def _line(text: str) -> str:
-    """Return a text as one short line that can be read; a file may say anything."""
-    line = "".join(letter if letter.isprintable() else " " for letter in text)
-    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} ..."
