@@ -30,26 +30,27 @@ _RUN_MS = 900_000
 _CORNER = (110, 130)  # where what is shown begins, beside the frontend's own bars
 _LEAST_QUALITY, _QUALITY_STEP = 40, 8
 
-# Puts what is shown into the corner, unscaled; returns its place on the screen.
-_SHOW = """([ids, margin, [x, y]]) => {
+# Puts what is shown into the corner, at a scale; returns its place on the screen.
+_SHOW = """([ids, scale, margin, [x, y]]) => {
     const { canvas, graph } = window.app;
     const boxes = ids.map((id) => graph.getNodeById(id)).map(({ id, pos, size }) => {
         const drawn = document.querySelector(`[data-node-id='${id}']`);
-        const scale = canvas.ds.scale;
+        const now = canvas.ds.scale;
         const { width, height } = drawn
             ? drawn.getBoundingClientRect()
-            : { width: scale * size[0], height: scale * (size[1] + 30) };
-        return [pos[0], pos[1] - 30, pos[0] + width / scale, pos[1] - 30 + height / scale];
+            : { width: now * size[0], height: now * (size[1] + 30) };
+        return [pos[0], pos[1] - 30, pos[0] + width / now, pos[1] - 30 + height / now];
     });
     const [left, top] = [0, 1].map((i) => Math.min(...boxes.map((box) => box[i])) - margin);
     const [right, bottom] = [2, 3].map((i) => Math.max(...boxes.map((box) => box[i])) + margin);
     canvas.deselectAll?.();
-    canvas.ds.scale = 1;
-    canvas.ds.offset[0] = x - left;
-    canvas.ds.offset[1] = y - top;
+    canvas.ds.scale = scale;
+    canvas.ds.offset[0] = x / scale - left;
+    canvas.ds.offset[1] = y / scale - top;
     canvas.setDirty(true, true);
     const place = canvas.canvas.getBoundingClientRect();
-    return { x: place.left + x, y: place.top + y, width: right - left, height: bottom - top };
+    const [width, height] = [scale * (right - left), scale * (bottom - top)];
+    return { x: place.left + x, y: place.top + y, width, height };
 }"""
 
 # Adds a node to a template: [type, [x, y], {input: [type of the source, its output, which]}],
@@ -79,6 +80,7 @@ class Shot:
     shown: tuple[str, ...]
     runs: bool = True
     added: tuple | None = None
+    scale: float = 1.0
 
 
 def _own(name, template, **more):
@@ -168,7 +170,7 @@ def shoot(page, name, shot):
             .filter(n => !types.length || types.includes(n.type)).map(n => n.id)""",
         list(shot.shown),
     )
-    place = [ids, _MARGIN, _CORNER]
+    place = [ids, shot.scale, _MARGIN, _CORNER]
     page.evaluate(_SHOW, place)
     if shot.runs:
         wait_for_pictures(page)
@@ -200,6 +202,7 @@ def open_comfy(browser, server):
     """A page with ComfyUI in it, which asks nothing."""
     settings = {
         "Comfy.TutorialCompleted": True,
+        "Comfy.Minimap.Visible": False,
         "Comfy.VueNodes.Enabled": False,
         "Comfy.Workflow.ShowMissingModelsWarning": False,
     }
@@ -236,7 +239,7 @@ def main(names):
                 if name == _ANIMATION:
                     animate(server)
                 elif name == _GRAPH:
-                    whole = shoot(page, name, Shot("01_one_node_demo", shown=()))
+                    whole = shoot(page, name, Shot("01_one_node_demo", shown=(), scale=0.75))
                     whole.thumbnail(_GRAPH_SIZE, Image.Resampling.LANCZOS)
                     save(whole, README / f"{name}.webp")
                 else:
