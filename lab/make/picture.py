@@ -16,7 +16,7 @@ from ..world.scenes import Scene, SceneSet
 
 
 def find_scene(scenes: SceneSet, left: str, right: str, backdrop: str) -> Scene:
-    """The first scene of these two objects on this backdrop."""
+    """Return the first scene of these two objects on this backdrop."""
     subject = next(i for i, item in enumerate(scenes.items) if item.name == left)
     candidates = (scenes.scene(index, 2, subject) for index in range(10**6))
     return next(
