@@ -48,7 +48,7 @@ class SceneSet:
         self._sprites = [_load_sprite(folder / f"{item.code}.webp") for item in self.items]
 
     def scene(self, index: int, count: int | None = None, subject: int | None = None) -> Scene:
-        """Return scene `index`; `count` (1..3) and `subject`, an index of `items`, fix its objects."""
+        """Return scene `index`, of `count` (1..3) objects, the first being `subject` of `items`."""
         rng = np.random.default_rng((*self._key, index))
         drawn = 1 + int(rng.choice(3, p=_COUNT_SHARES))
         count = count or drawn
