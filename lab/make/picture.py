@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from demo.examples import COLOURS_PICTURE, EDGES_PICTURE, mask_of
+from demo.example_files import COLOURS_PICTURE, EDGES_PICTURE, mask_of
 from training.data.random_masks import object_box
 
 from ..world.data import DEFAULT_FOLDER, fetch_pictures

@@ -27,7 +27,7 @@ from pydantic import Field
 from torch import Tensor
 
 from demo.base import CHECKPOINT
-from demo.edges import EDGES
+from demo.canny import EDGES
 from testbed.comfyui import BUILD
 from training.cached.store import TensorStore
 from training.config.commands import CommandSettings, read_settings

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, field_validator
 
-from demo.edges import EDGES
+from demo.canny import EDGES
 from testbed.comfyui import ROOT
 from training.config.commands import read_settings
 from training.data.condition import ConditionKind

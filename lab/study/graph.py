@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from demo.base import ADAPTERS, CHECKPOINT, LATENT_SHAPE, WEIGHTS
-from demo.edges import EDGES
+from demo.canny import EDGES
 from demo.workspace import prepare_demo_workspace
 from testbed.comfyui import BUILD
 from testbed.inprocess import load_comfy

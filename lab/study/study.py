@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from demo.base import ADAPTERS
-from demo.edges import EDGES
+from demo.canny import EDGES
 from local_control.metrics import divergence, edge_match, leak
 from testbed.comfyui import BUILD
 from training.data.digests import digest

@@ -189,7 +189,7 @@ def animate(server):
     """Write z0' of every step of the demo as an animation."""
     from PIL import Image
 
-    from demo.examples import WATCH
+    from demo.example_files import WATCH
     from testbed.workflow import find, to_prompt, viewer_of
 
     prompt = to_prompt(json.loads(WATCH.read_text()), server.object_info())
@@ -229,7 +229,7 @@ def main(names):
     from playwright.sync_api import sync_playwright
 
     from demo.base import ADAPTERS, CHECKPOINT
-    from demo.examples import copy_pictures
+    from demo.example_files import copy_pictures
     from demo.workspace import prepare_demo_workspace
     from testbed.server import ComfyServer
 

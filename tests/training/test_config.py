@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from demo.edges import EDGES
+from demo.canny import EDGES
 from training.config.commands import read_settings
 from training.config.run import PRESETS, TrainSettings
 from training.evaluate import EvaluateSettings
