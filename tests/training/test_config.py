@@ -142,5 +142,5 @@ def test_help_stands_in_groups(capsys):
     with pytest.raises(SystemExit):
         read_settings(TrainSettings, ["--help"])
     titles = re.findall(r"^(\w.*):$", capsys.readouterr().out, re.MULTILINE)
-    assert titles[1:3] == ["Base and adapter", "Data"]
+    assert titles[1:3] == ["Base and control", "Data"]
     assert len(titles) == 7
