@@ -21,8 +21,8 @@ from testbed.workflow import find, to_prompt
 from training.config.commands import CommandSettings, read_settings
 
 from .base import ADAPTERS, CHECKPOINT
-from .drawing import draw, draw_regions, sheet
-from .examples import EDGES_PICTURE, SEVERAL_REGIONS, WATCH, copy_pictures
+from .example_files import EDGES_PICTURE, SEVERAL_REGIONS, WATCH, copy_pictures
+from .sheet import draw, draw_regions, sheet
 from .templates.thumbnails import write_thumbnails
 from .workspace import default_workspace, prepare_demo_workspace
 

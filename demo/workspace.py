@@ -8,7 +8,7 @@ from testbed.comfyui import BUILD
 from testbed.server import prepare_workspace
 from testbed.workflow import EXAMPLES
 
-from .examples import DEMO_EXAMPLES
+from .example_files import DEMO_EXAMPLES
 
 FAMILY_PACK = "local_control_demo_family"
 _FAMILY = Path(__file__).parent / "comfy_family"

@@ -13,7 +13,7 @@ from testbed.pack import ROOT
 from testbed.server import ComfyServer
 from testbed.workflow import EXAMPLES
 
-from ..examples import DEMO_EXAMPLES
+from ..example_files import DEMO_EXAMPLES
 from ..workspace import prepare_demo_workspace
 from .blueprints import BLUEPRINTS, CONTROL_A_REGION, control_a_region
 from .canvas import Canvas, Infos

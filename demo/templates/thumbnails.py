@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance
 from testbed.server import ComfyServer
 from testbed.workflow import EXAMPLES, find, to_prompt
 
-from ..examples import DEMO_EXAMPLES, EDGES_PICTURE, PICTURES, mask_of
+from ..example_files import DEMO_EXAMPLES, EDGES_PICTURE, PICTURES, mask_of
 from .catalogue import TEMPLATES, Template
 
 _CELL = 256

@@ -21,7 +21,7 @@ class BaseExportSettings(CommandSettings):
 
 
 def export_base(settings: BaseExportSettings) -> Path:
-    """Write the folder, unless it is younger than the checkpoint."""
+    """Return the folder of the exported base, written unless it is younger than the checkpoint."""
     index = settings.output_dir / "model_index.json"
     if not index.exists() or index.stat().st_mtime < settings.checkpoint.stat().st_mtime:
         load_pipeline(settings.checkpoint).save_pretrained(settings.output_dir)

@@ -34,20 +34,20 @@ class LatentsSettings(CommandSettings):
 
 
 def to_tensor(images: list[np.ndarray]) -> Tensor:
-    """uint8 pictures [H,W,3] -> [B,3,H,W] in -1..1, channels last in memory."""
+    """Return uint8 pictures [H,W,3] as [B,3,H,W] in -1..1, channels last in memory."""
     pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
     return pixels.float().div(127.5).sub(1).contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
 def encode(autoencoder: AutoencoderTiny, images: list[np.ndarray], fast: bool = True) -> Tensor:
-    """Unscaled latents [B,8,H/8,W/8] fp32; `fast` computes in bf16 where the CPU can."""
+    """Return unscaled latents [B,8,H/8,W/8], fp32; `fast` computes in bf16 where the CPU can."""
     with torch.autocast("cpu", torch.bfloat16, enabled=fast and fast_bf16()):
         return autoencoder.encoder(to_tensor(images)).float()
 
 
 def tokenize(captions: list[str]) -> Tensor:
-    """Stock CLIP token ids [B,77], padded with the end token as ComfyUI pads."""
+    """Return stock CLIP token ids [B,77], padded with the end token as ComfyUI pads."""
     return load_tokenizer()(
         captions, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt"
     ).input_ids
@@ -70,7 +70,7 @@ def write_shard(scenes: SceneSet, autoencoder: AutoencoderTiny, start: int, path
 
 
 def load_shards(folder: Path) -> tuple[Tensor, Tensor]:
-    """All cached latents fp16 [N,8,16,16] and stock token ids int32 [N,77]."""
+    """Return all cached latents fp16 [N,8,16,16] and stock token ids int32 [N,77]."""
     shards = [load_file(path) for path in sorted(folder.glob("shard-*.safetensors"))]
     if not shards:
         raise FileNotFoundError(

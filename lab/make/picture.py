@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from demo.examples import COLOURS_PICTURE, EDGES_PICTURE, mask_of
+from demo.example_files import COLOURS_PICTURE, EDGES_PICTURE, mask_of
 from training.data.random_masks import object_box
 
 from ..world.data import DEFAULT_FOLDER, fetch_pictures
@@ -16,7 +16,7 @@ from ..world.scenes import Scene, SceneSet
 
 
 def find_scene(scenes: SceneSet, left: str, right: str, backdrop: str) -> Scene:
-    """The first scene of these two objects on this backdrop."""
+    """Return the first scene of these two objects on this backdrop."""
     subject = next(i for i, item in enumerate(scenes.items) if item.name == left)
     candidates = (scenes.scene(index, 2, subject) for index in range(10**6))
     return next(

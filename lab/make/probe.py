@@ -43,12 +43,12 @@ class ProbeSettings(CommandSettings):
 
 
 def new_probe(classes: int) -> nn.Module:
-    """An untrained ShuffleNet: [B,3,128,128] in -1..1 -> [B,classes]."""
+    """Return an untrained ShuffleNet: [B,3,128,128] in -1..1 -> [B,classes]."""
     return shufflenet_v2_x0_5(weights=None, num_classes=classes)
 
 
 def load_probe(classes: int) -> nn.Module:
-    """The committed probe."""
+    """Return the committed probe."""
     probe = new_probe(classes)
     state = {key: value.float() for key, value in load_file(PROBE).items()}
     probe.load_state_dict(state, strict=False)  # batch counters are not kept
@@ -56,7 +56,7 @@ def load_probe(classes: int) -> nn.Module:
 
 
 def labelled(scenes: SceneSet, first: int, count: int) -> tuple[Tensor, Tensor]:
-    """Pictures of one object each and their classes."""
+    """Return pictures of one object each and their classes."""
     index = {item: i for i, item in enumerate(scenes.items)}
     chosen = [scenes.scene(first + i, count=1) for i in range(count)]
     labels = torch.tensor([index[scene.items[0]] for scene in chosen])
@@ -65,7 +65,7 @@ def labelled(scenes: SceneSet, first: int, count: int) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def accuracy(probe: nn.Module, images: Tensor, labels: Tensor, top: int = 1) -> float:
-    """Share of pictures whose class is among the `top` best."""
+    """Return the share of pictures whose class is among the `top` best."""
     best = torch.cat([probe(part).topk(top).indices for part in images.split(128)])
     return (best == labels[:, None]).any(1).float().mean().item()
 

@@ -42,7 +42,7 @@ class DemoAdapterSettings(CommandSettings):
 
 
 def demo_settings(checkpoint: Path, output_dir: Path, **changes: Any) -> TrainSettings:
-    """The preset `demo` on the demo's base and scenes, with some settings changed."""
+    """Return the preset `demo` on the demo's base and scenes, with some settings changed."""
     return TrainSettings(
         config="demo",
         pretrained_model_name_or_path=str(export_base(BaseExportSettings(checkpoint=checkpoint))),

@@ -59,7 +59,7 @@ def widen(trained: AutoencoderTiny, wide: AutoencoderTiny) -> None:
 
 
 def crop_batch(scenes: SceneSet, step: int, batch_size: int, size: int, seed: int) -> Tensor:
-    """Random crops of fresh scenes, four a scene: [B,3,size,size] in -1..1."""
+    """Return random crops of fresh scenes, four a scene: [B,3,size,size] in -1..1."""
     rng = np.random.default_rng((seed, step))
     crops = []
     for i in range(batch_size):
@@ -72,13 +72,13 @@ def crop_batch(scenes: SceneSet, step: int, batch_size: int, size: int, seed: in
 
 
 def reconstruction_loss(decoded: Tensor, image: Tensor, edge_weight: float) -> Tensor:
-    """L1 on pixels plus L1 on their Sobel gradients."""
+    """Return the L1 of pixels plus the L1 of their Sobel gradients."""
     edges = (spatial_gradient(decoded) - spatial_gradient(image)).abs().mean()
     return (decoded - image).abs().mean() + edge_weight * edges
 
 
 def learning_rate(step: int, settings: AutoencoderSettings) -> float:
-    """Linear warm-up, then cosine to zero."""
+    """Return the rate of a step: linear warm-up, then cosine to zero."""
     warm = min(1.0, (step + 1) / settings.lr_warmup_steps)
     return (
         settings.learning_rate * warm * 0.5 * (1 + np.cos(np.pi * step / settings.max_train_steps))
@@ -88,8 +88,10 @@ def learning_rate(step: int, settings: AutoencoderSettings) -> float:
 def train_step(
     model: AutoencoderTiny, image: Tensor, step: int, settings: AutoencoderSettings
 ) -> Tensor:
-    """One loss. Latents are noised, and on every eighth step halved in size together with the
-    image, which makes them smooth and keeps their edges where the image has its own.
+    """Return the loss of one step.
+
+    Latents are noised, and on every eighth step halved in size together with the image, which makes
+    them smooth and keeps their edges where the image has its own.
     """
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
     with torch.autocast("cpu", torch.bfloat16, enabled=settings.mixed_precision):
@@ -105,7 +107,7 @@ def train_step(
 
 @torch.no_grad()
 def psnr(model: AutoencoderTiny, scenes: SceneSet, count: int = 128) -> float:
-    """Mean PSNR in dB over `count` scenes at full size, in fp32."""
+    """Return the mean PSNR in dB over `count` scenes at full size, in fp32."""
     values = []
     for start in range(0, count, 16):
         pixels = np.stack([scenes.scene(start + i).image for i in range(16)])

@@ -86,30 +86,30 @@ class Denoiser(nn.Module):
         self.unet.set_attn_processor(Fp32Attention())
 
     def forward(self, noisy: Tensor, timestep: Tensor, rows: Tensor) -> Tensor:
-        """noisy [B,8,h,w], timestep [B], rows [B,77] -> noise prediction [B,8,h,w]."""
+        """Return the noise prediction [B,8,h,w]: noisy [B,8,h,w], timestep [B], rows [B,77]."""
         context = self.text(rows).last_hidden_state
         return self.unet(noisy, timestep, context).sample
 
 
 def draw(seed: int, step: int) -> torch.Generator:
-    """The generator of one step, whatever ran before it."""
+    """Return the generator of one step, whatever ran before it."""
     return torch.Generator().manual_seed(seed * 10_000_019 + step)
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> Tensor:
-    """A permutation of the samples for one epoch."""
+    """Return a permutation of the samples for one epoch."""
     return torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(count))
 
 
 def sample_indices(step: int, batch: int, count: int, seed: int) -> Tensor:
-    """Which samples step `step` sees: whole batches of a fresh permutation each epoch."""
+    """Return which samples a step sees: whole batches of a fresh permutation each epoch."""
     per_epoch = count // batch
     epoch, within = divmod(step, per_epoch)
     return epoch_order(seed, epoch, count)[within * batch : (within + 1) * batch]
 
 
 def stratified_timesteps(batch: int, generator: torch.Generator) -> Tensor:
-    """One timestep from each of `batch` equal slices of 0..999, in random order."""
+    """Return one timestep from each of `batch` equal slices of 0..999, in random order."""
     u = (
         torch.randperm(batch, generator=generator) + torch.rand(batch, generator=generator)
     ) / batch
@@ -123,7 +123,7 @@ def drop_words(
     settings: BaseTrainingSettings,
     generator: torch.Generator,
 ) -> Tensor:
-    """Some prompts become `empty` [77], some single words the `unknown` row; rows [B,77]."""
+    """Return rows [B,77] with some prompts `empty` [77] and some single words `unknown`."""
     gone = torch.rand(rows.shape, generator=generator) < settings.word_dropout
     special = (rows == empty[0]) | (rows == empty[1])
     rows = torch.where(gone & ~special, unknown, rows)
@@ -132,7 +132,7 @@ def drop_words(
 
 
 def learning_rate(step: int, started: int, settings: BaseTrainingSettings) -> float:
-    """Warm-up from step `started`, a plateau, a linear decay over the last `lr_decay_steps`."""
+    """Return the rate of a step: warm-up from `started`, a plateau, at last a linear decay."""
     warm = min(1.0, (step + 1 - started) / settings.lr_warmup_steps)
     cool = min(1.0, (settings.max_train_steps - step) / settings.lr_decay_steps)
     return settings.learning_rate * warm * cool
@@ -151,16 +151,16 @@ class Data:
 
     @property
     def unknown(self) -> int:
-        """The row of every token that training never sees."""
+        """Return the row of every token that training never sees."""
         return len(self.token_ids)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """z0 [B,8,16,16] fp32 and rows [B,77]."""
+        """Return z0 [B,8,16,16], fp32, and rows [B,77]."""
         return self.latents[indices].float() * self.scale, self.rows[indices]
 
 
 def load_weights(model: Denoiser, data: Data, checkpoint: Path) -> int:
-    """Start `model` from an exported checkpoint, whose latent scale `data` takes -> its steps."""
+    """Return the steps of an exported checkpoint, which `model` and the scale of `data` take."""
     base = load_base(checkpoint)
     with safe_open(checkpoint, framework="pt") as file:
         steps = int(file.metadata()["steps"])
@@ -193,7 +193,7 @@ class Validation:
 
     @torch.no_grad()
     def loss(self, model: nn.Module, fast: bool) -> float:
-        """Mean squared error of the predicted noise over all timesteps."""
+        """Return the mean squared error of the predicted noise over all timesteps."""
         errors = []
         for part in torch.arange(len(self.noisy)).split(64):
             with torch.autocast("cpu", torch.bfloat16, enabled=fast):
@@ -203,7 +203,7 @@ class Validation:
 
 
 def add_noise(z0: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
-    """z_t of each sample; alpha_bar [B]."""
+    """Return z_t of each sample; alpha_bar [B]."""
     alpha_bar = alpha_bar.view(-1, 1, 1, 1)
     return alpha_bar.sqrt() * z0 + (1 - alpha_bar).sqrt() * noise
 
@@ -211,7 +211,7 @@ def add_noise(z0: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
 def train_step(
     model: Denoiser, data: Data, step: int, alphas_cumprod: Tensor, settings: BaseTrainingSettings
 ) -> tuple[Tensor, Tensor]:
-    """The weighted loss to minimise and the plain noise loss to watch."""
+    """Return the weighted loss to minimise and the plain noise loss to watch."""
     generator = draw(settings.seed, step)
     batch = settings.train_batch_size
     z0, rows = data.batch(sample_indices(step, batch, len(data.latents), settings.seed))

@@ -25,23 +25,23 @@ _APART = 10_000
 
 
 def subject_scene(scenes: SceneSet, index: int, number: int = 0) -> Scene:
-    """Scene `number` of two objects, the first (left) being object `index` of the split."""
+    """Return scene `number` of two objects, the first (left) being object `index` of the split."""
     return scenes.scene(_APART * number + index, 2, subject=index)
 
 
 def subject_mask(scene: Scene, index: int) -> Tensor:
-    """A box [1,H,W] around the first object, with some room."""
+    """Return a box [1,H,W] around the first object, with some room."""
     rng = np.random.default_rng((1, index))
     return torch.from_numpy(object_box(scene.image.shape[:2], rng, scene.masks[:1]))[None]
 
 
 def picture(scene: Scene) -> Tensor:
-    """A scene [3,H,W] in 0..1."""
+    """Return a scene [3,H,W] in 0..1."""
     return to_tensor([scene.image])[0].add(1).div(2)
 
 
 def scene_cases(scenes: SceneSet, seeds: Sequence[int], number: int = 0) -> list[Case]:
-    """Every object of the split in its scene `number`, with every seed."""
+    """Return every object of the split in its scene `number`, with every seed."""
     cases = []
     for index in range(len(scenes.items)):
         scene = subject_scene(scenes, index, number)

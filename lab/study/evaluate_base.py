@@ -40,20 +40,20 @@ class BaseReportSettings(CommandSettings):
 
 
 def psnr(image: Tensor, other: Tensor) -> Tensor:
-    """PSNR of pictures in -1..1, [B] in dB."""
+    """Return the PSNR of pictures in -1..1, [B] in dB."""
     return -10 * (image - other).div(2).square().mean((1, 2, 3)).log10()
 
 
 @torch.no_grad()
 def roundtrip(base: Base, scenes: list[Scene]) -> Tensor:
-    """Scenes through the autoencoder, [B,3,128,128] in -1..1."""
+    """Return scenes through the autoencoder, [B,3,128,128] in -1..1."""
     latents = encode(base.autoencoder, [scene.image for scene in scenes], fast=False)
     return base.autoencoder.decoder(latents).clamp(-1, 1)
 
 
 @torch.no_grad()
 def noise_loss(base: Base, scenes: list[Scene], seed: int) -> float:
-    """Mean squared error of the predicted noise, evenly over all timesteps."""
+    """Return the mean squared error of the predicted noise, evenly over all timesteps."""
     z0 = encode(base.autoencoder, [s.image for s in scenes], fast=False) * base.latent_scale
     context = base.text(tokenize([scene.caption for scene in scenes])).last_hidden_state
     generator = draw(seed, 0)
@@ -71,7 +71,7 @@ def noise_loss(base: Base, scenes: list[Scene], seed: int) -> float:
 def generate(
     pipeline: StableDiffusionPipeline, prompts: list[str], seed: int, settings: BaseReportSettings
 ) -> Tensor:
-    """Pictures [B,3,128,128] in -1..1."""
+    """Return pictures [B,3,128,128] in -1..1."""
     pipeline.set_progress_bar_config(disable=True)
     parts = []
     for first in tqdm(range(0, len(prompts), 64), desc=f"seed {seed}"):
@@ -91,7 +91,7 @@ def generate(
 
 
 def contact_sheet(images: Tensor, names: list[str], columns: int = 16) -> Image.Image:
-    """Pictures with their names."""
+    """Return one picture of several with their names."""
     cell = IMAGE_SIZE + 14
     rows = -(-len(names) // columns)
     sheet = Image.new("RGB", (columns * IMAGE_SIZE, rows * cell), "white")

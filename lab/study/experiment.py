@@ -27,7 +27,7 @@ from pydantic import Field
 from torch import Tensor
 
 from demo.base import CHECKPOINT
-from demo.edges import EDGES
+from demo.canny import EDGES
 from testbed.comfyui import BUILD
 from training.cached.store import TensorStore
 from training.config.commands import CommandSettings, read_settings
@@ -98,7 +98,7 @@ class ExperimentSettings(CommandSettings):
     report_only: bool = Field(False, description="train nothing, write what is known")
 
     def sampling(self) -> Sampling:
-        """How pictures are sampled."""
+        """Return how pictures are sampled."""
         return Sampling(self.num_inference_steps, self.guidance_scale)
 
 
@@ -121,7 +121,7 @@ class Study:
 
 
 def studies(config: ExperimentSettings) -> Iterator[Study]:
-    """The searches, the main comparison of each condition, and a longer one."""
+    """Yield the searches, the main comparison of each condition, and a longer one."""
     title, steps = "Search on the validation objects", config.search_steps
     canny = f"{title}, canny, learning rate 5e-4"
     yield Study(canny, "canny", CANNY_SEARCH, "validation", 1, steps, (MASKED,))
@@ -135,14 +135,14 @@ def studies(config: ExperimentSettings) -> Iterator[Study]:
 
 
 def wanted(config: ExperimentSettings) -> Iterator[Study]:
-    """The studies to train for now; the report has them all."""
+    """Yield the studies to train for now; the report has them all."""
     for study in studies(config):
         if study.condition in config.conditions and study.split in config.splits:
             yield study
 
 
 def base_digest(checkpoint: Path) -> str:
-    """A name for the base's weights; the file is read once."""
+    """Return a name for the base's weights; the file is read once."""
     return _digest_of(checkpoint, checkpoint.stat().st_mtime_ns)
 
 
@@ -160,7 +160,7 @@ class Run:
     methods: Sequence[Method]
 
     def settings(self, config: ExperimentSettings) -> TrainSettings:
-        """What it is trained with, in a folder of its own for each base."""
+        """Return what it is trained with, in a folder of its own for each base."""
         study, (method, *_) = self.study, self.methods
         base = base_digest(config.checkpoint)
         name = f"{method.run}-{study.steps}-seed{self.seed}-{base[:8]}"
@@ -179,7 +179,7 @@ class Run:
         )
 
     def stamp(self, config: ExperimentSettings) -> dict[str, Any]:
-        """All that its scores depend on, kept beside them."""
+        """Return all that its scores depend on, to be kept beside them."""
         settings = self.settings(config).resolved()
         return {
             "base": base_digest(config.checkpoint),
@@ -192,18 +192,18 @@ class Run:
         }
 
     def fits(self, stamp: object, config: ExperimentSettings) -> bool:
-        """Whether scores with this stamp are those that the run would get."""
+        """Return whether scores with this stamp are those that the run would get."""
         now = self.stamp(config)
         if not isinstance(stamp, dict) or stamp | {"settings": now["settings"]} != now:
             return False
         return not set(self.settings(config).differences(stamp["settings"])) - _PATHS
 
     def file(self, config: ExperimentSettings) -> Path:
-        """Where the adapter is once it is trained."""
+        """Return where the adapter is once it is trained."""
         return self.settings(config).output_dir / "adapter.safetensors"
 
     def trained(self, config: ExperimentSettings, base: Base) -> Path:
-        """Train, unless that is done -> the adapter's file; a stopped training goes on."""
+        """Return the adapter's file, trained unless that is done; a stopped training goes on."""
         settings, path = self.settings(config), self.file(config)
         discard_if_other(settings)
         if not path.exists():
@@ -213,7 +213,7 @@ class Run:
         return path
 
     def perform(self, config: ExperimentSettings) -> Table:
-        """Train, unless that is done, and evaluate."""
+        """Return the scores, trained for and evaluated unless that is done."""
         base = open_base(self.settings(config))
         found = load_variant(f"adapter={self.trained(config, base)}")
         base.place(torch.device("cpu"), None)
@@ -242,7 +242,7 @@ class Run:
 def uncontrolled(
     config: ExperimentSettings, name: str, evaluation: Evaluation, cases: Sequence[Case]
 ) -> Tensor:
-    """Pictures without control, kept under a name of all that they depend on."""
+    """Return pictures without control, kept under a name of all that they depend on."""
     kept = TensorStore(config.output_dir / "uncontrolled")
     found = kept.get(name)
     if found is None:
@@ -260,7 +260,7 @@ def discard_if_other(settings: TrainSettings) -> None:
 
 
 def runs(study: Study) -> Iterator[Run]:
-    """Every training of a study, seed by seed."""
+    """Yield every training of a study, seed by seed."""
     shared: dict[str, list[Method]] = {}
     for method in study.methods:
         shared.setdefault(method.run, []).append(method)
@@ -276,12 +276,12 @@ class Results:
         self._config = config
 
     def table(self, study: Study, seed: int) -> Table | None:
-        """What is known, perhaps of another base or other settings."""
+        """Return what is known, perhaps of another base or other settings; None if nothing."""
         path = self._path(study, seed)
         return Table.read(path) if path.exists() else None
 
     def has(self, run: Run) -> bool:
-        """Whether the scores of a run are there and still hold."""
+        """Return whether the scores of a run are there and still hold."""
         table = self.table(run.study, run.seed)
         if table is None:
             return False
@@ -297,7 +297,7 @@ class Results:
         table.write(self._path(run.study, run.seed))
 
     def section(self, study: Study) -> str:
-        """One part of the report: the joined table, differences, and the spread over seeds.
+        """Return one part of the report: the joined table, differences, the spread over seeds.
 
         Of an unfinished study only the seeds are shown that have the most methods.
         """
@@ -368,7 +368,7 @@ def main() -> None:
 
 
 def perform(config: ExperimentSettings, missing: Sequence[Run], results: Results) -> None:
-    """Train and evaluate, some runs side by side, and keep each one's scores when it is done.
+    """Return the scores, trained for and evaluated unless that is done.
 
     A run is handed out only when a process is free, so that nothing starts after a stop.
     """

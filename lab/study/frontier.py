@@ -19,7 +19,7 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, field_validator
 
-from demo.edges import EDGES
+from demo.canny import EDGES
 from testbed.comfyui import ROOT
 from training.config.commands import read_settings
 from training.data.condition import ConditionKind
@@ -84,23 +84,23 @@ class Piece:
 
     @property
     def curve(self) -> str:
-        """The name of its curve."""
+        """Return the name of its curve."""
         return f"{self.method.label}, {self.outside}"
 
     def run(self, config: FrontierSettings) -> Run:
-        """Its training, which it shares with others."""
+        """Return its training, which it shares with others."""
         study = Study(
             "", self.condition, [self.method], self.split, 1, config.max_train_steps, (), "frontier"
         )
         return Run(study, self.seed, [self.method])
 
     def file(self, config: FrontierSettings) -> Path:
-        """Where the scores are kept."""
+        """Return where the scores are kept."""
         name = f"frontier-{self.condition}-{self.split}-seed{self.seed}.json"
         return config.results_dir / name
 
     def known(self, config: FrontierSettings) -> bool:
-        """Whether the scores are there, at these strengths at least, and still hold."""
+        """Return whether the scores of these strengths at least are there, and still hold."""
         path = self.file(config)
         found = Table.read(path).stamps.get(self.curve) if path.exists() else None
         if not isinstance(found, dict):
@@ -132,12 +132,12 @@ class Piece:
         table.write(path)
 
     def variants(self, config: FrontierSettings, adapter: Variant) -> list[Variant]:
-        """The adapter at every strength."""
+        """Return the adapter at every strength."""
         return [adapter.at(strength) for strength in config.strengths]
 
 
 def pieces(config: FrontierSettings) -> Iterator[Piece]:
-    """All there is to do: seed by seed, so that what is there is whole seeds; validation first."""
+    """Yield all there is to do: seed by seed, so that whole seeds are there; validation first."""
     for condition in config.conditions:
         for seed in range(config.seeds):
             for split in ("validation", "test"):
@@ -149,7 +149,7 @@ def pieces(config: FrontierSettings) -> Iterator[Piece]:
 
 
 def whole_seeds(config: FrontierSettings, some: Sequence[Piece]) -> tuple[list[Table], list[str]]:
-    """Tables of the seeds that have every curve which the first seed has, and those curves."""
+    """Return tables of the seeds that have every curve of the first seed, and those curves."""
     known = [piece for piece in some if piece.known(config)]
     first = [piece.curve for piece in known if piece.seed == 0]
     tables = []
@@ -163,7 +163,7 @@ def whole_seeds(config: FrontierSettings, some: Sequence[Piece]) -> tuple[list[T
 def frontier(
     config: FrontierSettings, tables: Sequence[Table], curves: Sequence[str], best: dict[str, float]
 ) -> Frontier:
-    """The curves over all objects, seeds joined."""
+    """Return the curves over all objects, seeds joined."""
     every = [
         Curve(name, {s: Variant(name).at(s).name for s in sorted(config.strengths)})
         for name in curves
@@ -175,7 +175,7 @@ def frontier(
 
 
 def report(config: FrontierSettings) -> str:
-    """Write what is known, a folder a condition and split -> the tables."""
+    """Return the tables of what is known, written to a folder a condition and split."""
     texts = []
     for condition in config.conditions:
         best: dict[str, float] = {}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from demo.base import ADAPTERS, CHECKPOINT, LATENT_SHAPE, WEIGHTS
-from demo.edges import EDGES
+from demo.canny import EDGES
 from demo.workspace import prepare_demo_workspace
 from testbed.comfyui import BUILD
 from testbed.inprocess import load_comfy
@@ -40,25 +40,25 @@ class Sampler:
         )
 
     def reconstruct(self, image: Tensor) -> Tensor:
-        """A picture [1,H,W,3] through the autoencoder."""
+        """Return a picture [1,H,W,3] through the autoencoder."""
         return self.decode(self.encode(image)["samples"])
 
     def encode(self, image: Tensor) -> dict:
-        """The LATENT of a picture [1,H,W,3]."""
+        """Return the LATENT of a picture [1,H,W,3]."""
         return self.comfy.call("VAEEncode", pixels=image, vae=self.vae)[0]
 
     def adapter(self, name: str) -> Any:
-        """A CONTROL_NET."""
+        """Return a CONTROL_NET."""
         return self.comfy.call("LocalControl_LoadAdapter", adapter_name=ADAPTERS[name].name)[0]
 
     def text(self, prompt: str) -> list:
-        """A CONDITIONING."""
+        """Return a CONDITIONING."""
         return self.comfy.call("CLIPTextEncode", clip=self.clip, text=prompt)[0]
 
     def region(
         self, control_net: Any, scene: Tensor, mask: Tensor, strength: float = 1.0, **more: Any
     ) -> Any:
-        """Regions of one: the edges of `scene` [1,H,W,3] inside `mask` [1,H,W].
+        """Return one region: the edges of `scene` [1,H,W,3] inside `mask` [1,H,W].
 
         more: further inputs of the node.
         """
@@ -83,7 +83,7 @@ class Sampler:
     def apply(
         self, regions: Any, positive: list, negative: list, exact: bool = False
     ) -> tuple[list, list]:
-        """Regions into both conditionings. exact: predictions are blended by the mask."""
+        """Return both conditionings with regions. exact: predictions are blended by the mask."""
         return self.comfy.call(
             "LocalControl_Apply",
             positive=positive,
@@ -94,7 +94,7 @@ class Sampler:
         )
 
     def guided(self, scene: Tensor, mask: Tensor, scale: float, edge: str) -> Any:
-        """The model with edge guidance towards `scene` [1,H,W,3] inside `mask` [1,H,W]."""
+        """Return the model with edge guidance towards `scene` [1,H,W,3] inside `mask` [1,H,W]."""
         return self.comfy.call(
             "LocalControl_EdgeGuidance",
             model=self.model,
@@ -107,7 +107,7 @@ class Sampler:
         )[0]
 
     def looped(self, regions: Any, scene: Tensor, target: float) -> tuple[Any, Any]:
-        """Model and regions whose strengths follow how well z0' is aligned with `scene`."""
+        """Return model and regions whose strengths follow how well z0' is aligned with `scene`."""
         return self.comfy.call(
             "LocalControl_ClosedLoop",
             model=self.model,
@@ -122,7 +122,7 @@ class Sampler:
     def sample_by_control(
         self, controlled: list, free: list, negative: list, scale: float, seed: int
     ) -> Tensor:
-        """One picture [1,H,W,3] in 0..1 whose guidance by control has a scale of its own.
+        """Return a picture [1,H,W,3] in 0..1 whose guidance by control has its own scale.
 
         What the stock node DualCFGGuider does: to the prediction of the prompt, guided as ever, it
         adds `scale` times what control changes of it. controlled: `free` with regions.
@@ -142,11 +142,11 @@ class Sampler:
         return self.decode(samples)
 
     def decode(self, samples: Tensor) -> Tensor:
-        """A latent [1,C,H,W] as a picture [1,H,W,3] in 0..1."""
+        """Return a latent [1,C,H,W] as a picture [1,H,W,3] in 0..1."""
         return self.comfy.call("VAEDecode", samples={"samples": samples}, vae=self.vae)[0]
 
     def sample(self, positive: list, negative: list, seed: int, model: Any = None) -> Tensor:
-        """One picture [1,H,W,3] in 0..1, by the loaded model or one made of it."""
+        """Return one picture [1,H,W,3] in 0..1, by the loaded model or one made of it."""
         latent = {"samples": torch.zeros(1, *LATENT_SHAPE)}
         (samples,) = self.comfy.call(
             "KSampler",
@@ -165,7 +165,7 @@ class Sampler:
 
 
 def new_workspace(config: GraphSettings, name: str) -> Path:
-    """A ComfyUI with the base and the canny adapters."""
+    """Return a ComfyUI with the base and the canny adapters."""
     files = [config.adapters / ADAPTERS[kind].name for kind in ("plain", "local")]
     return prepare_demo_workspace(
         BUILD / "graph" / name, {"checkpoints": [config.checkpoint], "controlnet": files}

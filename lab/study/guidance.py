@@ -36,7 +36,7 @@ class GuidanceSettings(StudySettings):
 
 
 def settings(config: GuidanceSettings) -> Iterator[Setting]:
-    """Guidance without and with the adapter, then strengths of both adapters, and closed loops."""
+    """Yield guidance without and with the adapter, strengths of both adapters, closed loops."""
     yield Setting("no adapter")
     for name, adapter in (("no adapter", None), ("local adapter", "local")):
         for edge, scale in product(config.edges, config.scales):

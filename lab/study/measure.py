@@ -24,7 +24,7 @@ class MeasureSettings(StudySettings):
 
 
 def settings(strength: float) -> tuple[Setting, ...]:
-    """Both adapters at one strength."""
+    """Return both adapters at one strength."""
     at = "" if strength == 1 else f", strength {strength:g}"
     return (
         Setting(f"plain adapter, everywhere{at}", "plain", "everywhere", strength),

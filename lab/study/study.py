@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from demo.base import ADAPTERS
-from demo.edges import EDGES
+from demo.canny import EDGES
 from local_control.metrics import divergence, edge_match, leak
 from testbed.comfyui import BUILD
 from training.data.digests import digest
@@ -76,12 +76,12 @@ class Part:
     objects: range
 
     def file(self, folder: Path, study: str) -> Path:
-        """Where its scores are kept."""
+        """Return where its scores are kept."""
         return folder / f"{study}-seed{self.seed}-object{self.objects.start}.json"
 
 
 def parts(config: GraphSettings) -> list[Part]:
-    """Every object of the split with every seed, in order."""
+    """Return every object of the split with every seed, in order."""
     objects = range(len(load_items(config.split)))
     starts = objects[::_PART]
     return [
@@ -92,7 +92,7 @@ def parts(config: GraphSettings) -> list[Part]:
 
 
 def run(config: StudySettings, settings: Sequence[Setting]) -> list[Table]:
-    """Every object in every setting, the first of which must be free: a table a seed."""
+    """Return a table a seed: every object in every setting, the first of which must be free."""
     study = study_digest(config, settings)
     files = {part: part.file(config.parts_dir, study) for part in parts(config)}
     missing = [part for part, file in files.items() if not file.exists()]
@@ -111,7 +111,7 @@ def run(config: StudySettings, settings: Sequence[Setting]) -> list[Table]:
 
 
 def study_digest(config: StudySettings, settings: Sequence[Setting]) -> str:
-    """A name for what the scores depend on: weights, sampling and settings."""
+    """Return a name for what the scores depend on: weights, sampling and settings."""
     names = sorted({setting.adapter for setting in settings if setting.adapter is not None})
     files = [config.checkpoint, PROBE, *(config.adapters / ADAPTERS[name].name for name in names)]
     sampling = [config.split, config.steps, config.cfg, str(EDGES)]
@@ -131,7 +131,7 @@ def _work(
 
 @torch.inference_mode()
 def bounds(config: GraphSettings) -> dict[str, float]:
-    """Adherence that needs no sampling: of chance, and of the autoencoder at its best."""
+    """Return adherence that needs no sampling: of chance, and of the autoencoder at its best."""
     found: dict[str, list[Tensor]] = {"another scene": [], "the scene's reconstruction": []}
     cases = scene_cases(SceneSet(config.data_dir, config.split), [0])
     sampler = Sampler(config, "bounds")
@@ -157,7 +157,7 @@ class Study:
         }
 
     def table(self, part: Part) -> Table:
-        """The scores of one part."""
+        """Return the scores of one part."""
         every = scene_cases(self._scenes, [part.seed])
         cases = [every[index] for index in part.objects]
         table = Table([case.picture for case in cases])
@@ -208,7 +208,7 @@ def _adherence(image: Tensor, case: Case) -> Tensor:
 
 
 def report(tables: Sequence[Table]) -> str:
-    """All seeds together, and the spread over seeds."""
+    """Return all seeds together, and the spread over seeds."""
     text = markdown(Table.joined(tables))
     if len(tables) > 1:
         text += "\nSpread over seeds (standard deviation of means):\n\n" + spread(tables)
@@ -216,7 +216,7 @@ def report(tables: Sequence[Table]) -> str:
 
 
 def differences(tables: Sequence[Table], pairs: Sequence[tuple[str, str]]) -> str:
-    """Paired differences of each first setting to the second, a line a pair."""
+    """Return paired differences of each first setting to the second, a line a pair."""
     joined = Table.joined(tables)
     lines = []
     for setting, reference in pairs:

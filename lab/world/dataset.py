@@ -37,7 +37,7 @@ class ScenesSettings(CommandSettings):
 
 
 def write_chunk(settings: ScenesSettings, start: int) -> list[dict[str, object]]:
-    """Write scenes `start`.. and return their rows of metadata.jsonl."""
+    """Return the rows of metadata.jsonl of the scenes from `start`, which are written."""
     scenes = SceneSet(settings.data_dir, settings.split, settings.seed)
     rows = []
     for index in range(start, min(start + _CHUNK, settings.count)):

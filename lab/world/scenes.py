@@ -32,7 +32,7 @@ class Scene:
     backdrop: str
 
     def prompt(self) -> str:
-        """A caption by categories alone, as for objects whose names the base never learnt."""
+        """Return a caption by categories, as for objects whose names the base never learnt."""
         nouns = [with_article(item.category) for item in self.items]
         if len(nouns) == 2:
             nouns = [f"{nouns[0]} on the left", f"{nouns[1]} on the right"]
@@ -48,7 +48,7 @@ class SceneSet:
         self._sprites = [_load_sprite(folder / f"{item.code}.webp") for item in self.items]
 
     def scene(self, index: int, count: int | None = None, subject: int | None = None) -> Scene:
-        """Scene `index`; `count` (1..3) and `subject`, an index of `items`, fix what is drawn."""
+        """Return scene `index`, of `count` (1..3) objects, the first being `subject` of `items`."""
         rng = np.random.default_rng((*self._key, index))
         drawn = 1 + int(rng.choice(3, p=_COUNT_SHARES))
         count = count or drawn

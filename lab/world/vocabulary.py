@@ -20,7 +20,7 @@ class Item:
 
 
 def load_items(split: Split) -> list[Item]:
-    """All objects of one split, in file order."""
+    """Return all objects of one split, in file order."""
     table = tomllib.loads(Path(__file__).with_name("vocabulary.toml").read_text())
     return [
         Item(code, name, category)
@@ -30,7 +30,7 @@ def load_items(split: Split) -> list[Item]:
 
 
 def with_article(noun: str) -> str:
-    """'apple' -> 'an apple'; plurals stay bare."""
+    """Return a noun with its article: 'apple' as 'an apple'; plurals stay bare."""
     if noun.endswith("s") and not noun.endswith(("ss", "us")):
         return noun
     return f"{'an' if noun[0] in _VOWELS else 'a'} {noun}"

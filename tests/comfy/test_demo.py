@@ -7,9 +7,9 @@ import pytest
 from demo_server import sample
 
 from demo.base import ADAPTERS, CHECKPOINT
-from demo.drawing import read_masked, to_tensor
-from demo.edges import EDGES
-from demo.examples import COLOURS_PICTURE, EDGES_PICTURE, SEVERAL_REGIONS, copy_pictures
+from demo.canny import EDGES
+from demo.example_files import COLOURS_PICTURE, EDGES_PICTURE, SEVERAL_REGIONS, copy_pictures
+from demo.sheet import read_masked, to_tensor
 from demo.workspace import prepare_demo_workspace
 from local_control.conditions import colour
 from local_control.metrics import divergence, edge_match

@@ -5,7 +5,7 @@ import json
 import pytest
 from demo_server import make_workspace, sample
 
-from demo.examples import DEMO_EXAMPLES
+from demo.example_files import DEMO_EXAMPLES
 from testbed.server import ComfyServer
 from testbed.workflow import find, to_prompt
 

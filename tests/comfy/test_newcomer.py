@@ -15,7 +15,7 @@ import torch
 from demo_server import sample
 
 from demo.base import CHECKPOINT
-from demo.examples import WATCH, copy_pictures
+from demo.example_files import WATCH, copy_pictures
 from demo.workspace import prepare_demo_workspace
 from testbed.pack import ROOT
 from testbed.server import ComfyServer

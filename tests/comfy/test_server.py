@@ -9,7 +9,7 @@ import pytest
 from demo_server import make_workspace
 from PIL import Image
 
-from demo.examples import DEMO_EXAMPLES, SEVERAL_REGIONS, WATCH
+from demo.example_files import DEMO_EXAMPLES, SEVERAL_REGIONS, WATCH
 from demo.templates.blueprints import BLUEPRINTS, CONTROL_A_REGION
 from testbed.server import ComfyServer, PromptError
 from testbed.workflow import EXAMPLES, find, to_prompt, viewer_of

@@ -7,8 +7,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from demo.base import CHANNELS, Base, new_autoencoder, new_text_model, new_unet, save_checkpoint
-from demo.drawing import to_tensor
-from demo.examples import PICTURES, mask_of
+from demo.example_files import PICTURES, mask_of
+from demo.sheet import to_tensor
 from demo.workspace import prepare_demo_workspace
 from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import AdapterFile, write_adapter

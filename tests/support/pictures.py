@@ -183,7 +183,7 @@ def shoot(page, name, shot):
 
 def animate(server):
     """Write z0' of every step of the demo as an animation."""
-    from demo.examples import WATCH
+    from demo.example_files import WATCH
     from testbed.workflow import find, to_prompt, viewer_of
 
     prompt = to_prompt(json.loads(WATCH.read_text()), server.object_info())
@@ -220,7 +220,7 @@ def main(names):
     """Write the pictures of these names, or all."""
     sys.path.insert(0, str(ROOT))
     from demo.base import ADAPTERS, CHECKPOINT
-    from demo.examples import copy_pictures
+    from demo.example_files import copy_pictures
     from demo.workspace import prepare_demo_workspace
     from testbed.server import ComfyServer
 

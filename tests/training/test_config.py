@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from demo.edges import EDGES
+from demo.canny import EDGES
 from training.config.commands import read_settings
 from training.config.run import PRESETS, TrainSettings
 from training.evaluate import EvaluateSettings
@@ -142,5 +142,5 @@ def test_help_stands_in_groups(capsys):
     with pytest.raises(SystemExit):
         read_settings(TrainSettings, ["--help"])
     titles = re.findall(r"^(\w.*):$", capsys.readouterr().out, re.MULTILINE)
-    assert titles[1:3] == ["Base and adapter", "Data"]
+    assert titles[1:3] == ["Base and control", "Data"]
     assert len(titles) == 7

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from demo.examples import DEMO_EXAMPLES
+from demo.example_files import DEMO_EXAMPLES
 from demo.templates.catalogue import TEMPLATES
 from demo.templates.sizes import TITLE
 from demo.templates.wires import Box, crosses, slot_height

@@ -12,8 +12,8 @@ from torch import Tensor
 from local_control.metrics import edge_match, leak
 from testbed.workflow import find, viewer_of
 
-from .edges import EDGES
-from .examples import EDGES_PICTURE, mask_of
+from .canny import EDGES
+from .example_files import EDGES_PICTURE, mask_of
 
 log = logging.getLogger(__name__)
 
