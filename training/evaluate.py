@@ -1,10 +1,11 @@
-r"""Compare adapters: adherence inside the mask, freedom outside, prompts, and picture quality.
+r"""Compare controls: adherence inside the mask, freedom outside, prompts, and picture quality.
 
 python -m training.evaluate --pretrained_model_name_or_path base --eval_data_dir pictures \
     --adapters mine=my-adapter/adapter.safetensors,theirs=other.safetensors@everywhere
 
-Adapters are gated by the mask. NAME=FILE@exact blends predictions with and without control by it
-instead, @both does both, @everywhere neither; --outside sets it for those that say nothing.
+FILE is an adapter or a ControlNet, gated by the mask. NAME=FILE@exact blends predictions with and
+without control by it instead, @both does both, @everywhere neither; --outside sets it for those
+that say nothing.
 
 --strengths 0.5,0.75,1,1.5,2,3 draws each adapter's frontier: adherence inside against what it
 costs. Each one's best strength is to be chosen on other pictures: evaluate on those first, then
@@ -37,6 +38,7 @@ from .evaluation.table import Table
 from .evaluation.variants import FREE, Evaluation, Outside, Variant
 from .loop.trained import read_condition, read_trained
 from .models.bases import load_base
+from .models.new_control import check_control
 from .models.sample import Sampling
 
 log = logging.getLogger(__name__)
@@ -63,7 +65,7 @@ def load_variant(text: str, column: bool = False, outside: Outside = "gated") ->
         )
     found = read_trained(path)
     condition = read_condition(found, path.name, column)
-    return Variant(name, found.build().float(), condition, outside)
+    return Variant(name, found, condition, outside)
 
 
 class EvaluateSettings(CommandSettings):
@@ -216,8 +218,8 @@ def evaluate(settings: EvaluateSettings, adapters: Sequence[Variant]) -> Table:
         prediction=settings.prediction_type,
     )
     for variant in adapters:
-        if variant.adapter is not None:
-            base.check_fit(variant.adapter.config, variant.name)
+        if variant.file is not None:
+            check_control(variant.file, base, variant.name)
     resolution = settings.resolution or base.resolution
     folder = settings.output_dir / "cache"
     data = check(source, resolution // 2, settings.max_pictures, folder)

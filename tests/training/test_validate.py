@@ -39,7 +39,7 @@ def test_random_masks_do_not_look_at_the_data_sets(make_settings, monkeypatch):
 
 def test_a_full_mask_has_no_leak_to_measure(make_settings, tmp_path):
     run = trainer_of(make_settings(mask_source="full", num_validation_images=2))
-    found = run.validation.pictures(run.adapter, tmp_path / "sheet.png")
+    found = run.validation.pictures(run.control, tmp_path / "sheet.png")
     assert found.keys() == {"adherence"}
     assert not math.isnan(found["adherence"])
 

@@ -12,7 +12,7 @@ from local_control.checkpoint import (
     AdapterFileError,
     parse_adapter,
     read_adapter,
-    read_header,
+    read_adapter_header,
     write_adapter,
 )
 
@@ -75,7 +75,7 @@ def test_what_is_written_reads_back(tmp_path, kind):
 def test_a_header_is_the_file_without_its_numbers(tmp_path, kind):
     path = tmp_path / "a.safetensors"
     save_file(state(kind, prefix="module."), path, metadata={"modelspec.title": "edges"})
-    header, file = read_header(path), read_adapter(path)
+    header, file = read_adapter_header(path), read_adapter(path)
     assert (header.config, header.metadata, header.family) == (
         file.config,
         file.metadata,

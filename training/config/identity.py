@@ -37,6 +37,7 @@ _PLACES = frozenset(
         "base_config",
         "pretrained_vae_model_name_or_path",
         "adapter_model_name_or_path",
+        "controlnet_model_name_or_path",
         "train_data_dir",
         "coco_instances",
         "coco_captions",
