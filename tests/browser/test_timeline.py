@@ -86,7 +86,11 @@ def test_a_click_on_a_step_tells_when_control_ends_and_sets_it_in_a_region(opene
     run(opened)
 
 
-def test_the_timeline_is_there_again_when_its_workflow_is_shown_again(opened):
+def test_the_timeline_is_there_again_when_its_workflow_is_shown_again(open_page):
+    opened = open_page("classic")
+    open_template(opened, TEMPLATE)
+    set_widget(opened, "KSampler", "steps", 2)
+    run(opened)
     words = opened.locator(".local-control-timeline .step").text_content()
     execute = "(name) => window.app.extensionManager.command.execute(name)"
     opened.evaluate(execute, "Comfy.NewBlankWorkflow")
