@@ -1,7 +1,7 @@
 """Where the README says that things are: templates in their menu, help beside a node."""
 
 import pytest
-from comfy_page import RENDERERS, add_node, empty_canvas, settle
+from comfy_page import RENDERERS, add_node, empty_canvas, select_node, settle
 from playwright.sync_api import expect
 
 
@@ -25,7 +25,7 @@ def test_the_help_of_a_node_shows_its_picture(open_page, screenshots, renderer):
     page = open_page(renderer)
     empty_canvas(page)
     title = "Local Control Region"
-    add_node(page, title, title, (700, 250))
+    select_node(page, add_node(page, title, title, (700, 250)))
     page.get_by_test_id("info-button").filter(visible=True).click()
     picture = page.locator("img[src*='docs/LocalControl_Region.webp']").first
     picture.wait_for(timeout=60_000)

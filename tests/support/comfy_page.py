@@ -130,6 +130,22 @@ def add_node(page, words, title, at):
     return page.evaluate("window.app.graph._nodes.at(-1).id")
 
 
+def select_node(page, node):
+    """Click on a node's title."""
+    place = page.evaluate(
+        """(id) => {
+            const { canvas, graph } = window.app;
+            const { pos } = graph.getNodeById(id);
+            const [x, y] = canvas.ds.convertOffsetToCanvas([pos[0] + 80, pos[1] - 15]);
+            const { left, top } = canvas.canvas.getBoundingClientRect();
+            return [left + x, top + y];
+        }""",
+        node,
+    )
+    page.mouse.click(*place)
+    settle(page)
+
+
 def drag_wire(page, source, output, target, given):
     """Drag from an output to an input, both by their names, of nodes by their ids."""
     slots = page.evaluate(
@@ -178,7 +194,7 @@ def set_widget(page, node_type, name, value):
     )
 
 
-def run(page):
+def run(page, timeout=RUN_MS):
     """Press Run, and return the ids of the nodes that showed live pictures; fail with an error."""
     page.evaluate(
         """() => {
@@ -200,7 +216,7 @@ def run(page):
         }"""
     )
     button(page, "Run").click()
-    page.wait_for_function("window.seen.done || window.seen.error", timeout=RUN_MS)
+    page.wait_for_function("window.seen.done || window.seen.error", timeout=timeout)
     assert page.evaluate("window.seen.error") is None
     wait_for_pictures(page)
     return page.evaluate("[...window.seen.previews]")

@@ -17,45 +17,52 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import requests
+from comfy_page import button, open_template, run, settle, wait_for_pictures
+from PIL import Image
+from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[2]
 HELP = ROOT / "web" / "docs"
 README = ROOT / "docs" / "pictures"
 MOST_BYTES = 60_000
 _MARGIN = 22
+_RUN_MS = 900_000
 _CORNER = (110, 130)  # where what is shown begins, beside the frontend's own bars
 _LEAST_QUALITY, _QUALITY_STEP = 40, 8
 
-# Puts what is shown into the corner, unscaled; returns its place on the screen.
-_SHOW = """([ids, margin, [x, y]]) => {
+# Puts what is shown into the corner, at a scale; returns its place on the screen.
+_SHOW = """([ids, scale, margin, [x, y]]) => {
     const { canvas, graph } = window.app;
     const boxes = ids.map((id) => graph.getNodeById(id)).map(({ id, pos, size }) => {
         const drawn = document.querySelector(`[data-node-id='${id}']`);
-        const scale = canvas.ds.scale;
+        const now = canvas.ds.scale;
         const { width, height } = drawn
             ? drawn.getBoundingClientRect()
-            : { width: scale * size[0], height: scale * (size[1] + 30) };
-        return [pos[0], pos[1] - 30, pos[0] + width / scale, pos[1] - 30 + height / scale];
+            : { width: now * size[0], height: now * (size[1] + 30) };
+        return [pos[0], pos[1] - 30, pos[0] + width / now, pos[1] - 30 + height / now];
     });
     const [left, top] = [0, 1].map((i) => Math.min(...boxes.map((box) => box[i])) - margin);
     const [right, bottom] = [2, 3].map((i) => Math.max(...boxes.map((box) => box[i])) + margin);
     canvas.deselectAll?.();
-    canvas.ds.scale = 1;
-    canvas.ds.offset[0] = x - left;
-    canvas.ds.offset[1] = y - top;
+    canvas.ds.scale = scale;
+    canvas.ds.offset[0] = x / scale - left;
+    canvas.ds.offset[1] = y / scale - top;
     canvas.setDirty(true, true);
     const place = canvas.canvas.getBoundingClientRect();
-    return { x: place.left + x, y: place.top + y, width: right - left, height: bottom - top };
+    const [width, height] = [scale * (right - left), scale * (bottom - top)];
+    return { x: place.left + x, y: place.top + y, width, height };
 }"""
 
-# Adds a node to a template: [type, [x, y], {input: [type of the source, output, its title]}].
+# Adds a node to a template: [type, [x, y], {input: [type of the source, its output, which]}],
+# which being the title of the source, or how many of its type stand before it.
 _ADD = """([type, pos, inputs]) => {
     const { graph } = window.app;
     const node = LiteGraph.createNode(type);
     graph.add(node);
     node.pos = pos;
-    for (const [name, [source, output, title]] of Object.entries(inputs)) {
-        const from = graph._nodes.find((n) => n.type === source && (!title || n.title === title));
+    for (const [name, [source, output, which]] of Object.entries(inputs)) {
+        const all = graph._nodes.filter((n) => n.type === source);
+        const from = all[which ?? 0] ?? all.find((n) => n.title === which);
         const slot = node.inputs.findIndex((input) => input.name === name);
         from.connect(from.outputs.findIndex((o) => o.name === output), node, slot);
     }
@@ -64,7 +71,7 @@ _ADD = """([type, pos, inputs]) => {
 
 @dataclass(frozen=True)
 class Shot:
-    """What a picture shows: nodes of a template by their types, once it has run.
+    """What a picture shows: nodes of a template by their types, or all, once it has run.
 
     added: a node that the template does not have, as _ADD wants it.
     """
@@ -73,6 +80,7 @@ class Shot:
     shown: tuple[str, ...]
     runs: bool = True
     added: tuple | None = None
+    scale: float = 1.0
 
 
 def _own(name, template, **more):
@@ -113,11 +121,12 @@ SHOTS = {
         _WATCH,
         runs=False,
         added=(
-            (2600, 900),
+            (1500, 1500),
             {
                 "model": ("CheckpointLoaderSimple", "MODEL"),
                 "regions": ("LocalControl_Region", "regions"),
-                "reference": ("VAEEncode", "LATENT"),
+                "image": ("LoadImage", "IMAGE"),
+                "vae": ("CheckpointLoaderSimple", "VAE"),
             },
         ),
     ),
@@ -128,14 +137,15 @@ SHOTS = {
             (3600, 900),
             {
                 "image": ("VAEDecode", "IMAGE"),
-                "uncontrolled": ("VAEDecode", "IMAGE", "Without control"),
+                "uncontrolled": ("VAEDecode", "IMAGE", 1),
                 "text": ("LocalControl_Score", "text"),
             },
         ),
     ),
-    "LocalControl_Z0Frames": Shot(_WATCH, ("LocalControl_Z0Frames", "PreviewImage")),
+    **_own("Z0Frames", _WATCH),
 }
 _GRAPH = "graph"
+_GRAPH_SIZE = (1200, 1200)
 _ANIMATION = "z0"
 
 
@@ -149,20 +159,18 @@ def save(picture, path, **options):
 
 
 def shoot(page, name, shot):
-    """Open a template, run it, and write the picture of what is shown."""
-    from comfy_page import open_template, run, settle, wait_for_pictures
-    from PIL import Image
-
+    """Return the picture of what is shown of a template, once it has run if it is to."""
     open_template(page, shot.template)
     if shot.added:
         page.evaluate(_ADD, [name, *shot.added])
     if shot.runs:
-        run(page)
+        run(page, _RUN_MS)
     ids = page.evaluate(
-        "types => window.app.graph._nodes.filter(n => types.includes(n.type)).map(n => n.id)",
+        """types => window.app.graph._nodes
+            .filter(n => !types.length || types.includes(n.type)).map(n => n.id)""",
         list(shot.shown),
     )
-    place = [ids, _MARGIN, _CORNER]
+    place = [ids, shot.scale, _MARGIN, _CORNER]
     page.evaluate(_SHOW, place)
     if shot.runs:
         wait_for_pictures(page)
@@ -170,25 +178,11 @@ def shoot(page, name, shot):
     clip = page.evaluate(_SHOW, place)
     page.mouse.move(5, 500)
     settle(page)
-    save(Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB"), HELP / f"{name}.webp")
-
-
-def shoot_graph(page):
-    """Write the picture of the first workflow, once it has run."""
-    from comfy_page import open_template, run
-    from PIL import Image
-
-    open_template(page, "01_one_node_demo")
-    run(page)
-    whole = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    whole.thumbnail((1100, 1100), Image.Resampling.LANCZOS)
-    save(whole, README / f"{_GRAPH}.webp")
+    return Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
 
 
 def animate(server):
     """Write z0' of every step of the demo as an animation."""
-    from PIL import Image
-
     from demo.examples import WATCH
     from testbed.workflow import find, to_prompt, viewer_of
 
@@ -206,10 +200,9 @@ def animate(server):
 
 def open_comfy(browser, server):
     """A page with ComfyUI in it, which asks nothing."""
-    from comfy_page import button
-
     settings = {
         "Comfy.TutorialCompleted": True,
+        "Comfy.Minimap.Visible": False,
         "Comfy.VueNodes.Enabled": False,
         "Comfy.Workflow.ShowMissingModelsWarning": False,
     }
@@ -226,8 +219,6 @@ def open_comfy(browser, server):
 def main(names):
     """Write the pictures of these names, or all."""
     sys.path.insert(0, str(ROOT))
-    from playwright.sync_api import sync_playwright
-
     from demo.base import ADAPTERS, CHECKPOINT
     from demo.examples import copy_pictures
     from demo.workspace import prepare_demo_workspace
@@ -248,9 +239,11 @@ def main(names):
                 if name == _ANIMATION:
                     animate(server)
                 elif name == _GRAPH:
-                    shoot_graph(page)
+                    whole = shoot(page, name, Shot("01_one_node_demo", shown=(), scale=0.75))
+                    whole.thumbnail(_GRAPH_SIZE, Image.Resampling.LANCZOS)
+                    save(whole, README / f"{name}.webp")
                 else:
-                    shoot(page, name, SHOTS[name])
+                    save(shoot(page, name, SHOTS[name]), HELP / f"{name}.webp")
             browser.close()
 
 
