@@ -86,17 +86,19 @@ def test_a_click_on_a_step_tells_when_control_ends_and_sets_it_in_a_region(opene
     run(opened)
 
 
-def test_the_timeline_is_there_again_when_its_workflow_is_shown_again(opened):
-    words = opened.locator(".local-control-timeline .step").inner_text()
-    opened.evaluate(
-        """async () => {
-            const { command } = window.app.extensionManager;
-            await command.execute("Comfy.NewBlankWorkflow");
-            await command.execute("Workspace.PreviousOpenedWorkflow");
-        }"""
-    )
-    opened.locator(".local-control-timeline .step").wait_for()
-    assert opened.locator(".local-control-timeline .step").inner_text() == words
+def test_the_timeline_is_there_again_when_its_workflow_is_shown_again(open_page):
+    opened = open_page("classic")
+    open_template(opened, TEMPLATE)
+    set_widget(opened, "KSampler", "steps", 2)
+    run(opened)
+    words = opened.locator(".local-control-timeline .step").text_content()
+    execute = "(name) => window.app.extensionManager.command.execute(name)"
+    opened.evaluate(execute, "Comfy.NewBlankWorkflow")
+    opened.wait_for_function("window.app.graph._nodes.length === 0")
+    opened.wait_for_timeout(1500)  # until the page knows which workflow was open before
+    opened.evaluate(execute, "Workspace.PreviousOpenedWorkflow")
+    opened.locator(".local-control-timeline .step").wait_for(state="attached")
+    assert opened.locator(".local-control-timeline .step").text_content() == words
 
 
 def test_the_timeline_of_a_cached_run_is_there_after_the_page_was_loaded_again(open_page):

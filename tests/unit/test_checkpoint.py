@@ -12,6 +12,7 @@ from local_control.checkpoint import (
     AdapterFileError,
     parse_adapter,
     read_adapter,
+    read_adapter_header,
     write_adapter,
 )
 
@@ -68,6 +69,22 @@ def test_what_is_written_reads_back(tmp_path, kind):
     assert back.metadata == {"local_control.edge": "sobel"}
     assert all(v.dtype == torch.float16 for v in load_file(path).values())
     assert all(torch.equal(back.tensors[k], v.half()) for k, v in adapter.tensors.items())
+
+
+@pytest.mark.parametrize("kind", DIFFUSERS)
+def test_a_header_is_the_file_without_its_numbers(tmp_path, kind):
+    path = tmp_path / "a.safetensors"
+    save_file(state(kind, prefix="module."), path, metadata={"modelspec.title": "edges"})
+    header, file = read_adapter_header(path), read_adapter(path)
+    assert (header.config, header.metadata, header.family) == (
+        file.config,
+        file.metadata,
+        file.family,
+    )
+    assert {k: v.shape for k, v in header.tensors.items()} == {
+        k: v.shape for k, v in file.tensors.items()
+    }
+    assert all(tensor.is_meta for tensor in header.tensors.values())
 
 
 @pytest.mark.parametrize("config", [AdapterConfig(kernel=3), AdapterConfig(strided=True)])
