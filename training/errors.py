@@ -7,6 +7,7 @@ import torch
 
 from local_control.checkpoint import AdapterFileError
 
+from .config.commands import SettingsError
 from .config.machine import MachineError
 from .data.records import DatasetError
 from .loop.resume import ResumeError
@@ -18,6 +19,7 @@ _USER_ERRORS = (
     AdapterFileError,
     MachineError,
     ResumeError,
+    SettingsError,
     OSError,
 )
 

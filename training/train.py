@@ -30,8 +30,10 @@ def train(settings: TrainSettings, base: Base, source: Source) -> Path:
 
 def prepare(settings: TrainSettings, base: Base, source: Source) -> Data:
     """Refuse what cannot work, and prepare the data."""
+    processes = process_state().num_processes
+    settings = settings.settled(processes)
     check_machine(settings)
-    check_resumable(settings, process_state().num_processes)
+    check_resumable(settings, processes)
     return prepare_data(settings, base, source)
 
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from demo.edges import EDGES
-from training.config.commands import read_settings
+from training.config.commands import SettingsError, read_settings
 from training.config.run import PRESETS, TrainSettings
 from training.evaluate import EvaluateSettings
 from training.export import ExportSettings
@@ -52,6 +52,10 @@ def test_what_is_written_is_read_again(tmp_path):
         (["--invert_masks"], "needs masks"),
         (["--lr_warmup_steps", "9", "--max_train_steps", "5"], "more than --max_train_steps"),
         (["--optimizer", "adamw_8bit", "--fused"], "drop one of the two"),
+        (["--use_8bit_adam", "--fused"], "drop one of the two"),
+        (["--use_8bit_adam", "--optimizer", "lion"], "not lion; drop one"),
+        (["--optimizer", "prodigy"], "give 1, not 0.0001"),
+        (["--max_train_steps", "9", "--num_train_epochs", "5"], "either --max_train_steps or"),
         (["--coco_captions", "x.json"], "needs --coco_instances"),
         (["--dataset_config_name", "x"], "needs --dataset_name"),
         (["--proportion_empty_prompts", "2"], "--proportion_empty_prompts is"),
@@ -82,6 +86,35 @@ def test_what_is_wrong_is_said_in_a_sentence(flags, message):
     with pytest.raises(SystemExit, match=message) as error:
         read(*flags)
     assert "\n" not in str(error.value)
+
+
+def test_a_flag_sets_aside_what_a_preset_says_of_its_alternative():
+    assert read("--config", "demo", "--num_train_epochs", "2").num_train_epochs == 2
+    told = read("--config", "demo", "--num_train_epochs", "2").settled(1, 700)
+    assert (told.max_train_steps, told.num_train_epochs) == (1400, None)
+
+
+def test_epochs_that_are_shorter_than_the_warm_up_are_refused():
+    with pytest.raises(SettingsError, match=r"^2 epochs are 20 steps\. --lr_warmup_steps 500"):
+        read("--num_train_epochs", "2").settled(1, 10)
+
+
+def test_the_learning_rate_is_scaled_once_by_the_global_batch():
+    flags = ["--scale_lr", "--learning_rate", "1e-4", "--train_batch_size", "4"]
+    told = read(*flags, "--gradient_accumulation_steps", "3").settled(2)
+    assert told.learning_rate == pytest.approx(24e-4)
+    assert told.settled(2).learning_rate == told.learning_rate
+
+
+def test_accelerates_own_precision_counts_where_no_flag_or_file_names_one(monkeypatch, caplog):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert read().settled(1).mixed_precision == "bf16"
+    assert not caplog.text
+    assert read("--mixed_precision", "no").settled(1).mixed_precision == "no"
+    assert "--mixed_precision no counts" in caplog.text
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
+    with pytest.raises(SettingsError, match="add --mixed_precision bf16"):
+        read().settled(1)
 
 
 def test_coco_is_a_folder_of_files():

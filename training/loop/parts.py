@@ -10,7 +10,7 @@ from ..models.bases import Base
 from ..models.new_adapter import new_adapter
 from ..models.sample import Sampling
 from .examples import Division, Draws
-from .optimisation import AdamOptions, LearningRate
+from .optimisation import LearningRate, Stepping
 
 _DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -38,6 +38,7 @@ def draws_of(settings: TrainSettings) -> Draws:
         settings.proportion_empty_prompts,
         settings.masked_condition_share,
         settings.noise_offset,
+        settings.input_perturbation,
     )
 
 
@@ -56,14 +57,14 @@ def adapter_of(settings: TrainSettings, base: Base) -> Adapter:
 
 def optimizer_of(settings: TrainSettings, adapter: Adapter) -> torch.optim.Optimizer:
     """Return the optimiser of an adapter."""
-    options = AdamOptions(
+    stepping = Stepping(
+        settings.chosen_optimizer(),
         (settings.adam_beta1, settings.adam_beta2),
         settings.adam_weight_decay,
         settings.adam_epsilon,
         settings.fused,
-        settings.optimizer == "adamw_8bit",
     )
-    return options.new(adapter.parameters(), settings.learning_rate)
+    return stepping.new(adapter.parameters(), settings.learning_rate)
 
 
 def learning_rate_of(settings: TrainSettings) -> LearningRate:

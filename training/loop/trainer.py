@@ -15,12 +15,13 @@ from tqdm import tqdm
 
 from local_control.adapter import Adapter
 
-from ..config.processes import on_cpu
+from ..config.processes import on_cpu, process_state
 from ..config.run import TrainSettings
 from ..data.files import remove_left
 from ..models.bases import Base
 from ..models.batch import Batch
 from ..models.denoise import denoise_at, drawn_alpha_bar, timesteps
+from ..models.weights import weights_digest
 from .adapter_files import to_file, write_file
 from .data import Data
 from .examples import Examples, Places, loader
@@ -52,11 +53,16 @@ class Trainer:
     """One run: what it trains, on what, and where it writes."""
 
     def __init__(self, settings: TrainSettings, base: Base, data: Data) -> None:
+        process = process_state()
+        rank, world = process.process_index, process.num_processes
+        self._division = division_of(settings, rank, world)
+        self._plan = EpochPlan(data.train.buckets, self._division.whole, settings.seed)
+        settings = settings.settled(world, self._plan.steps_per_epoch)
         self.settings = settings
         self.base = base
         self.accelerator = _accelerator(settings)
         self.dtype = precision_of(settings)
-        device, world = self.accelerator.device, self.accelerator.num_processes
+        device = self.accelerator.device
         identity = Identity.of(data, base, world)
         if settings.z0_loss_weight:
             base.check_z0()
@@ -73,13 +79,12 @@ class Trainer:
         if self.accelerator.scaler is not None and "scaler" in self.state.notes:
             self.accelerator.scaler.load_state_dict(self.state.notes["scaler"])
         self._means = Means()
-        self._learnt = False
+        self._learnt, self._told = False, False
+        self._start = "" if self.state.step else weights_digest(self.adapter)
         self.objective = settings.loss(drawn_alpha_bar(base, settings.timestep_sampling))
         self.validation = self._new_validation(data)
         self.examples = Examples(data.train, data.prepared, draws_of(settings))
-        self._division = division_of(settings, self.accelerator.process_index, world)
         self._hosts: Any = distributed.new_group(backend="gloo") if world > 1 else None
-        self._plan = EpochPlan(data.train.buckets, self._division.whole, settings.seed)
 
     def _new_validation(self, data: Data) -> Validation:
         settings = self.settings
@@ -186,13 +191,25 @@ class Trainer:
         told = {name: f"{value:.1f}" for name, value in speed.items()}
         progress.set_postfix(told | {k: f"{v:.4f}" for k, v in means.items()})
         self._learnt |= means[_NORM] > 0
-        if not self._learnt and self.state.step >= _TOLD_STEPS:
+        if not self._told and self.state.step >= _TOLD_STEPS:
+            self._told = True
+            self._tell_of_weights()
+
+    def _tell_of_weights(self) -> None:
+        """Warn if nothing was learnt, once there were enough steps."""
+        steps = self.state.step
+        if not self._learnt:
             log.warning(
                 "In %d steps no gradient has reached the adapter, so its weights do not learn; see "
                 "whether all masks are empty.",
-                self.state.step,
+                steps,
             )
-            self._learnt = True
+        elif self._start and self._start == weights_digest(self.adapter):
+            log.warning(
+                "In %d steps the adapter's weights have not moved, though there are gradients; see "
+                "whether --learning_rate is too small, or go without --mixed_precision fp16.",
+                steps,
+            )
 
     def _validate(self, progress: tqdm) -> None:
         if self.accelerator.is_main_process:
