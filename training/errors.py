@@ -10,6 +10,7 @@ from local_control.checkpoint import AdapterFileError
 from .config.commands import SettingsError
 from .config.machine import MachineError
 from .data.records import DatasetError
+from .data.shard_files import UnreachableError
 from .loop.resume import ResumeError
 from .models.bases import BaseModelError
 
@@ -20,6 +21,7 @@ _USER_ERRORS = (
     MachineError,
     ResumeError,
     SettingsError,
+    UnreachableError,
     OSError,
 )
 

@@ -45,7 +45,7 @@ def test_what_is_written_is_read_again(tmp_path):
         (["--sede", "3"], "unrecognized arguments: --sede"),
         (["--seed", "x"], "--seed is 'x'"),
         (["--config", "nothing"], "no such preset"),
-        (["--dataset_name", "x"], "either --train_data_dir or --dataset_name"),
+        (["--dataset_name", "x"], "one of --train_data_dir, --dataset_name"),
         (["--resolution", "500"], "multiple of 64"),
         (["--mask_shares", "blob=1"], "not blob"),
         (["--mask_source", "full", "--mask_shares", "box=1"], "drop --mask_shares"),
@@ -55,6 +55,13 @@ def test_what_is_written_is_read_again(tmp_path):
         (["--use_8bit_adam", "--fused"], "drop one of the two"),
         (["--use_8bit_adam", "--optimizer", "lion"], "not lion; drop one"),
         (["--optimizer", "prodigy"], "give 1, not 0.0001"),
+        (["--validation_prompt", "a", "b", "--validation_image", "c.png"], "as many pictures"),
+        (["--validation_prompt", "a"], "as many pictures"),
+        (
+            ["--validation_image", "a", "--validation_prompt", "b", "--validation_mask", "c", "d"],
+            "a mask for each picture",
+        ),
+        (["--hub_model_id", "a/b"], "needs --push_to_hub"),
         (["--max_train_steps", "9", "--num_train_epochs", "5"], "either --max_train_steps or"),
         (["--coco_captions", "x.json"], "needs --coco_instances"),
         (["--dataset_config_name", "x"], "needs --dataset_name"),
@@ -86,6 +93,19 @@ def test_what_is_wrong_is_said_in_a_sentence(flags, message):
     with pytest.raises(SystemExit, match=message) as error:
         read(*flags)
     assert "\n" not in str(error.value)
+
+
+def test_prompts_are_whole_arguments_and_lists_in_files(tmp_path):
+    given = ["--validation_prompt", "a dog, running", 'the "best" cat', "--seed", "3"]
+    given += ["--validation_image", "a.png", "--validation_image=b,c.png", "--no-fused"]
+    settings = read(*given)
+    assert settings.validation_prompt == ("a dog, running", 'the "best" cat')
+    assert settings.validation_image == ("a.png", "b,c.png")
+    assert (settings.seed, settings.fused) == (3, False)
+    (tmp_path / "settings.toml").write_text(
+        'validation_prompt = ["one, two"]\nvalidation_image = ["a.png"]'
+    )
+    assert read("--config", str(tmp_path / "settings.toml")).validation_prompt == ("one, two",)
 
 
 def test_a_flag_sets_aside_what_a_preset_says_of_its_alternative():
@@ -175,5 +195,5 @@ def test_help_stands_in_groups(capsys):
     with pytest.raises(SystemExit):
         read_settings(TrainSettings, ["--help"])
     titles = re.findall(r"^(\w.*):$", capsys.readouterr().out, re.MULTILINE)
-    assert titles[1:3] == ["Base and adapter", "Data"]
-    assert len(titles) == 7
+    assert titles[1:4] == ["Base and adapter", "Data set", "Data"]
+    assert len(titles) == 9

@@ -1,5 +1,6 @@
 """The trainer on a small random base: what it learns, writes, watches and refuses."""
 
+import io
 import json
 from collections import defaultdict
 
@@ -11,6 +12,7 @@ from PIL import Image
 from prepared import trainer_of
 from small_base import CHANNELS, small_sd, small_sdxl
 from small_runs import train_to_bytes
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from local_control.adapter import Adapter, AdapterConfig
@@ -173,7 +175,7 @@ def test_outputs_beside_the_adapter(run, tmp_path):
         "step-00000006.png",
     ]
     sheet = np.asarray(Image.open(folder / "samples" / "step-00000006.png"))
-    assert sheet.shape == (64, 4 * 64, 3)
+    assert sheet.shape == (20 + 64, 4 * 64, 3)
     assert list(folder.glob("logs/**/events*"))
     coverage = json.loads((folder / "masks.json").read_text())
     assert 0.1 < coverage["mean"] < 0.6
@@ -201,6 +203,19 @@ def test_trackers_get_means_over_steps_rates_and_gradients(make_settings, monkey
         assert found["train/gradient_norm"] == pytest.approx(sum(seen) / 3, rel=1e-5)
         assert found["train/learning_rate"] > 0
         assert {"train/noise", "train/z0"} <= found.keys()
+
+
+def test_trackers_are_shown_the_sheets(run, tmp_path, picture_folder):
+    image = {"validation_prompt": ("x",), "validation_image": (str(picture_folder / "0.png"),)}
+    run(report_to="tensorboard", num_validation_images=1, **image)
+    folder = tmp_path / "run"
+    events = EventAccumulator(str(folder / "logs" / "local_control")).Reload()
+    assert set(events.Tags()["images"]) == {"held out", "prompts"}
+    shown = [event.step for event in events.Images("prompts")]
+    assert shown == [0, 6]
+    sheet = np.asarray(Image.open(folder / "samples" / "prompts-00000006.png"))
+    encoded = events.Images("prompts")[-1].encoded_image_string
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(encoded))), sheet)
 
 
 def test_gradients_are_divided_by_our_accumulation_and_no_other(make_settings, monkeypatch):

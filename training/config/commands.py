@@ -16,6 +16,7 @@ from pydantic_settings import (
 )
 
 from .help import help_text
+from .sentences import join_whole
 
 Settings = TypeVar("Settings", bound="CommandSettings")
 
@@ -118,7 +119,7 @@ def read_settings(kind: type[Settings], arguments: Sequence[str] | None = None) 
         sys.stdout.write(help_text(kind) + "\n")
         raise SystemExit(0)
     try:
-        return CliApp.run(kind, cli_args=flags)
+        return CliApp.run(kind, cli_args=join_whole(kind, flags))
     except ValidationError as error:
         raise SystemExit("\n".join(map(_sentence, error.errors()))) from None
     except ValueError as error:

@@ -38,15 +38,18 @@ _WITHOUT_EFFECT = frozenset(
     }
 )
 # Files and folders may have moved; their names must stay.
-_PLACES = frozenset(
+PLACES = frozenset(
     {
         "pretrained_model_name_or_path",
         "base_config",
         "pretrained_vae_model_name_or_path",
         "adapter_model_name_or_path",
         "train_data_dir",
+        "shards_url",
         "coco_instances",
         "coco_captions",
+        "validation_image",
+        "validation_mask",
     }
 )
 # Together with the processes they make up the global batch, which alone matters.
@@ -103,6 +106,6 @@ def global_batch(settings: Mapping[str, Any], processes: int) -> int:
 
 
 def _same(name: str, now: Any, before: Any) -> bool:
-    if name in _PLACES and now is not None and before is not None:
+    if name in PLACES and now is not None and before is not None:
         return Path(now).name == Path(before).name
     return json.dumps(now) == json.dumps(before)  # the order of mask_shares decides their draws

@@ -5,6 +5,7 @@ A run's files follow from these settings, the data and the code alone.
 
 import logging
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,6 +16,7 @@ from .base_flags import BaseFlags
 from .commands import SettingsError
 from .control_flags import ControlFlags
 from .data_flags import DataFlags
+from .hub_flags import HubFlags
 from .identity import defaults, differing
 from .objective_flags import ObjectiveFlags
 from .optimiser_flags import OptimiserFlags
@@ -28,12 +30,15 @@ PRESETS = Path(__file__).parent / "presets"
 
 # Fields come in the order of the bases from the last to the first.
 class TrainSettings(
-    OutputFlags, OptimiserFlags, ObjectiveFlags, ControlFlags, DataFlags, BaseFlags
+    HubFlags, OutputFlags, OptimiserFlags, ObjectiveFlags, ControlFlags, DataFlags, BaseFlags
 ):
     """Settings of `python -m training.train`; every one is a flag and a key of a TOML file."""
 
     presets: ClassVar[Path | None] = PRESETS
-    alternatives = (("max_train_steps", "num_train_epochs"), ("train_data_dir", "dataset_name"))
+    alternatives = (
+        ("max_train_steps", "num_train_epochs"),
+        *combinations(("train_data_dir", "dataset_name", "shards_url"), 2),
+    )
 
     config: str | None = Field(None, description="a TOML file, or the name of a preset")
 

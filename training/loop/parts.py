@@ -12,12 +12,13 @@ from ..models.sample import Sampling
 from .examples import Division, Draws
 from .optimisation import LearningRate, Stepping
 
-_DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+# By the names of --mixed_precision.
+DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def precision_of(settings: TrainSettings) -> torch.dtype | None:
     """Return the dtype of mixed precision, or None."""
-    return _DTYPES[settings.mixed_precision]
+    return DTYPES[settings.mixed_precision]
 
 
 def making_of(settings: TrainSettings) -> Making:

@@ -26,6 +26,7 @@ from .adapter_files import to_file, write_file
 from .data import Data
 from .examples import Examples, Places, loader
 from .means import Means
+from .model_card import Made, newest_sheets, write_model_card
 from .optimisation import update_ema
 from .parts import (
     adapter_of,
@@ -37,9 +38,11 @@ from .parts import (
     sampling_of,
 )
 from .plan import EpochPlan
+from .publish import push
 from .resume import Identity, resume
 from .state import TrainState
 from .stop_signal import StopSignal
+from .trackers import log_sheet
 from .validation import Control, Validation
 
 log = logging.getLogger(__name__)
@@ -60,6 +63,7 @@ class Trainer:
         settings = settings.settled(world, self._plan.steps_per_epoch)
         self.settings = settings
         self.base = base
+        self.data = data
         self.accelerator = _accelerator(settings)
         self.dtype = precision_of(settings)
         device = self.accelerator.device
@@ -82,12 +86,12 @@ class Trainer:
         self._learnt, self._told = False, False
         self._start = "" if self.state.step else weights_digest(self.adapter)
         self.objective = settings.loss(drawn_alpha_bar(base, settings.timestep_sampling))
-        self.validation = self._new_validation(data)
+        self.validation = self._new_validation()
         self.examples = Examples(data.train, data.prepared, draws_of(settings))
         self._hosts: Any = distributed.new_group(backend="gloo") if world > 1 else None
 
-    def _new_validation(self, data: Data) -> Validation:
-        settings = self.settings
+    def _new_validation(self) -> Validation:
+        settings, data = self.settings, self.data
         control = Control(
             settings.masks().shown(),
             settings.masked_condition_share,
@@ -103,6 +107,7 @@ class Trainer:
             settings.validation_timesteps,
             settings.num_validation_images,
             sampling_of(settings),
+            data.prompted,
         )
 
     def batches(self) -> Iterator[Batch]:
@@ -153,11 +158,27 @@ class Trainer:
                     raise SystemExit(
                         f"stopped at step {state.step}; go on with --resume_from_checkpoint latest"
                     )
-        path = settings.output_dir / "adapter.safetensors"
-        if main:
-            write_file(to_file(self.result, settings, self.base), path)
+        files = self._write() if main else []
         self.accelerator.end_training()
-        return path
+        if settings.push_to_hub and main:
+            push(settings, files)
+        return settings.output_dir / "adapter.safetensors"
+
+    def _write(self) -> list[Path]:
+        """Write the adapter and its model card -> all that a repository on the hub is to have."""
+        settings, notes = self.settings, self.state.notes
+        folder = settings.output_dir
+        path, file = folder / "adapter.safetensors", to_file(self.result, settings, self.base)
+        write_file(file, path)
+        made = Made(
+            file.metadata,
+            len(self.data.train.data),
+            len(self.data.held_out.data),
+            {"lowest held-out loss": notes["best"]} if "best" in notes else {},
+            newest_sheets(folder / "samples"),
+        )
+        card = write_model_card(settings, made)
+        return [card, path, *folder.glob("best.safetensors"), *made.sheets]
 
     def step(self, batches: Iterator[Batch], step: int) -> dict[str, Tensor]:
         """One optimiser step -> the mean of each term, and the norm of the gradient."""
@@ -221,6 +242,11 @@ class Trainer:
                 measured = self.validation.pictures(self.result, sheet)
                 text += "".join(f", {key} {value:.3f}" for key, value in measured.items())
                 found |= measured
+                log_sheet(self.accelerator.trackers, "held out", sheet, step)
+            if self.validation.prompted:
+                sheet = folder / "samples" / f"prompts-{step:08d}.png"
+                self.validation.prompted_pictures(self.result, sheet)
+                log_sheet(self.accelerator.trackers, "prompts", sheet, step)
             progress.write(text)
             self.accelerator.log({f"validation/{k}": v for k, v in found.items()}, step)
             # Losses at other timesteps are no measure of these.
