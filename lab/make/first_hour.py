@@ -41,8 +41,8 @@ class FirstHourSettings(CommandSettings):
     """Settings of the pictures; every one is a command-line flag."""
 
     data_dir: Path = DEFAULT_FOLDER
-    pictures: int = 2_000
-    max_train_steps: int = 400
+    pictures: int = 1_000
+    max_train_steps: int = 300
     run_dir: Path = BUILD / "first-hour"
     output_dir: Path = ROOT / "docs" / "training"
 
@@ -63,7 +63,7 @@ def train(settings: FirstHourSettings) -> Path:
         "mask_column": "masks",
         "output_dir": run,
         "max_train_steps": settings.max_train_steps,
-        "validation_steps": settings.max_train_steps // 8,
+        "validation_steps": settings.max_train_steps // 6,
         "resume_from_checkpoint": "latest",
     }
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
