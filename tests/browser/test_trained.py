@@ -14,8 +14,8 @@ from training.loop.prepare import open_base, open_source
 from training.train import train
 
 NAME = "just_trained.safetensors"
-ADAPTER = """window.app.graph._nodes
-    .find(n => n.type === "LocalControl_LoadAdapter").widgets.find(w => w.name === "adapter_name")"""
+NODE = 'window.app.graph._nodes.find(n => n.type === "LocalControl_LoadAdapter")'
+ADAPTER = f'{NODE}.widgets.find(w => w.name === "adapter_name")'
 
 
 @pytest.fixture(scope="module")
