@@ -4,9 +4,10 @@ python -m benchmarks.sampling --shape demo
 python -m benchmarks.sampling --shape sd15
 
 Variants take turns, and each one's ratio is the median over rounds of its own round's times, so
-that a machine that slows down slows all of them. What is done once a sampling, such as running the
-adapters, is told apart from the steps. `sd15` is a random model of SD1.5's shape. Peak memory is
-that of a process of each variant's own.
+that a machine that slows down slows all of them; on a busy machine the ratio of processor time is
+the one to trust. What is done once a sampling, such as running the adapters, is told apart from the
+steps. `sd15` is a random model of SD1.5's shape. Peak memory is that of a process of each variant's
+own.
 """
 
 import json
@@ -15,7 +16,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -67,6 +68,9 @@ class SamplingSettings(CommandSettings):
     steps: int = Field(10, ge=2)
     rounds: int = 7
     only: str | None = None
+    advanced_controlnet: Path | None = Field(
+        None, description="folder of ComfyUI-Advanced-ControlNet, to time its masked controls too"
+    )
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,24 @@ def stock_chain(comfy: LoadedComfy, subject: Subject, image: Tensor, count: int)
     return conds
 
 
+def advanced_chain(comfy: LoadedComfy, subject: Subject, image: Tensor, count: int) -> tuple:
+    """`count` nodes of Advanced-ControlNet in a row, each with a mask."""
+    conds: tuple = subject.conds
+    for mask in stripes(count, image.shape[1]):
+        conds = comfy.call(
+            "ACN_AdvancedControlNetApply_v2",
+            positive=conds[0],
+            negative=conds[1],
+            control_net=subject.stock,
+            image=image,
+            strength=1.0,
+            start_percent=0.0,
+            end_percent=1.0,
+            mask_optional=mask,
+        )
+    return conds
+
+
 def variants(
     comfy: LoadedComfy, subject: Subject, config: SamplingSettings
 ) -> dict[str, tuple[Any, tuple]]:
@@ -175,6 +197,9 @@ def variants(
     for count in _COUNTS:
         stock = stock_chain(comfy, subject, image, count)
         found[f"stock Apply ControlNet x {count}"] = (subject.model, stock)
+        if config.advanced_controlnet is not None:
+            masked = advanced_chain(comfy, subject, image, count)
+            found[f"Advanced-ControlNet x {count}"] = (subject.model, masked)
         ours = ours_chain(comfy, subject, image, count)
         found[f"Local Control, {count} regions"] = (subject.model, ours)
     return found
@@ -182,9 +207,10 @@ def variants(
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of one sampling: of a step, and of what is done once."""
+    """Seconds of one sampling: of a step, also of the processor alone, and of what is done once."""
 
     step: float
+    processor: float
     once: float
 
 
@@ -198,10 +224,10 @@ def sampler(
     latent = {"samples": torch.zeros(1, channels, side, side)}
 
     def run() -> Times:
-        ends: dict[int, float] = {}  # by step; a live picture tells of its step once more
+        ends: dict[int, tuple[float, float]] = {}  # by step; a live picture tells of it once more
 
         def note(step: int, *_: Any, **__: Any) -> None:
-            ends.setdefault(step, time.perf_counter())
+            ends.setdefault(step, (time.perf_counter(), time.process_time()))
 
         set_progress_bar_global_hook(note)
         start = time.perf_counter()
@@ -219,8 +245,11 @@ def sampler(
             denoise=1.0,
         )
         whole = time.perf_counter() - start
-        step = median(after - before for before, after in pairwise(ends.values()))
-        return Times(step, whole - config.steps * step)
+        step, processor = (
+            median(after - before for before, after in pairwise(clock))
+            for clock in zip(*ends.values(), strict=True)
+        )
+        return Times(step, processor, whole - config.steps * step)
 
     return run
 
@@ -228,10 +257,15 @@ def sampler(
 def peak_memory(config: SamplingSettings, name: str) -> float:
     """GiB that a process needs which runs one variant alone."""
     short = config.model_copy(update={"steps": 2, "rounds": 0, "only": name})
-    flags = [f"--{key}={value}" for key, value in short.model_dump().items()]
+    flags = [f"--{key}={value}" for key, value in short.model_dump(exclude_none=True).items()]
     command = [sys.executable, "-m", "benchmarks.sampling", *flags]
     found = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(found.stdout.splitlines()[-1])
+
+
+def spread(ratios: Sequence[float]) -> str:
+    """The median of some ratios, with the lowest and the highest."""
+    return f"{median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
 
 
 def main() -> None:
@@ -239,7 +273,10 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = read_settings(SamplingSettings)
     files = {"checkpoints": [config.checkpoint], "controlnet": [config.adapter]}
-    workspace = prepare_demo_workspace(BUILD / "benchmark" / "sampling", files)
+    others = {}
+    if config.advanced_controlnet is not None:
+        others["advanced_controlnet"] = config.advanced_controlnet
+    workspace = prepare_demo_workspace(BUILD / "benchmark" / "sampling", files, others)
     with torch.inference_mode():
         comfy = load_comfy(workspace)
         subject = demo_subject(comfy, config) if config.shape == "demo" else sd15_subject(comfy)
@@ -259,14 +296,12 @@ def main() -> None:
         sys.stdout.write(f"{json.dumps(peak)}\n")
         return
     for name, found in times.items():
-        ratios = [a.step / b.step for a, b in zip(found, times[NONE], strict=True)]
         log.info(
-            "%-28s %7.1f ms a step, ratio %.3f (%.3f to %.3f), %5.0f ms once, peak %.2f GiB",
+            "%-28s %7.1f ms a step, ratio %s, of processor time %s, %5.0f ms once, peak %.2f GiB",
             name,
             1000 * median(each.step for each in found),
-            median(ratios),
-            min(ratios),
-            max(ratios),
+            spread([a.step / b.step for a, b in zip(found, times[NONE], strict=True)]),
+            spread([a.processor / b.processor for a, b in zip(found, times[NONE], strict=True)]),
             1000 * median(each.once for each in found),
             peak_memory(config, name),
         )

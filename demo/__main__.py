@@ -105,7 +105,7 @@ def main() -> None:
             write_thumbnails(server)
         log.info("The picture is %s", settings.output)
         if settings.open_browser:
-            log.info("Open %s, then Workflow > Browse Templates > local_control", server.url)
+            log.info("Open %s, then Templates > Extensions > local_control", server.url)
             log.info("Ctrl+C stops the server.")
             webbrowser.open(server.url)
             server.wait()

@@ -14,12 +14,14 @@ FAMILY_PACK = "local_control_demo_family"
 _FAMILY = Path(__file__).parent / "comfy_family"
 
 
-def prepare_demo_workspace(folder: Path, models: Mapping[str, Sequence[Path]]) -> Path:
+def prepare_demo_workspace(
+    folder: Path, models: Mapping[str, Sequence[Path]], packs: Mapping[str, Path] | None = None
+) -> Path:
     """Return `folder`, made a base directory with our pack, the demo's family, and `models`.
 
-    models: files by the name of their folder in models/.
+    models, packs: as `prepare_workspace` takes them.
     """
-    prepare_workspace(folder, models, {FAMILY_PACK: _FAMILY})
+    prepare_workspace(folder, models, {FAMILY_PACK: _FAMILY, **(packs or {})})
     target = folder / "custom_nodes" / "local_control" / EXAMPLES.name
     shutil.copytree(DEMO_EXAMPLES, target, dirs_exist_ok=True)
     return folder

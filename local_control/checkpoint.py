@@ -71,6 +71,19 @@ def read_adapter(path: Path) -> AdapterFile:
     return AdapterFile(config, tensors, metadata)
 
 
+def read_header(path: Path) -> AdapterFile:
+    """Return an adapter file without its numbers: its weights have shapes alone, on "meta".
+
+    Raises:
+        AdapterFileError: not safetensors, damaged, no adapter, or not all of one.
+    """
+    with _opened(path) as file:
+        shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
+        config, names = read_layout(shapes, path.name)
+        tensors = {key: torch.empty(shapes[name], device="meta") for key, name in names.items()}
+        return AdapterFile(config, tensors, dict(file.metadata() or {}))
+
+
 def read_metadata(path: Path) -> dict[str, str]:
     """Return what a file says of itself, without its weights.
 

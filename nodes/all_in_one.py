@@ -10,14 +10,13 @@ from comfy_execution.graph_utils import GraphBuilder
 
 from ..local_control.checkpoint import read_metadata
 from ..local_control.conditions import CONDITIONS
-from .adapter_files import FOLDER, adapter_names, condition_of
+from .adapter_files import DEFAULTS, FOLDER, adapter_names, condition_of
 from .comfy_types import CATEGORY, Regions, make_schema
 from .inputs import checked
 
 _AUTO = "auto"
 _READY = "as it is"  # the picture is the condition
 _FALLBACK = "canny"
-_OPTIONS = {"low_threshold": 100, "high_threshold": 200, "blur": 0.0, "blocks": 8}
 # Links are handed on as they are, so that what does not depend on a change is not made anew.
 _LINK = {"rawLink": True}
 
@@ -186,7 +185,7 @@ class LocalControl(io.ComfyNode):
             chosen, options = kind, options if kind == chosen else {}
         adapter = graph.node("LocalControl_LoadAdapter", adapter_name=adapter_name)
         condition: Any = image
-        options = {**_OPTIONS, **options}
+        options = {**DEFAULTS, **options}
         if chosen != _READY:
             made = graph.node("LocalControl_Condition", image=image, kind=chosen, **options)
             condition = made.out(0)

@@ -12,7 +12,7 @@ from comfy_api.v0_0_2 import io
 
 from ..local_control.overlap import Overlap, align_masks, resolve_overlap
 from ..local_control.region_mask import RegionMask
-from .comfy_types import CATEGORY, Regions, make_schema
+from .comfy_types import CATEGORY, Regions, advanced, make_schema
 from .inputs import checked
 from .region import AnyRegion
 from .sampler.control.adapter import AdapterControl, AdapterRegion
@@ -51,11 +51,14 @@ class Apply(io.ComfyNode):
                 Regions.Input(
                     "regions", optional=True, tooltip="Without any, the prompts go on as they are."
                 ),
-                io.Combo.Input(
-                    "overlap",
-                    options=[rule.value for rule in Overlap],
-                    default=Overlap.ADD.value,
-                    tooltip="Where regions overlap: add both, share, or let the first hide later.",
+                advanced(
+                    io.Combo.Input(
+                        "overlap",
+                        options=[rule.value for rule in Overlap],
+                        default=Overlap.ADD.value,
+                        tooltip="Where regions overlap: add both, share, or let the first hide "
+                        "later.",
+                    )
                 ),
                 io.Vae.Input(
                     "vae",

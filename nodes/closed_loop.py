@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 from comfy_api.v0_0_2 import io
+from torch import Tensor
 
 from ..local_control.steering import StrengthLoop
-from .comfy_types import CATEGORY, Regions, from_comfy_latent, make_schema
+from .comfy_types import CATEGORY, Regions, advanced, make_schema
 from .inputs import checked
+from .reference import reference_overlay
 from .region import AnyRegion
 from .sampler.z0.closed_loop import watch_regions
-from .sampler.z0.overlay import Overlay
 
 
 class ClosedLoop(io.ComfyNode):
@@ -32,7 +34,11 @@ class ClosedLoop(io.ComfyNode):
                 Regions.Input(
                     "regions", optional=True, tooltip="Those that have no loop yet get one."
                 ),
-                io.Latent.Input("reference", tooltip="The condition's picture through VAE Encode."),
+                io.Latent.Input(
+                    "reference",
+                    optional=True,
+                    tooltip="The condition's picture through VAE Encode; or connect image and vae.",
+                ),
                 io.Float.Input(
                     "target",
                     default=0.8,
@@ -42,30 +48,43 @@ class ClosedLoop(io.ComfyNode):
                     tooltip="The alignment of edges at which a strength stays as it is: 1 is "
                     "equal, 0 unrelated.",
                 ),
-                io.Float.Input(
-                    "gain",
-                    default=1.0,
-                    min=0.0,
-                    max=10.0,
-                    step=0.05,
-                    tooltip="How fast strengths change; 0 leaves them.",
+                advanced(
+                    io.Float.Input(
+                        "gain",
+                        default=1.0,
+                        min=0.0,
+                        max=10.0,
+                        step=0.05,
+                        tooltip="How fast strengths change; 0 leaves them.",
+                    )
                 ),
-                io.Float.Input(
-                    "lowest",
-                    default=0.25,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="The least factor of a strength.",
+                advanced(
+                    io.Float.Input(
+                        "lowest",
+                        default=0.25,
+                        min=0.0,
+                        max=1.0,
+                        step=0.01,
+                        tooltip="The least factor of a strength.",
+                    )
                 ),
-                io.Float.Input(
-                    "highest",
-                    default=2.0,
-                    min=1.0,
-                    max=10.0,
-                    step=0.01,
-                    tooltip="The largest factor of a strength.",
+                advanced(
+                    io.Float.Input(
+                        "highest",
+                        default=2.0,
+                        min=1.0,
+                        max=10.0,
+                        step=0.01,
+                        tooltip="The largest factor of a strength.",
+                    )
                 ),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="The picture that the conditions were made of, of any size, in place "
+                    "of a reference; without both, the regions' own conditions.",
+                ),
+                io.Vae.Input("vae", optional=True, tooltip="Encodes the image, once."),
             ],
             outputs=[
                 io.Model.Output(
@@ -80,19 +99,22 @@ class ClosedLoop(io.ComfyNode):
     def execute(
         cls,
         model: ModelPatcher,
-        reference: dict,
         target: float,
         gain: float,
         lowest: float,
         highest: float,
         regions: Sequence[AnyRegion] = (),
+        reference: dict | None = None,
+        image: Tensor | None = None,
+        vae: Any = None,
     ) -> io.NodeOutput:
         """Return model and regions, tied; what comes in is left as it is."""
         fresh = [region for region in regions if region.loop is None]
         if not fresh:
             return io.NodeOutput(model, tuple(regions))
         loops = [StrengthLoop(target, gain, (lowest, highest)) for _ in fresh]
-        overlay = Overlay(from_comfy_latent(reference), [r.mask for r in fresh], "Closed Loop")
+        masks = [region.mask for region in fresh]
+        overlay = reference_overlay("Closed Loop", masks, reference, image, vae, fresh)
         given = iter(loops)
         tied = (r if r.loop is not None else replace(r, loop=next(given)) for r in regions)
         return io.NodeOutput(watch_regions(model, overlay, loops), tuple(tied))

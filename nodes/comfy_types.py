@@ -27,10 +27,15 @@ def make_schema(aliases: Sequence[str], **arguments: Any) -> io.Schema:
     return io.Schema(**arguments)
 
 
+def telling(spec: Any, **more: Any) -> Any:
+    """Return an input with more for the frontend than its class takes in every ComfyUI."""
+    spec.extra_dict = {**spec.extra_dict, **more}
+    return spec
+
+
 def advanced(spec: Any) -> Any:
     """Return an input that the frontend shows only when it is asked for more."""
-    spec.extra_dict = {**spec.extra_dict, "advanced": True}
-    return spec
+    return telling(spec, advanced=True)
 
 
 def from_comfy_image(image: Tensor) -> Tensor:

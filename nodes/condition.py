@@ -1,11 +1,14 @@
 """Making conditions from pictures."""
 
+from comfy.controlnet import ControlBase
 from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
 from ..local_control.conditions import CONDITIONS
+from .adapter_files import DEFAULTS, condition_of
 from .comfy_types import CATEGORY, from_comfy_image, make_schema, to_comfy_image
 from .inputs import check_least, checked
+from .region import to_adapter
 
 _SHOWN = 16
 _LEAST = 3  # pixels; filters of edges look at that many
@@ -71,6 +74,12 @@ class Condition(io.ComfyNode):
                     max=256,
                     tooltip="colour: blocks along the shorter side.",
                 ),
+                io.ControlNet.Input(
+                    "control_net",
+                    optional=True,
+                    tooltip="From Load Local Adapter: kind and options are then what the adapter "
+                    "was trained for, if its file says so.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="condition", tooltip="For Local Control Region.")
@@ -88,8 +97,13 @@ class Condition(io.ComfyNode):
         high_threshold: int,
         blur: float,
         blocks: int,
+        control_net: ControlBase | None = None,
     ) -> io.NodeOutput:
         """Return the condition, made by the options of the chosen kind alone."""
+        adapter = None if control_net is None else to_adapter(control_net)
+        if told := adapter and condition_of(adapter.metadata):
+            kind, named = told
+            low_threshold, high_threshold, blur, blocks = (DEFAULTS | named).values()
         options = {
             "canny": {"low": low_threshold, "high": high_threshold, "blur": blur},
             "colour": {"blocks": blocks},

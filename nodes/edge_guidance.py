@@ -1,17 +1,23 @@
 """Steering z0' without an adapter."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.v0_0_2 import io
 from torch import Tensor
 
 from ..local_control.edges import EDGE_FILTERS
-from ..local_control.masks import has_white
 from ..local_control.region_mask import RegionMask
-from .comfy_types import CATEGORY, from_comfy_latent, from_comfy_mask, make_schema
+from .comfy_types import CATEGORY, Regions, advanced, from_comfy_mask, make_schema
 from .inputs import checked
-from .region_inputs import check_range
+from .reference import reference_overlay
+from .region import AnyRegion
+from .region_inputs import check_range, check_white
 from .sampler.z0.guidance import Guidance, guide_edges
-from .sampler.z0.overlay import Overlay
+
+_OWNER = "Edge Guidance"
 
 
 class EdgeGuidance(io.ComfyNode):
@@ -30,9 +36,16 @@ class EdgeGuidance(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The model that is sampled."),
                 io.Latent.Input(
-                    "reference", tooltip="A picture through VAE Encode, as large as the result."
+                    "reference",
+                    optional=True,
+                    tooltip="A picture through VAE Encode, as large as the result; or connect "
+                    "image and vae.",
                 ),
-                io.Mask.Input("mask", tooltip="White = guided; over the whole frame."),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="White = guided; over the whole frame. Without it the regions' masks.",
+                ),
                 io.Float.Input(
                     "scale",
                     default=1.0,
@@ -58,12 +71,26 @@ class EdgeGuidance(io.ComfyNode):
                     step=0.001,
                     tooltip="The share at which guidance ends; later steps mend the picture.",
                 ),
-                io.Combo.Input(
-                    "edge",
-                    options=list(EDGE_FILTERS),
-                    default="sobel",
-                    tooltip="sobel: edges whatever their direction; sobel_gradients: from dark to "
-                    "light as in the reference; laplacian: lines.",
+                advanced(
+                    io.Combo.Input(
+                        "edge",
+                        options=list(EDGE_FILTERS),
+                        default="sobel",
+                        tooltip="sobel: edges whatever their direction; sobel_gradients: from dark "
+                        "to light as in the reference; laplacian: lines.",
+                    )
+                ),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="The picture to follow, of any size, in place of a reference.",
+                ),
+                io.Vae.Input("vae", optional=True, tooltip="Encodes the image, once."),
+                Regions.Input(
+                    "regions",
+                    optional=True,
+                    tooltip="Where there is no mask, theirs; where there is neither reference nor "
+                    "image, their own conditions.",
                 ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="For the sampler.")],
@@ -74,21 +101,37 @@ class EdgeGuidance(io.ComfyNode):
     def execute(
         cls,
         model: ModelPatcher,
-        reference: dict,
-        mask: Tensor,
-        scale: float,
-        start_percent: float,
-        end_percent: float,
-        edge: str,
+        reference: dict | None = None,
+        mask: Tensor | None = None,
+        scale: float = 1.0,
+        start_percent: float = 0.0,
+        end_percent: float = 0.8,
+        edge: str = "sobel",
+        image: Tensor | None = None,
+        vae: Any = None,
+        regions: Sequence[AnyRegion] = (),
     ) -> io.NodeOutput:
         """Return a guided model; the one given is left as it is."""
-        white = from_comfy_mask(mask)
-        if not has_white(white).any():
-            raise ValueError(
-                "The mask of Edge Guidance is all black or nearly so, and would guide nothing; "
-                "paint white where the image should follow the reference."
-            )
-        span = check_range(start_percent, end_percent, "Edge Guidance")
-        overlay = Overlay(from_comfy_latent(reference), [RegionMask(white)], "Edge Guidance")
+        guided = RegionMask(union_of(regions) if mask is None else white_of(mask))
+        span = check_range(start_percent, end_percent, _OWNER)
+        overlay = reference_overlay(_OWNER, [guided], reference, image, vae, regions)
         guidance = Guidance(overlay, scale, span, edge)
         return io.NodeOutput(guide_edges(model, guidance))
+
+
+def white_of(mask: Tensor) -> Tensor:
+    """Return the masks [B,1,H,W] of a MASK; ValueError if they are all black."""
+    white = from_comfy_mask(mask)
+    check_white(white, _OWNER, "guide nothing")
+    return white
+
+
+def union_of(regions: Sequence[AnyRegion]) -> Tensor:
+    """Return where any region acts, [1,1,H,W]; ValueError without regions."""
+    if not regions:
+        raise ValueError(
+            "Edge Guidance has neither a mask nor regions, so it is not told where to act; connect "
+            "a mask that is white there."
+        )
+    size = (regions[0].condition.shape[-2], regions[0].condition.shape[-1])
+    return torch.stack([region.mask.union(size) for region in regions]).amax(0)

@@ -4,10 +4,10 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.v0_0_2 import io
 from torch import Tensor
 
-from ..local_control.masks import has_white
 from ..local_control.region_mask import RegionMask
 from .comfy_types import CATEGORY, from_comfy_mask, make_schema
 from .inputs import checked
+from .region_inputs import check_white
 from .sampler.control.patch import gate_patches
 
 
@@ -44,9 +44,5 @@ class GatePatches(io.ComfyNode):
     def execute(cls, model: ModelPatcher, mask: Tensor) -> io.NodeOutput:
         """Return a model whose patches act inside the mask, but for those that have one already."""
         white = from_comfy_mask(mask)
-        if not has_white(white).any():
-            raise ValueError(
-                "The mask of Gate Model Patches is all black or nearly so, and nothing would be "
-                "controlled; paint white where the control should act."
-            )
+        check_white(white, "Gate Model Patches", "control nothing")
         return io.NodeOutput(gate_patches(model, RegionMask(white)))

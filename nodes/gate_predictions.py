@@ -4,10 +4,10 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.v0_0_2 import io
 from torch import Tensor
 
-from ..local_control.masks import has_white
 from ..local_control.region_mask import RegionMask
 from .comfy_types import CATEGORY, from_comfy_mask, make_schema
 from .inputs import checked
+from .region_inputs import check_white
 from .sampler.control.gated_predictions import gate_predictions
 
 
@@ -69,11 +69,7 @@ class GatePredictions(io.ComfyNode):
     ) -> io.NodeOutput:
         """Return model and prompts, which must reach the same sampler."""
         white = from_comfy_mask(mask)
-        if not has_white(white).any():
-            raise ValueError(
-                "The mask of Gate Predictions is all black or nearly so, and nothing would be "
-                "controlled; paint white where the control should act."
-            )
+        check_white(white, "Gate Predictions", "control nothing")
         if model_without is None and positive_without is None and negative_without is None:
             raise ValueError(
                 "Gate Predictions has nothing without control to blend with; connect what was "

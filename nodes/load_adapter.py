@@ -5,14 +5,12 @@ from pathlib import Path
 import folder_paths
 from comfy_api.v0_0_2 import io
 
-from ..local_control.checkpoint import METADATA_PREFIX, AdapterFile, read_adapter
-from .adapter_files import FOLDER, adapter_names
-from .comfy_types import CATEGORY, make_schema
+from ..local_control.checkpoint import read_adapter
+from .adapter_files import FOLDER, adapter_infos, adapter_names, describe
+from .comfy_types import CATEGORY, make_schema, telling
 from .inputs import checked
 from .sampler.control.adapter import AdapterControl
 from .sampler.control.loaded import LoadedAdapter
-
-_LONGEST_LINE = 300
 
 
 class LoadAdapter(io.ComfyNode):
@@ -28,10 +26,14 @@ class LoadAdapter(io.ComfyNode):
             category=f"{CATEGORY}/regions",
             description="Loads a T2I-Adapter of any layout: full, light or XL.",
             inputs=[
-                io.Combo.Input(
-                    "adapter_name",
-                    options=adapter_names(),
-                    tooltip="A .safetensors file in models/controlnet or models/t2i_adapter.",
+                telling(
+                    io.Combo.Input(
+                        "adapter_name",
+                        options=adapter_names(),
+                        tooltip="A .safetensors file in models/controlnet or models/t2i_adapter; "
+                        "those that tell of their training come first.",
+                    ),
+                    local_control=adapter_infos(),  # shown on the node
                 )
             ],
             outputs=[
@@ -59,31 +61,3 @@ class LoadAdapter(io.ComfyNode):
         file = read_adapter(path)
         control = AdapterControl(LoadedAdapter.from_file(file, path.name))
         return io.NodeOutput(control, describe(file))
-
-
-def describe(file: AdapterFile) -> str:
-    """Return what an adapter is, for a person: its shape, then what its file says of itself.
-
-    A line each; what a file says at length is cut short.
-    """
-    config = file.config
-    lines = [
-        f"{config.kind} T2I-Adapter for {file.family}, "
-        f"channels {', '.join(map(str, config.channels))}, "
-        f"{'gray' if config.in_channels == 1 else 'RGB'} condition"
-    ]
-    known = {
-        key.removeprefix(METADATA_PREFIX): value
-        for key, value in sorted(file.metadata.items())
-        if key.startswith((METADATA_PREFIX, "modelspec.title", "modelspec.description"))
-    }
-    lines += [_line(f"{key}: {value}") for key, value in known.items()]
-    if not known:
-        lines.append("The file says nothing of its condition or training.")
-    return "\n".join(lines)
-
-
-def _line(text: str) -> str:
-    """Return a text as one short line that can be read; a file may say anything."""
-    line = "".join(letter if letter.isprintable() else " " for letter in text)
-    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} ..."

@@ -9,6 +9,11 @@ from ..local_control.placement import Fit, place
 # picture is black.
 _LARGEST = 10.0
 _SHOWN = 60  # letters of a long text in a message
+# The mask editor shows what is painted in a colour of the user's; it gives a mask that is white.
+PAINT = (
+    "paint over what is to be controlled in the mask editor, which makes the mask white there, or "
+    "connect a mask that is white there"
+)
 
 
 def parse_numbers(text: str) -> tuple[float, ...]:
@@ -63,8 +68,7 @@ def place_condition(image: Tensor, mask: Tensor, fit: Fit, number: int) -> Tenso
         if not has_white(mask).all():
             raise ValueError(
                 f"A mask in the batch of region {number} is all black or nearly so, and leaves no "
-                f"place to {fit} the condition in; paint it white somewhere, or choose the fit "
-                f"frame."
+                f"place to {fit} the condition in; {PAINT}, or choose the fit frame."
             )
         return place(image, mask, fit)
     if image.shape[-2:] != mask.shape[-2:]:
@@ -78,15 +82,19 @@ def place_condition(image: Tensor, mask: Tensor, fit: Fit, number: int) -> Tenso
 
 def soften(mask: Tensor, radius: int) -> Tensor:
     """Return the mask feathered; ValueError if nothing white is left."""
+    check_white(mask, "this region", "control nothing")
     soft = feather(mask, radius)
     if has_white(soft).any():
         return soft
-    if has_white(mask).any():
-        raise ValueError(
-            f"A feather of {radius} px leaves nothing of this region's mask; lower the feather or "
-            f"widen the mask."
-        )
     raise ValueError(
-        "The mask of this region is all black or nearly so, and would control nothing; paint white "
-        "where the condition should act."
+        f"A feather of {radius} px leaves nothing of this region's mask; lower the feather or "
+        f"widen the mask."
     )
+
+
+def check_white(mask: Tensor, owner: str, effect: str) -> None:
+    """Raise ValueError if a mask [B,1,H,W] is black everywhere; effect: what it would do then."""
+    if not has_white(mask).any():
+        raise ValueError(
+            f"The mask of {owner} is all black or nearly so, and would {effect}; {PAINT}."
+        )

@@ -12,7 +12,14 @@ from ..local_control.conditions import canny, colour
 from ..local_control.masks import dilate
 from ..local_control.metrics import diffcc, divergence, edge_match, leak, match_map
 from ..local_control.region_mask import match_batch
-from .comfy_types import CATEGORY, from_comfy_image, from_comfy_mask, make_schema, to_comfy_image
+from .comfy_types import (
+    CATEGORY,
+    advanced,
+    from_comfy_image,
+    from_comfy_mask,
+    make_schema,
+    to_comfy_image,
+)
 from .inputs import check_least, checked
 from .pictures.cards import draw_card
 
@@ -56,12 +63,14 @@ class Score(io.ComfyNode):
                     default="edges",
                     tooltip="What is compared: edges, or blocks of colour.",
                 ),
-                io.Int.Input(
-                    "tolerance",
-                    default=2,
-                    min=0,
-                    max=64,
-                    tooltip="edges: pixels by which an edge may be off.",
+                advanced(
+                    io.Int.Input(
+                        "tolerance",
+                        default=2,
+                        min=0,
+                        max=64,
+                        tooltip="edges: pixels by which an edge may be off.",
+                    )
                 ),
                 io.Int.Input(
                     "low_threshold",

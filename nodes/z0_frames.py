@@ -11,8 +11,10 @@ from .inputs import checked
 from .pictures.charts import draw_curve, to_json, write_words
 from .pictures.decoding import estimate_images
 from .region import AnyRegion
+from .sampler.control.view import pixels_per_cell
 from .sampler.z0.overlay import PlacedOverlay, check_pictures, to_images, union
 from .sampler.z0.trace import KEPT_BYTES, Sampling, Z0Trace
+from .timeline import SHOWN, timeline
 
 _OWNER = "z0' Frames"
 _NO_TRACE = (
@@ -33,7 +35,8 @@ class Z0Frames(io.ComfyNode):
             display_name="z0' Frames",
             category=f"{CATEGORY}/watch",
             description="The predicted clean latent of every step: all steps of the first image, "
-            "then of the next. And how its edges come to those of a reference.",
+            "then of the next. And how its edges come to those of a reference. Shows both on "
+            "itself; a click on a step tells when control could begin or end.",
             inputs=[
                 Trace.Input("z0_trace", optional=True, tooltip="From Preview z0'."),
                 io.Latent.Input("latent", tooltip="What the sampler with that model returned."),
@@ -58,6 +61,7 @@ class Z0Frames(io.ComfyNode):
                 ),
                 io.String.Output(display_name="numbers", tooltip="The curve as JSON."),
             ],
+            is_output_node=True,  # a cached one shows itself again to a page loaded since
         )
 
     @classmethod
@@ -73,16 +77,19 @@ class Z0Frames(io.ComfyNode):
         """Return frames, latents, curve and numbers; without a trace pictures that say so."""
         if z0_trace is None:
             words = to_comfy_image(write_words(_NO_TRACE))
-            return io.NodeOutput(words, latent, words, to_json(EdgeCurve([], [])))
+            told = {SHOWN: [{"words": _NO_TRACE}]}
+            return io.NodeOutput(words, latent, words, to_json(EdgeCurve([], [])), ui=told)
         sampling = sampling_of(z0_trace, from_comfy_latent(latent))
         frames = sampling.stacked()
         check_pictures(frames[-1], _OWNER)
         compared = frames[-1]
         if reference is not None:
             compared = sampling.latent_format.process_in(from_comfy_latent(reference))
-        overlay = PlacedOverlay(compared, [region.mask for region in regions], _OWNER)
-        wanted, masks = overlay.over(frames[-1])
-        curve = edge_curve([to_images(frame) for frame in frames], wanted, union(masks))
+        masks = [region.mask for region in regions]
+        cell = pixels_per_cell(sampling.latent_format)
+        overlay = PlacedOverlay(compared, masks, _OWNER, cell)
+        wanted, placed = overlay.over(frames[-1])
+        curve = edge_curve([to_images(frame) for frame in frames], wanted, union(placed))
         chart = to_comfy_image(draw_curve(curve))
         # [S,B,...] -> [B*S,...]: all steps of one image stand together.
         z0 = frames.transpose(0, 1).flatten(0, 1)
@@ -90,7 +97,10 @@ class Z0Frames(io.ComfyNode):
         images = estimate_images(z0, sampling.latent_format) if vae is None else vae.decode(latents)
         if images.ndim == 5:  # the frames of videos in a row, as stock nodes give them
             images = images.flatten(0, 1)
-        return io.NodeOutput(images, {"samples": latents}, chart, to_json(curve))
+        every = len(images) // len(z0)  # of a video the first frame of each step
+        steps = images[: len(frames) * every : every]
+        shown = timeline(steps, curve, sampling.percents, cls)
+        return io.NodeOutput(images, {"samples": latents}, chart, to_json(curve), ui=shown)
 
 
 def sampling_of(trace: Z0Trace, samples: Tensor) -> Sampling:

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..local_control.steering import EdgeCurve, edge_curve
-from .comfy_types import CATEGORY, Regions, Trace, from_comfy_latent, make_schema
+from .comfy_types import CATEGORY, Regions, Trace, advanced, from_comfy_latent, make_schema
 from .inputs import checked
 from .pictures.decoding import decoder, estimate
 from .pictures.rendering import Renderer, write_errors
@@ -47,20 +47,24 @@ class Z0Preview(io.ComfyNode):
                     tooltip="Decodes the pictures (a TAESD is fast); else colours are estimated. "
                     "It runs on the CPU beside the sampling, no step of which waits for it.",
                 ),
-                io.Int.Input(
-                    "every",
-                    default=1,
-                    min=1,
-                    max=1000,
-                    optional=True,
-                    tooltip="A picture every so many steps.",
+                advanced(
+                    io.Int.Input(
+                        "every",
+                        default=1,
+                        min=1,
+                        max=1000,
+                        optional=True,
+                        tooltip="A picture every so many steps.",
+                    )
                 ),
-                io.Combo.Input(
-                    "part",
-                    options=list(_PARTS),
-                    default=_PARTS[0],
-                    optional=True,
-                    tooltip="What guidance made of both prompts, or what one alone predicts.",
+                advanced(
+                    io.Combo.Input(
+                        "part",
+                        options=list(_PARTS),
+                        default=_PARTS[0],
+                        optional=True,
+                        tooltip="What guidance made of both prompts, or what one alone predicts.",
+                    )
                 ),
                 io.Latent.Input(
                     "reference",

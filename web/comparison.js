@@ -1,7 +1,7 @@
 // A picture with control over the same seed without it, under a slider, with the score in words: on
 // Local Control and on With and Without Control.
-import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { addPanel, element, urlOf } from "./panel.js";
 
 const NODES = ["LocalControl_LocalControl", "LocalControl_Compare"];
 const HEIGHT = 340;
@@ -17,18 +17,8 @@ const STYLE = `
 .local-control-comparison p { margin: 0; white-space: pre-line; }
 `;
 
-function element(tag, properties = {}, children = []) {
-    const made = Object.assign(document.createElement(tag), properties);
-    made.append(...children);
-    return made;
-}
-
-function urlOf(file) {
-    return api.apiURL(`/view?${new URLSearchParams(file)}`);
-}
-
 // The slider shows the picture without control left of its position, and with control right of it.
-function draw(root, { words, with: controlled, without }) {
+function draw({ words, with: controlled, without }) {
     const over = element("img", { src: urlOf(controlled), alt: "with control" });
     const stage = element("div", { className: "stage" });
     const parts = [stage];
@@ -44,28 +34,21 @@ function draw(root, { words, with: controlled, without }) {
     }
     stage.append(over);
     parts.push(element("p", { textContent: words.split("\n")[0] }));
-    root.replaceChildren(element("style", { textContent: STYLE }), ...parts);
+    return parts;
 }
 
 app.registerExtension({
     name: "localcontrol.comparison",
     nodeCreated(node) {
         if (!NODES.includes(node.comfyClass)) return;
-        const root = element("div", { className: "local-control-comparison" });
         node.hideOutputImages = true;
-        const options = { serialize: false, hideOnZoom: false, getMinHeight: () => 0 };
-        const widget = node.addDOMWidget("comparison", "local_control_comparison", root, options);
-        widget.serialize = false;
-        const before = node.onExecuted;
-        node.onExecuted = function (output) {
-            before?.apply(this, arguments);
-            const shown = output?.local_control_comparison?.[0];
-            if (!shown) return;
-            options.getMinHeight = () => HEIGHT;
-            draw(root, shown);
-            const [width, height] = node.computeSize();
-            node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
-            node.graph?.setDirtyCanvas(true, true);
-        };
+        addPanel(node, {
+            name: "comparison",
+            className: "local-control-comparison",
+            style: STYLE,
+            key: "local_control_comparison",
+            height: HEIGHT,
+            draw,
+        });
     },
 });

@@ -2,6 +2,7 @@
 // details" of a message that says nothing.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { nodeOf } from "./graph.js";
 
 // The name of the pack's folder, as tracebacks have it: /extensions/NAME/errors.js
 const FOLDER = new URL(import.meta.url).pathname.split("/").at(-2);
@@ -19,7 +20,7 @@ app.registerExtension({
             if (!isOurs(detail)) return;
             app.extensionManager.toast.add({
                 severity: "error",
-                summary: app.graph.getNodeById(detail.node_id)?.title ?? "Local Control",
+                summary: nodeOf(detail.node_id)?.title ?? "Local Control",
                 detail: detail.exception_message,
                 life: LIFE_MS,
             });

@@ -2,6 +2,7 @@
 // page that was loaded since has nothing to show: then it comes from the server's history.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { nodeOf } from "./graph.js";
 
 const NODE = "LocalControl_LocalControl";
 const SHOWN = "local_control_comparison";
@@ -43,14 +44,6 @@ async function recall(prompt_id, ids) {
     }
 }
 
-// The node behind an id of the server's, which has the ids of the subgraphs in front that it is in.
-function nodeOf(id) {
-    const ids = id.split(":");
-    const inner = ids.pop();
-    const graph = ids.reduce((outer, at) => outer?.getNodeById(at)?.subgraph, app.graph);
-    return graph?.getNodeById(inner);
-}
-
 const shown = new WeakSet();
 
 function isBlank(id) {
@@ -64,7 +57,7 @@ app.registerExtension({
         let cached = null;
         api.addEventListener("execution_cached", ({ detail }) => { cached = detail; });
         api.addEventListener("executed", ({ detail }) => {
-            const node = detail.output?.[SHOWN] && nodeOf(String(detail.display_node));
+            const node = detail.output?.[SHOWN] && nodeOf(detail.display_node);
             if (node) shown.add(node);
         });
         // The history is written when no node is executing any more.

@@ -1,39 +1,40 @@
-// Widgets that the chosen kind does not use are hidden: canny's thresholds under colour, and so on.
+// Widgets that have no effect are hidden: canny's thresholds under colour, a size that a connected
+// latent gives, and so on.
 import { app } from "../../scripts/app.js";
+import { afterChange, afterLoading, hide, isLinked, widgetOf } from "./widgets.js";
 
 const EDGES = ["low_threshold", "high_threshold", "blur"];
+// By kind, the widgets that it uses of all that any kind does.
 const USED = {
     LocalControl_Condition: { canny: EDGES, sobel: [], laplacian: [], colour: ["blocks"] },
     LocalControl_Score: { edges: ["tolerance", ...EDGES], colour: ["blocks"] },
 };
+// By input, the widgets that are not asked while something is connected to it.
+const REPLACED = {
+    LocalControl_PreviewRegions: { latent: ["width", "height"] },
+};
 
-function showUsed(node, used) {
-    const kind = node.widgets.find((widget) => widget.name === "kind");
+function hideUnused(node) {
+    const used = USED[node.comfyClass] ?? {};
     const all = new Set(Object.values(used).flat());
-    for (const widget of node.widgets.filter(({ name }) => all.has(name))) {
-        const hidden = !(used[kind.value] ?? [...all]).includes(widget.name);
-        widget.hidden = hidden; // as the canvas reads it
-        widget.options.hidden = hidden; // as Nodes 2.0 does
+    const shown = used[widgetOf(node, "kind")?.value] ?? [...all];
+    const hidden = [...all].filter((name) => !shown.includes(name));
+    const replaced = Object.entries(REPLACED[node.comfyClass] ?? {});
+    for (const [input, names] of replaced) {
+        names.forEach((name) => all.add(name));
+        if (isLinked(node, input)) hidden.push(...names);
     }
+    for (const name of all) hide(widgetOf(node, name), hidden.includes(name));
     node.graph?.setDirtyCanvas(true, true);
 }
 
 app.registerExtension({
     name: "localcontrol.unused_widgets",
     nodeCreated(node) {
-        const used = USED[node.comfyClass];
-        const kind = used && node.widgets?.find((widget) => widget.name === "kind");
-        if (!kind) return;
-        const before = kind.callback;
-        kind.callback = function (...values) {
-            const result = before?.apply(this, values);
-            showUsed(node, used);
-            return result;
-        };
-        showUsed(node, used);
-    },
-    loadedGraphNode(node) {
-        const used = USED[node.comfyClass];
-        if (used) showUsed(node, used);
+        if (!USED[node.comfyClass] && !REPLACED[node.comfyClass]) return;
+        const kind = widgetOf(node, "kind");
+        if (kind) afterChange(kind, () => hideUnused(node));
+        afterLoading(node, () => hideUnused(node));
+        hideUnused(node);
     },
 });

@@ -1,4 +1,4 @@
-"""Write the example workflows anew, from their descriptions and the nodes of a real ComfyUI.
+"""Write the example workflows and the blueprint anew, from the nodes of a real ComfyUI.
 
 python -m demo.templates
 """
@@ -7,6 +7,7 @@ import json
 import tempfile
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from testbed.pack import ROOT
 from testbed.server import ComfyServer
@@ -14,19 +15,24 @@ from testbed.workflow import EXAMPLES
 
 from ..examples import DEMO_EXAMPLES
 from ..workspace import prepare_demo_workspace
+from .blueprints import BLUEPRINTS, CONTROL_A_REGION, control_a_region
 from .canvas import Canvas, Infos
 from .catalogue import TEMPLATES
 
 
 def write_all(infos: Infos) -> None:
-    """Write every template of the catalogue into the folder of its setting."""
+    """Write every template of the catalogue into the folder of its setting, and the blueprint."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     for template in TEMPLATES:
         canvas = Canvas(template.name, infos, version)
         template.draw(canvas, template.setting)
         folder = DEMO_EXAMPLES if template.setting.suffix == "demo" else EXAMPLES
-        text = json.dumps(canvas.to_json(), indent=1, ensure_ascii=True)
-        (folder / f"{template.name}.json").write_text(text + "\n")
+        _write(canvas.to_json(), folder / f"{template.name}.json")
+    _write(control_a_region(infos, version), BLUEPRINTS / f"{CONTROL_A_REGION}.json")
+
+
+def _write(graph: dict[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(graph, indent=1, ensure_ascii=True) + "\n")
 
 
 def main() -> None:

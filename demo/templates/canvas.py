@@ -32,10 +32,11 @@ Infos = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Output:
-    """One output of a node, to be given to inputs of others."""
+    """One output of a node, to be given to inputs of others; value: of a widget that it sets."""
 
     node: "Node"
     slot: int
+    value: Any = None
 
     @property
     def kind(self) -> str:
@@ -146,7 +147,8 @@ class Canvas:
             raise ValueError(
                 f"{node_type} has no inputs {sorted(unknown)}; it has {sorted(specs)}."
             )
-        sockets = [n for n, s in specs.items() if not is_widget(s) or _is_output(inputs.get(n))]
+        sockets = [name for name, spec in specs.items() if not is_widget(spec)]
+        sockets += [n for n, s in specs.items() if is_widget(s) and _is_output(inputs.get(n))]
         size = (wide, TITLE + body_height(node_type, info, shows))
         node = self._place(
             node_type,
@@ -189,7 +191,8 @@ class Canvas:
         pack = {"cnr_id": "local-control" if is_ours else "comfy-core"}
         if is_ours:
             pack["ver"] = self.version
-        files = [file_of(value) for value in values if isinstance(value, str)]
+        known = [value.value if _is_output(value) else value for value in values]
+        files = [file_of(value) for value in known if isinstance(value, str)]
         models = [file for file in files if file is not None]
         named: dict[str, Any] = {"Node name for S&R": kind, **pack}
         return {**named, "models": models} if models else named
@@ -247,7 +250,8 @@ def _values(specs: Mapping[str, list[Any]], inputs: Mapping[str, Any]) -> Iterat
         if not is_widget(spec):
             continue
         given = inputs.get(name)
-        yield _default(spec) if given is None or _is_output(given) else given
+        value = given.value if _is_output(given) else given
+        yield _default(spec) if value is None else value
         if has_seed_control(spec):
             yield "fixed"
     if any(is_upload(spec) for spec in specs.values()):

@@ -159,8 +159,9 @@ def watch_and_time(canvas: Canvas, setting: Setting) -> None:
             "**z0'** is the image that the model expects at each step. *Preview z0'* shows it "
             "while it samples; *z0' Frames* keeps every step and draws how far its edges are from "
             "the picture's: green inside the mask, red outside. Where the green line is flat the "
-            "control has done its work: set *end_percent* of the region there.\n\n" + setting.note,
-            330,
+            "control has done its work: click there, press *Set end_percent*, and run again.\n\n"
+            + setting.note,
+            350,
         )
     with canvas.group("What is controlled, and where", CONTROL):
         source = make_source(canvas, setting)
@@ -179,6 +180,7 @@ def watch_and_time(canvas: Canvas, setting: Setting) -> None:
     with canvas.group("Every step", RESULT):
         frames = canvas.add(
             "LocalControl_Z0Frames",
+            wide=440,
             z0_trace=shown["z0_trace"],
             latent=samples,
             vae=model.vae,
@@ -187,7 +189,6 @@ def watch_and_time(canvas: Canvas, setting: Setting) -> None:
         save(canvas, decode(canvas, samples, model.vae))
         canvas.next_column()
         canvas.add("PreviewImage", "z0' of every step", shows=True, images=frames["frames"])
-        canvas.add("PreviewImage", "Curve of the edges", shows=True, images=frames["curve"])
 
 
 def guide_without_adapter(canvas: Canvas, setting: Setting) -> None:

@@ -13,11 +13,14 @@ TITLE = 30
 _SLOT, _WIDGET, _REST = 24, 34, 24
 _TEXT = 100  # a field of several lines
 _PICTURE = 380  # what a node shows below its widgets, once it has run
-# What is in no schema: the switch of one, the slider between two pictures of the others.
+# What is in no schema: a switch, sliders in place of a text, panels.
 _ADDED = {
     "LocalControl_Condition": _WIDGET,
+    "LocalControl_LoadAdapter": 120,
+    "LocalControl_Region": 3 * _WIDGET,
     "LocalControl_LocalControl": 350,
     "LocalControl_Compare": 350,
+    "LocalControl_Z0Frames": 510,
 }
 
 

@@ -41,7 +41,7 @@ class Sampler:
 
     def reconstruct(self, image: Tensor) -> Tensor:
         """A picture [1,H,W,3] through the autoencoder."""
-        return self.comfy.call("VAEDecode", samples=self.encode(image), vae=self.vae)[0]
+        return self.decode(self.encode(image)["samples"])
 
     def encode(self, image: Tensor) -> dict:
         """The LATENT of a picture [1,H,W,3]."""
@@ -55,8 +55,13 @@ class Sampler:
         """A CONDITIONING."""
         return self.comfy.call("CLIPTextEncode", clip=self.clip, text=prompt)[0]
 
-    def region(self, control_net: Any, scene: Tensor, mask: Tensor, strength: float = 1.0) -> Any:
-        """Regions of one: the edges of `scene` [1,H,W,3] inside `mask` [1,H,W]."""
+    def region(
+        self, control_net: Any, scene: Tensor, mask: Tensor, strength: float = 1.0, **more: Any
+    ) -> Any:
+        """Regions of one: the edges of `scene` [1,H,W,3] inside `mask` [1,H,W].
+
+        more: further inputs of the node.
+        """
         (condition,) = self.comfy.call(
             "LocalControl_Condition",
             image=scene,
@@ -72,6 +77,7 @@ class Sampler:
             image=condition,
             mask=mask,
             strength=strength,
+            **more,
         )[0]
 
     def apply(
@@ -113,6 +119,32 @@ class Sampler:
             highest=2.0,
         )
 
+    def sample_by_control(
+        self, controlled: list, free: list, negative: list, scale: float, seed: int
+    ) -> Tensor:
+        """One picture [1,H,W,3] in 0..1 whose guidance by control has a scale of its own.
+
+        What the stock node DualCFGGuider does: to the prediction of the prompt, guided as ever, it
+        adds `scale` times what control changes of it. controlled: `free` with regions.
+        """
+        from comfy.sample import prepare_noise
+        from comfy.samplers import calculate_sigmas, sampler_object
+        from comfy_extras.nodes_custom_sampler import Guider_DualCFG
+
+        guider = Guider_DualCFG(self.model)
+        guider.set_conds(controlled, free, negative)
+        guider.set_cfg(scale, self.config.cfg)
+        latent = torch.zeros(1, *LATENT_SHAPE)
+        sampling = self.model.get_model_object("model_sampling")
+        sigmas = calculate_sigmas(sampling, "normal", self.config.steps)
+        noise = prepare_noise(latent, seed)
+        samples = guider.sample(noise, latent, sampler_object("euler"), sigmas, seed=seed)
+        return self.decode(samples)
+
+    def decode(self, samples: Tensor) -> Tensor:
+        """A latent [1,C,H,W] as a picture [1,H,W,3] in 0..1."""
+        return self.comfy.call("VAEDecode", samples={"samples": samples}, vae=self.vae)[0]
+
     def sample(self, positive: list, negative: list, seed: int, model: Any = None) -> Tensor:
         """One picture [1,H,W,3] in 0..1, by the loaded model or one made of it."""
         latent = {"samples": torch.zeros(1, *LATENT_SHAPE)}
@@ -129,7 +161,7 @@ class Sampler:
             latent_image=latent,
             denoise=1.0,
         )
-        return self.comfy.call("VAEDecode", samples=samples, vae=self.vae)[0]
+        return self.decode(samples["samples"])
 
 
 def new_workspace(config: GraphSettings, name: str) -> Path:

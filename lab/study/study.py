@@ -7,12 +7,12 @@ which use cores better than threads do here. Scores are kept part by part, named
 settings: a stopped study goes on. To measure changed code, delete `build/study`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -25,6 +25,7 @@ from local_control.metrics import divergence, edge_match, leak
 from testbed.comfyui import BUILD
 from training.data.digests import digest
 from training.evaluation.cases import Case
+from training.evaluation.frontier import JUDGED
 from training.evaluation.intervals import paired
 from training.evaluation.report import markdown, spread
 from training.evaluation.table import Table
@@ -45,6 +46,8 @@ class Setting:
     """One way to sample. adapter None: no control; scale 0: no guidance; target None: no loop.
 
     outside: gated and exact as the node Apply has them; everywhere: the mask is all white.
+    region: further inputs of the node Region. control_scale: of a guidance by control of its own;
+    None: control is part of the guidance by the prompt.
     """
 
     label: str
@@ -54,6 +57,8 @@ class Setting:
     scale: float = 0.0
     edge: str = "sobel"
     target: float | None = None
+    region: Mapping[str, Any] = field(default_factory=dict)
+    control_scale: float | None = None
 
 
 class StudySettings(GraphSettings):
@@ -148,7 +153,7 @@ class Study:
         self._scenes = SceneSet(config.data_dir, config.split)
         self._judges = {
             RECOGNISED: CategoryJudge(self._scenes, 0),
-            "free object recognised": CategoryJudge(self._scenes, 1),
+            JUDGED: CategoryJudge(self._scenes, 1),
         }
 
     def table(self, part: Part) -> Table:
@@ -165,17 +170,21 @@ class Study:
     def _picture(self, case: Case, setting: Setting) -> Tensor:
         sampler, source = self._sampler, _to_comfy(case.image)
         conds, model = (sampler.text(case.prompt), sampler.text("")), sampler.model
+        seed = 1000 * case.seed + int(case.picture)
         if setting.adapter is not None:
             everywhere = setting.outside == "everywhere"
             mask = torch.ones_like(case.mask) if everywhere else case.mask
             adapter = self._adapters[setting.adapter]
-            regions = sampler.region(adapter, source, mask, setting.strength)
+            regions = sampler.region(adapter, source, mask, setting.strength, **setting.region)
             if setting.target is not None:
                 model, regions = sampler.looped(regions, source, setting.target)
-            conds = sampler.apply(regions, *conds, exact=setting.outside == "exact")
+            free, conds = conds, sampler.apply(regions, *conds, exact=setting.outside == "exact")
+            if setting.control_scale is not None:
+                scale = setting.control_scale
+                image = sampler.sample_by_control(conds[0], *free, scale=scale, seed=seed)
+                return image.movedim(-1, 1)
         if setting.scale:
             model = sampler.guided(source, case.mask, setting.scale, setting.edge)
-        seed = 1000 * case.seed + int(case.picture)
         return sampler.sample(*conds, seed=seed, model=model).movedim(-1, 1)
 
     def _scores(self, image: Tensor, free: Tensor, case: Case) -> dict[str, Tensor]:

@@ -19,12 +19,15 @@ _WHITE = (255, 255, 255)
 GREEN, RED, _GRAY = (60, 180, 75), (225, 60, 60), (150, 150, 150)  # inside, outside, axes
 
 
+def to_lists(curve: EdgeCurve) -> dict[str, list[float | None]]:
+    """Return the curve as JSON has it: two lists by name, with None where there is no such side."""
+    lines = {"inside": curve.inside, "outside": curve.outside}
+    return {k: [v if math.isfinite(v) else None for v in line] for k, line in lines.items()}
+
+
 def to_json(curve: EdgeCurve) -> str:
     """Return the curve as a JSON object of two lists; null where there is no such side."""
-    lines = {"inside": curve.inside, "outside": curve.outside}
-    return json.dumps(
-        {k: [v if math.isfinite(v) else None for v in line] for k, line in lines.items()}
-    )
+    return json.dumps(to_lists(curve))
 
 
 def draw_curve(curve: EdgeCurve) -> Tensor:

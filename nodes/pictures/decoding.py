@@ -9,32 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..sampler.control.view import LATENT_FACTOR
+from ..sampler.control.view import pixels_per_cell
 from .copying import copy_to_cpu
 
 # Latents to a picture for each.
 Decoder = Callable[[Tensor], list[Image.Image]]
-
-# Pixels a cell of latent formats that do not say it in every version of ComfyUI.
-_CELLS = {
-    "SC_Prior": 42,
-    "SC_B": 4,
-    "Flux2": 16,
-    "LTXV": 32,
-    "Wan22": 16,
-    "HunyuanImage21": 32,
-    "HunyuanVideo15": 16,
-    "ChromaRadiance": 1,
-}
-
-
-def pixels_per_cell(latent_format: Any) -> int:
-    """Return how many pixels along its side a cell of a latent is decoded to."""
-    told = getattr(latent_format, "spacial_downscale_ratio", None)
-    if told is not None:
-        return told
-    names = (base.__name__ for base in type(latent_format).__mro__)
-    return next((_CELLS[name] for name in names if name in _CELLS), LATENT_FACTOR)
 
 
 def latent_to_rgb(x0: Tensor, latent_format: Any) -> Tensor:
@@ -76,7 +55,7 @@ def estimate(latent_format: Any) -> Decoder:
 
     def decode(latent: Tensor) -> list[Image.Image]:
         size = (cell * latent.shape[-1], cell * latent.shape[-2])
-        small = _to_views(latent_to_rgb(latent, latent_format))
+        small = to_views(latent_to_rgb(latent, latent_format))
         return [view.resize(size, Image.Resampling.NEAREST) for view in small]
 
     return decode
@@ -100,12 +79,12 @@ def decoder(vae: Any, latent_format: Any) -> Decoder:
         pictures = vae.process_output(network().decode(latent).float())
         if pictures.ndim == 5:
             pictures = pictures[:, :, 0]
-        return _to_views(pictures.movedim(1, -1))
+        return to_views(pictures.movedim(1, -1))
 
     return decode
 
 
-def _to_views(pictures: Tensor) -> list[Image.Image]:
+def to_views(pictures: Tensor) -> list[Image.Image]:
     """Return a picture for each of [B,H,W,3] in 0..1."""
     values = np.rint(np.clip(pictures.numpy(), 0, 1) * 255).astype(np.uint8)
     return [Image.fromarray(value) for value in values]

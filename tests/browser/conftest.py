@@ -13,6 +13,8 @@ from testbed.comfyui import BUILD
 from testbed.server import ComfyServer
 
 SCREENSHOTS = BUILD / "screenshots"
+OURS = "extensions/local_control"
+RUN = {"en": "Run", "es": "Ejecutar"}
 
 
 @pytest.fixture(scope="session")
@@ -48,21 +50,29 @@ def open_page(server, browser):
     """A function from a way of drawing nodes to a page that has ComfyUI open in it."""
     contexts, errors = [], []
 
+    # The frontend has errors of its own; ours come from our scripts.
     def note(error):
-        # The frontend has errors of its own; ours come from our scripts.
-        if "extensions/local_control" in (error.stack or ""):
+        if OURS in (error.stack or ""):
             errors.append(error.message)
 
-    def open_with(renderer):
+    def note_line(line):
+        # It looks for a help page in its own language first.
+        place = line.location.get("url", "")
+        if line.type == "error" and OURS in place + line.text and not place.endswith(".md"):
+            errors.append(f"{line.text} ({place})")
+
+    def open_with(renderer, locale="en"):
         set_up(server, "Comfy.TutorialCompleted", True)
+        set_up(server, "Comfy.Locale", locale)
         set_up(server, "Comfy.VueNodes.Enabled", renderer == "nodes2")
         context = browser.new_context(viewport={"width": 1800, "height": 1000})
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", note)
+        page.on("console", note_line)
         page.goto(server.url)
         page.wait_for_function("window.app && window.app.graph && window.app.graph._nodes")
-        button(page, "Run").wait_for(timeout=60_000)
+        button(page, RUN[locale]).wait_for(timeout=60_000)
         return page
 
     yield open_with

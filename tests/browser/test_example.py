@@ -1,16 +1,19 @@
 """What a person does with a workflow: run, tune a condition live, bypass, save, open again."""
 
+import itertools
 import json
 
 import pytest
-from comfy_page import button, node_id, open_template, run, set_widget
+from comfy_page import RENDERERS, button, node_id, open_template, picture_of, run, set_widget
 
 EXAMPLE = "04_watch_and_time_demo"
+SEEDS = itertools.count(100)  # so that each run samples, and finds nothing cached
 
 
-@pytest.fixture
-def opened(page):
+@pytest.fixture(params=RENDERERS)
+def opened(open_page, request):
     """A page with the example in it, which runs in two steps."""
+    page = open_page(request.param)
     open_template(page, EXAMPLE)
     set_widget(page, "KSampler", "steps", 2)
     return page
@@ -22,18 +25,16 @@ def test_the_template_browser_lists_our_examples(server):
 
 
 def test_run_shows_z0_live_on_our_node_and_ends_with_pictures(opened):
-    set_widget(opened, "KSampler", "seed", 1)
+    set_widget(opened, "KSampler", "seed", next(SEEDS))
     assert node_id(opened, "LocalControl_Z0Preview") in run(opened)
-    opened.wait_for_function(
-        "window.app.graph._nodes.find(n => n.type === 'SaveImage').imgs?.length === 1"
-    )
+    assert picture_of(opened, "SaveImage")
 
 
 def test_a_region_has_its_colour_and_shows_itself_after_a_run(opened):
     set_widget(opened, "LocalControl_Region", "strength", 1.5)
     run(opened)
-    region = "window.app.graph._nodes.find(n => n.type === 'LocalControl_Region')"
-    opened.wait_for_function(f"{region}.imgs?.length === 1")
+    assert picture_of(opened, "LocalControl_Region")
+    region = f"window.app.graph.getNodeById({node_id(opened, 'LocalControl_Region')})"
     assert opened.evaluate(f"{region}.color")
 
 
@@ -49,7 +50,7 @@ def test_a_bypassed_region_leaves_the_picture_to_the_prompt(opened):
 
 def test_a_run_that_was_interrupted_can_be_run_again(opened):
     set_widget(opened, "KSampler", "steps", 200)
-    set_widget(opened, "KSampler", "seed", 2)
+    set_widget(opened, "KSampler", "seed", next(SEEDS))
     opened.evaluate(
         """() => {
             window.interrupted = false;
@@ -71,6 +72,17 @@ def test_an_error_of_ours_is_told_in_its_own_sentence(opened):
     opened.wait_for_selector(
         ".p-toast-message:has-text('set the start before the end')", timeout=60_000
     )
+
+
+def test_an_error_inside_local_control_is_told_on_it(page, screenshots):
+    open_template(page, "01_one_node_demo")
+    set_widget(page, "LocalControl_LocalControl", "start_percent", 0.9)
+    set_widget(page, "LocalControl_LocalControl", "end_percent", 0.2)
+    button(page, "Run").click()
+    told = page.locator(".p-toast-message:has-text('set the start before the end')")
+    told.wait_for(timeout=60_000)
+    assert told.inner_text().startswith("Local Control\n")
+    page.screenshot(path=screenshots / "error.png")
 
 
 def test_widgets_that_a_kind_does_not_use_are_hidden(opened):
@@ -98,17 +110,22 @@ def test_values_are_kept_when_a_workflow_is_saved_and_opened_again(opened):
     assert len(again["links"]) == len(saved["links"])
 
 
+def saved_file(page):
+    """The address of the picture as it was saved: what is shown may be a smaller copy of it."""
+    return picture_of(page, "SaveImage").split("&preview=")[0]
+
+
 def test_a_saved_picture_opens_the_workflow_that_made_it(opened):
     set_widget(opened, "LocalControl_Region", "strength", 0.75)
     run(opened)
     opened.evaluate(
-        """async () => {
-            const save = window.app.graph._nodes.find(n => n.type === "SaveImage");
-            const blob = await (await fetch(save.imgs[0].src)).blob();
+        """async (source) => {
+            const blob = await (await fetch(source)).blob();
             window.app.graph.clear();
             const file = new File([blob], "picture.png", { type: "image/png" });
             await window.app.handleFile(file);
-        }"""
+        }""",
+        saved_file(opened),
     )
     opened.wait_for_function("window.app.graph._nodes.length > 10")
     strength = opened.evaluate(
@@ -116,6 +133,12 @@ def test_a_saved_picture_opens_the_workflow_that_made_it(opened):
             .widgets.find(w => w.name === "strength").value"""
     )
     assert strength == 0.75
+
+
+QUEUE_IS_EMPTY = """async () => {
+    const queue = await (await window.app.api.fetchApi("/queue")).json();
+    return queue.queue_running.length + queue.queue_pending.length === 0;
+}"""
 
 
 def tune_condition(page):
@@ -136,7 +159,7 @@ def tune_condition(page):
         }"""
     )
     page.wait_for_function("window.ran.length > 0", timeout=60_000)
-    page.wait_for_timeout(1000)
+    page.wait_for_function(QUEUE_IS_EMPTY, timeout=60_000)
     return page.evaluate("[...new Set(window.ran)]")
 
 
@@ -150,7 +173,7 @@ def test_a_live_condition_runs_by_itself_when_an_option_changes(opened):
     page = opened
     page.evaluate(FIND_CONDITION)
     assert tune_condition(page) == [str(page.evaluate("window.condition.id"))]
-    page.wait_for_function("window.condition.imgs?.length === 1")
+    assert picture_of(page, "LocalControl_Condition")
     saved = page.evaluate("window.app.graph.serialize().nodes")
     (node,) = (n for n in saved if n["type"] == "LocalControl_Condition")
     assert node["widgets_values"] == ["canny", 80, 120, 1, 8]

@@ -1,7 +1,7 @@
 """A page that is loaded again: a run that finds everything cached shows what was made before."""
 
 import pytest
-from comfy_page import RENDERERS, node_id, open_template, run, set_widget
+from comfy_page import RENDERERS, node_id, open_template, picture_of, run, set_widget
 
 ONE_NODE, ONE_REGION = "01_one_node_demo", "02_one_region_demo"
 
@@ -30,8 +30,8 @@ def test_a_region_shows_itself_in_its_colour(open_page):
         open_template(page, ONE_REGION)
         set_widget(page, "KSampler", "steps", 1)
         live = run(page)
+        assert picture_of(page, "LocalControl_Region")
         region = f"window.app.graph.getNodeById({node_id(page, 'LocalControl_Region')})"
-        page.wait_for_function(f"{region}.imgs?.length === 1")
         return live, page.evaluate(f"{region}.color")
 
     live, colour = open_and_run()

@@ -267,7 +267,7 @@ def test_the_loader_tells_the_family_that_the_file_tells(comfy, metadata, family
     file = comfy.module("local_control.checkpoint").AdapterFile(
         adapter.AdapterConfig(), {}, metadata
     )
-    first = comfy.module("nodes.load_adapter").describe(file).splitlines()[0]
+    first = comfy.module("nodes.adapter_files").describe(file).splitlines()[0]
     assert first.startswith(f"full T2I-Adapter for {family}, ")
 
 
@@ -281,7 +281,7 @@ def test_whatever_a_file_says_of_itself_is_a_short_line(comfy):
     file = comfy.module("local_control.checkpoint").AdapterFile(
         adapter.AdapterConfig(), {}, metadata
     )
-    lines = comfy.module("nodes.load_adapter").describe(file).splitlines()
+    lines = comfy.module("nodes.adapter_files").describe(file).splitlines()
     assert len(lines) == 4
     assert "condition: canny a b" in lines
     assert all(line.isprintable() and len(line) < 400 for line in lines)

@@ -10,6 +10,7 @@ from demo_server import make_workspace
 from PIL import Image
 
 from demo.examples import DEMO_EXAMPLES, SEVERAL_REGIONS, WATCH
+from demo.templates.blueprints import BLUEPRINTS, CONTROL_A_REGION
 from testbed.server import ComfyServer, PromptError
 from testbed.workflow import EXAMPLES, find, to_prompt, viewer_of
 
@@ -32,6 +33,27 @@ def prompt(server):
 
 def pictures(server, outputs, node):
     return [Image.open(io.BytesIO(server.image(entry))) for entry in outputs[node]["images"]]
+
+
+@pytest.mark.parametrize("language", ["en", "es"])
+@pytest.mark.parametrize("name", ["nodeDefs", "main"])
+def test_the_server_gives_our_words_to_the_interface(server, language, name):
+    words = json.loads((ROOT / "locales" / language / f"{name}.json").read_text(encoding="utf-8"))
+    given = server.get("/i18n").json()[language]
+    given = given["nodeDefs"] if name == "nodeDefs" else given
+    assert {key: given[key] for key in words} == words
+
+
+def test_the_node_library_has_our_blueprint(server):
+    listed = server.get("/global_subgraphs").json()
+    ours = {
+        key: entry
+        for key, entry in listed.items()
+        if entry["info"]["node_pack"] == "custom_nodes.local_control"
+    }
+    assert [entry["name"] for entry in ours.values()] == [CONTROL_A_REGION]
+    given = json.loads(server.get(f"/global_subgraphs/{next(iter(ours))}").json()["data"])
+    assert given == json.loads((BLUEPRINTS / f"{CONTROL_A_REGION}.json").read_text())
 
 
 def edit(prompt, class_type, **inputs):

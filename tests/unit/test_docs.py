@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from testbed.pack import shipped_files
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix()
@@ -21,6 +23,48 @@ def test_links_and_pictures_are_there(name):
     links = re.findall(r"\]\(([^)#\s]+)", text)
     inside = [link for link in links if not re.match(r"[a-z]+:", link)]
     assert [link for link in inside if not ((ROOT / name).parent / link).exists()] == []
+
+
+def test_the_readme_of_the_archive_has_its_pictures_and_links():
+    """What the archive lacks is linked to in the repository, by the workflow that publishes."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shipped = {path.as_posix() for path in shipped_files()}
+    pictures = re.findall(r"!\[.*?\]\(([^)]+)", text)
+    assert len(pictures) >= 4
+    assert set(pictures) <= shipped
+    links = set(re.findall(r"\]\(([^)#]+)", text)) - shipped
+    dead = [link for link in links if not re.match(r"https:|training/|CONTRIBUTING", link)]
+    assert not dead
+    workflow = (ROOT / ".github" / "workflows" / "publish.yml").read_text(encoding="utf-8")
+    assert "(training/|CONTRIBUTING)" in workflow
+
+
+def test_the_readme_is_one_page_in_this_order():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == [
+        "Install",
+        "First workflow",
+        "Nodes",
+        "What can be gated",
+        "Training",
+        "Results",
+        "Limits",
+        "Development",
+    ]
+    assert len(text.split()) < 1500
+
+
+def test_pictures_of_the_documents_are_small():
+    pictures = [*(ROOT / "docs" / "pictures").iterdir(), *(ROOT / "web" / "docs").glob("*.webp")]
+    assert sum(path.stat().st_size for path in pictures) < 600_000
+
+
+def test_every_node_of_the_readme_has_a_help_page():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.split("| --- | --- |")[1].split("\n\n")[0]
+    named = {row.split("|")[1].strip(" *") for row in table.strip().splitlines()}
+    pages = (ROOT / "web" / "docs").glob("*.md")
+    assert named == {page.read_text(encoding="utf-8").splitlines()[0][2:] for page in pages}
 
 
 def test_contributing_names_files_that_there_are():

@@ -45,9 +45,9 @@ class Hint:
         sizes = [x.shape[1] for region in self._regions for x, _ in _layers(region)]
         if cut.ndim != 4 or cut.shape[1] != sum(sizes):
             raise ValueError(
-                f"A tool has put a picture of shape {tuple(cut.shape)} into a control of Apply "
-                f"Local Control, which has {sum(sizes)} channels of conditions and masks; apply "
-                f"the regions after that tool's node, or let it crop what it finds."
+                f"A tool has put a picture of its own (shape {tuple(cut.shape)}) into a control of "
+                f"Apply Local Control, which has {sum(sizes)} channels of conditions and masks; "
+                f"apply the regions after that tool's node, or let it crop what it finds."
             )
         layers = iter(cut.float().split(sizes, 1))
         found = []

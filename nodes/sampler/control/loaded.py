@@ -1,6 +1,7 @@
 """An adapter's network as the graph has it: from a file, or from ComfyUI's own loader."""
 
 import copy
+from collections.abc import Mapping
 from threading import Lock
 from typing import ClassVar
 from weakref import WeakKeyDictionary
@@ -33,10 +34,12 @@ class LoadedAdapter:
         config: AdapterConfig,
         name: str,
         told_family: str | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.config = config
         self.told_family = told_family
+        self.metadata = metadata or {}
         # fp32 whatever the file holds: it runs once per sampling, so precision is free.
         self.network = network.float()
         self._lock = Lock()
@@ -44,7 +47,8 @@ class LoadedAdapter:
     @classmethod
     def from_file(cls, file: AdapterFile, name: str) -> "LoadedAdapter":
         """Return our own network with the weights of a file."""
-        return cls(file.build(), file.config, name, told_family(file.config, file.metadata))
+        family = told_family(file.config, file.metadata)
+        return cls(file.build(), file.config, name, family, file.metadata)
 
     @classmethod
     def from_core(cls, control: T2IAdapter) -> "LoadedAdapter":

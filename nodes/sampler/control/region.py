@@ -10,6 +10,7 @@ from ....local_control.region_mask import RegionMask
 from ....local_control.steering import StrengthLoop
 
 _CURVE_POINTS = 65
+_HALVINGS = 16  # of the range of shares, in search of one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,15 @@ def sigma_at(percent: float, percent_to_sigma: Callable[[float], float]) -> floa
     there must be found.
     """
     return float(np.float32(percent_to_sigma(percent)))
+
+
+def percent_at(sigma: float, percent_to_sigma: Callable[[float], float]) -> float:
+    """Return the share of the sampling, 0 to 1, at which the noise level is `sigma`."""
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if percent_to_sigma(middle) > sigma else (low, middle)
+    return (low + high) / 2
 
 
 class Timing:

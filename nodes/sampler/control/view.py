@@ -17,6 +17,17 @@ from ....local_control.view import Size, View, Window
 
 # Pixels a latent cell of most autoencoders.
 LATENT_FACTOR = 8
+# Pixels a cell of latent formats that do not say it in every version of ComfyUI.
+_CELLS = {
+    "SC_Prior": 42,
+    "SC_B": 4,
+    "Flux2": 16,
+    "LTXV": 32,
+    "Wan22": 16,
+    "HunyuanImage21": 32,
+    "HunyuanVideo15": 16,
+    "ChromaRadiance": 1,
+}
 
 _KEY = "local_control_areas"
 _WHOLE = "local_control_whole"
@@ -24,6 +35,15 @@ _VIDEO = 2  # the dimension of frames
 # Names under which ComfyUI's models keep the size of their patches, and the size of most.
 _PATCH_NAMES = ("patch_size", "patch_spatial")
 _USUAL_PATCH = 2
+
+
+def pixels_per_cell(latent_format: Any) -> int:
+    """Return how many pixels along its side a cell of a latent is decoded to."""
+    told = getattr(latent_format, "spacial_downscale_ratio", None)
+    if told is not None:
+        return told
+    names = (base.__name__ for base in type(latent_format).__mro__)
+    return next((_CELLS[name] for name in names if name in _CELLS), LATENT_FACTOR)
 
 
 @dataclass(frozen=True)

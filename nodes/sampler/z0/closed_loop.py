@@ -23,7 +23,7 @@ def watch_regions(
             or the masks do not fit the latent.
     """
 
-    def begin(run: Run, _: Tensor) -> "LoopWatcher":
+    def begin(run: Run, *_: Tensor) -> "LoopWatcher":
         return LoopWatcher(overlay.on(run.model.latent_format), loops)
 
     return watch_steps(model, _KEY, begin)

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....local_control.region_mask import RegionMask, match_batch, resize_frames
-from ....local_control.view import Size, View
-from ..control.view import frames_in
+from ....local_control.view import Size, View, cover
+from ..control.view import frames_in, pixels_per_cell
 
 _PICTURES, _VIDEOS = 4, 5  # dimensions of their latents
 
@@ -19,30 +19,42 @@ _PICTURES, _VIDEOS = 4, 5  # dimensions of their latents
 class Overlay:
     """What a node was given: reference [1 or B,C,(T),h,w] as LATENTs hold it, fp32, and masks.
 
-    owner: the node's name, for messages.
+    owner: the node's name, for messages. covers: the reference is a picture's, which is scaled to
+    cover the result; others must be of its size.
     """
 
     reference: Tensor
     masks: Sequence[RegionMask]
     owner: str
+    covers: bool = False
 
     def on(self, latent_format: Any) -> "PlacedOverlay":
         """Return the overlay for one sampling of a model with this latent format."""
         reference = latent_format.process_in(self.reference)
-        return PlacedOverlay(reference, self.masks, self.owner)
+        cell = pixels_per_cell(latent_format)
+        return PlacedOverlay(reference, self.masks, self.owner, cell, self.covers)
 
 
 class PlacedOverlay:
     """An overlay in one sampling. What it gives is the same at every step, so it is made once.
 
-    reference [1 or B,C,(T),h,w], fp32, in the model's latent space; masks and owner as an `Overlay`
-    has them.
+    reference [1 or B,C,(T),h,w], fp32, in the model's latent space; masks, owner and covers as an
+    `Overlay` has them. cell: pixels along a latent's cell, for messages.
     """
 
-    def __init__(self, reference: Tensor, masks: Sequence[RegionMask], owner: str) -> None:
+    def __init__(
+        self,
+        reference: Tensor,
+        masks: Sequence[RegionMask],
+        owner: str,
+        cell: int,
+        covers: bool = False,
+    ) -> None:
         self._reference = reference
         self._masks = masks
         self._owner = owner
+        self._cell = cell
+        self._covers = covers
         self._start: Size | None = None
         self._placed: dict[tuple[object, ...], tuple[Tensor, list[Tensor]]] = {}
 
@@ -66,11 +78,13 @@ class PlacedOverlay:
         reference = self._reference
         if z0.ndim == _VIDEOS and reference.ndim == _PICTURES:
             reference = reference[:, :, None]
+        if self._covers:
+            reference = cover_frames(reference, z0, self._start)
         wanted = (*z0.shape[1:-2], *self._start)
         if reference.shape[1:] != wanted or len(reference) not in (1, len(z0)):
             raise ValueError(
-                f"The reference of {self._owner} has the shape {tuple(reference.shape)}, "
-                f"but the latent {tuple(z0.shape)}; encode a picture of the result's size with "
+                f"The reference of {self._owner} is {in_words(reference, self._cell)}, but the "
+                f"result is {in_words(z0, self._cell)}; encode a picture of the result's size with "
                 f"this model's VAE."
             )
         placed = resize(reference.to(z0.device), size)
@@ -81,8 +95,8 @@ def check_pictures(latent: Tensor, owner: str) -> None:
     """Raise ValueError if a latent is none of pictures or videos; owner: the node's name."""
     if latent.ndim not in (_PICTURES, _VIDEOS):
         raise ValueError(
-            f"{owner} looks at latents of pictures and videos, but this model's have the shape "
-            f"{tuple(latent.shape)}; leave it out for such a model."
+            f"{owner} looks at pictures and videos, but this model makes neither (its latents have "
+            f"{latent.ndim} dimensions); leave it out for such a model."
         )
 
 
@@ -117,6 +131,22 @@ def union(placed: Sequence[Tensor]) -> Tensor:
         return torch.ones(1, 1, 1, 1)
     most = max(len(cells) for cells in placed)
     return torch.stack([cells.expand(most, -1, -1, -1) for cells in placed]).amax(0)
+
+
+def cover_frames(reference: Tensor, z0: Tensor, size: Size) -> Tensor:
+    """Return a reference [1 or B,C,(T),h,w] scaled to cover (height, width), a frame for each."""
+    images = cover(to_images(reference), size, "bicubic")
+    if reference.ndim == _PICTURES:
+        return images
+    frames = images.unflatten(0, (len(reference), -1)).movedim(1, 2)
+    return frames.expand(-1, -1, z0.shape[2], -1, -1) if frames.shape[2] == 1 else frames
+
+
+def in_words(latent: Tensor, cell: int) -> str:
+    """Return what a latent [B,C,(T),h,w] is for a person; cell: pixels along one of its own."""
+    size = f"{cell * latent.shape[-1]} x {cell * latent.shape[-2]} pixels"
+    frames = f", {latent.shape[2]} latent frames" if latent.ndim == _VIDEOS else ""
+    return f"{size}{frames} ({len(latent)} of them, {latent.shape[1]} latent channels)"
 
 
 def resize(latent: Tensor, size: Size) -> Tensor:

@@ -24,11 +24,12 @@ class Watcher(Protocol):
 
 
 def watch_steps(
-    model: ModelPatcher, key: str, begin: Callable[[Run, Tensor], Watcher]
+    model: ModelPatcher, key: str, begin: Callable[[Run, Tensor, Tensor], Watcher]
 ) -> ModelPatcher:
     """Return a clone of `model` with a watcher of each sampling.
 
-    begin: makes it, after the controls are prepared, of the run and a latent of its shape.
+    begin: makes it, after the controls are prepared, of the run, a latent of its shape, and the
+    noise level of each step and of the end.
     """
     model = noting_runs(model)
 
@@ -36,7 +37,7 @@ def watch_steps(
     def wrapper(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
         guider, sigmas, extra_args, callback, noise, *rest = args
         run = run_of(guider)
-        watcher = begin(run, run.picture(noise))
+        watcher = begin(run, run.picture(noise), sigmas)
 
         def watched(step: int, x0: Tensor, x: Tensor, steps: int) -> None:
             watcher.step(step, steps, run.picture(x0))

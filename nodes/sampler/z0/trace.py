@@ -21,11 +21,13 @@ class Sampling:
 
     frames: one [B,C,(T),h,w] a step, fp32 on the CPU, in the model's latent space. result: what the
     sampler returned, in the same space. latent_format: brings both to that of VAEs and LATENTs.
+    percents: the share of the sampling, 0 to 1, at which each noise level of the schedule lies.
     prompt: the id of ComfyUI's prompt in which it ran. is_cut: only the last frame is left.
     """
 
     latent_format: Any
     frames: list[Tensor] = field(default_factory=list)
+    percents: list[float] = field(default_factory=list)
     result: Tensor | None = None
     prompt: str | None = None
     is_cut: bool = False

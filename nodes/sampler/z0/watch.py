@@ -6,6 +6,7 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ..control.region import percent_at
 from .live import LivePreview
 from .run import Run, noting_runs, run_in
 from .steps import watch_steps
@@ -30,9 +31,9 @@ def watch_z0(
     if part in _PARTS:
         model = _noting_part(model, *_PARTS[part])
 
-    def begin(run: Run, noise: Tensor) -> "_Z0Watcher":
+    def begin(run: Run, noise: Tensor, sigmas: Tensor) -> "_Z0Watcher":
         live = None if preview is None else preview(run, _copy(noise))
-        return _Z0Watcher(run, trace, live)
+        return _Z0Watcher(run, sigmas, trace, live)
 
     return watch_steps(model, _KEY, begin)
 
@@ -40,8 +41,9 @@ def watch_z0(
 class _Z0Watcher:
     """One sampling. The trace gets it once it has ended: what fails leaves nothing."""
 
-    def __init__(self, run: Run, trace: Z0Trace, live: LivePreview | None) -> None:
+    def __init__(self, run: Run, sigmas: Tensor, trace: Z0Trace, live: LivePreview | None) -> None:
         self._run = run
+        self._sigmas = sigmas
         self._trace = trace
         self._live = live
         self._sampling = Sampling(run.model.latent_format)
@@ -54,6 +56,9 @@ class _Z0Watcher:
             self._live.show(step, steps, frame if part is None else _copy(part))
 
     def end(self, samples: Tensor) -> None:
+        to_sigma = self._run.model.model_sampling.percent_to_sigma
+        levels = self._sigmas[:-1].tolist()
+        self._sampling.percents = [percent_at(level, to_sigma) for level in levels]
         self._sampling.result = _copy(samples)
         self._trace.add(self._sampling)
         if self._live is not None:

@@ -1,0 +1,133 @@
+"""What keeps control local at sampling, with nothing trained for it, along frontiers.
+
+python -m lab.study.local_inference
+python -m lab.study.local_inference --split test --only gated,exact
+
+Every way to sample with the demo's plain adapter is tried at several strengths, through the nodes
+of ComfyUI: gated features and blended predictions, levels of features left out, control in a part
+of the sampling, by a curve, of one prompt, with a soft border, by a guidance of its own; closed
+loops and edge guidance stand beside them. On validation objects, since it is to find sound
+defaults.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from testbed.comfyui import ROOT
+from training.config.commands import read_settings
+from training.evaluation.frontier import Curve, Frontier
+from training.evaluation.frontier_report import write_frontier
+from training.evaluation.table import Table
+
+from ..world.vocabulary import Split
+from .study import ADHERENCE, Setting, StudySettings, run
+
+log = logging.getLogger(__name__)
+
+_LEVELS = ("finest", "fine", "coarse", "coarsest")
+# Beside the strengths, these have a scale of their own, which their curves run over.
+_SCALES = {
+    "edge guidance": (0.25, 0.5, 1.0, 2.0),
+    "closed loop": (0.6, 0.7, 0.8, 0.9),
+    "guidance by control": (2.0, 4.0, 6.0, 8.0),
+}
+
+
+class LocalInferenceSettings(StudySettings):
+    """Settings of the study; every one is a command-line flag."""
+
+    split: Split = "validation"
+    steps: int = 10
+    seeds: int = 1
+    adapter: str = Field("plain", description="of the demo's")
+    strengths: tuple[float, ...] = Field((0.5, 1.0, 2.0, 3.0), min_length=1)
+    only: tuple[str, ...] = Field((), description="curves to draw (default: all)")
+    docs: Path = ROOT / "docs" / "frontier"
+
+
+def ways(adapter: str) -> dict[str, Setting]:
+    """Return every way to sample, by its name; the first is what the others are held against."""
+    gated = Setting("", adapter)
+    exact = replace(gated, outside="exact")
+
+    def with_region(setting: Setting, **region: Any) -> Setting:
+        return replace(setting, region=region)
+
+    found = {"gated": gated, "exact": exact}
+    for i, level in enumerate(_LEVELS):
+        weights = ", ".join("0" if i == j else "1" for j in range(len(_LEVELS)))
+        found[f"gated, without {level} level"] = with_region(gated, level_weights=weights)
+    for i, level in enumerate(_LEVELS):
+        weights = ", ".join("1" if i == j else "0" for j in range(len(_LEVELS)))
+        found[f"gated, {level} level alone"] = with_region(gated, level_weights=weights)
+    for name, setting in (("gated", gated), ("exact", exact)):
+        found |= {
+            f"{name}, of the positive prompt": with_region(setting, acts_on="positive"),
+            f"{name}, first half": with_region(setting, end_percent=0.5),
+            f"{name}, fading out": with_region(setting, strength_curve="2, 0"),
+            f"{name}, feather 16": with_region(setting, feather=16),
+        }
+    return found | {
+        "gated, feather 8": with_region(gated, feather=8),
+        "gated, second half": with_region(gated, start_percent=0.5),
+        "gated, guidance by control": replace(gated, control_scale=4.0),
+        "exact, guidance by control": replace(exact, control_scale=4.0),
+        "gated, closed loop": replace(gated, target=0.8),
+        "edge guidance alone": Setting("", edge="sobel_gradients", scale=1.0),
+        "exact, edge guidance": replace(exact, edge="sobel_gradients", scale=1.0),
+    }
+
+
+def along(name: str, way: Setting, strengths: tuple[float, ...]) -> dict[float, Setting]:
+    """Return the settings of one curve, by their strength, or by the scale that stands for it."""
+    if way.control_scale is not None:
+        points = {s: replace(way, control_scale=s) for s in _SCALES["guidance by control"]}
+    elif way.target is not None:
+        points = {s: replace(way, target=s) for s in _SCALES["closed loop"]}
+    elif way.scale and way.adapter is None:
+        points = {s: replace(way, scale=s) for s in _SCALES["edge guidance"]}
+    else:
+        points = {s: replace(way, strength=s) for s in strengths}
+    return {s: replace(setting, label=f"{name}, {s:g}") for s, setting in points.items()}
+
+
+def chosen(config: LocalInferenceSettings) -> Iterator[tuple[str, dict[float, Setting]]]:
+    """Yield the curves to draw: the reference first, whether asked for or not.
+
+    Raises:
+        SystemExit: `only` names a curve that there is not.
+    """
+    every = ways(config.adapter)
+    if unknown := set(config.only) - every.keys():
+        raise SystemExit(f"{min(unknown)} is none of these curves: {'; '.join(every)}")
+    for i, (name, way) in enumerate(every.items()):
+        if i == 0 or not config.only or name in config.only:
+            yield name, along(name, way, config.strengths)
+
+
+def main() -> None:
+    """Sample what is missing, curve by curve, and write table and plot."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    config = read_settings(LocalInferenceSettings)
+    curves, tables = [], []
+    for name, points in chosen(config):
+        log.info("%s", name)
+        found = Table.joined(run(config, [Setting("no control"), *points.values()]))
+        curves.append(Curve(name, {s: setting.label for s, setting in points.items()}))
+        tables.append(found)
+    whole = tables[0]
+    for table in tables[1:]:
+        whole.merge(table)
+    text = write_frontier(
+        Frontier(whole, curves, ADHERENCE), config.docs / f"inference-{config.split}"
+    )
+    log.info("Objects of the %s split, %d seeds.\n%s", config.split, config.seeds, text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""What an adapter's file says of itself, on its node and on a condition that follows it."""
+
+import pytest
+from comfy_page import RENDERERS, open_template, run, set_widget
+
+LOADER, CONDITION = "LocalControl_LoadAdapter", "LocalControl_Condition"
+
+
+@pytest.fixture(params=RENDERERS)
+def opened(open_page, request):
+    page = open_page(request.param)
+    open_template(page, "02_one_region_demo")
+    return page
+
+
+def connect(page):
+    """Give the condition the adapter."""
+    page.evaluate(
+        """([loader, condition]) => {
+            const find = (type) => window.app.graph._nodes.find((n) => n.type === type);
+            const target = find(condition);
+            const slot = target.inputs.findIndex((i) => i.name === "control_net");
+            find(loader).connect(0, target, slot);
+        }""",
+        [LOADER, CONDITION],
+    )
+
+
+def values(page):
+    """The widgets of the condition, by name."""
+    return page.evaluate(
+        """(type) => Object.fromEntries(window.app.graph._nodes.find((n) => n.type === type)
+            .widgets.map((w) => [w.name, w.value]))""",
+        CONDITION,
+    )
+
+
+def test_an_adapter_says_what_it_is_as_soon_as_it_is_chosen(opened):
+    told = opened.locator(".local-control-adapter")
+    assert "condition: canny 100 200" in told.inner_text()
+    set_widget(opened, LOADER, "adapter_name", "local_colour_demo.safetensors")
+    assert "condition: colour 8" in told.inner_text()
+    set_widget(opened, LOADER, "adapter_name", "text.safetensors")
+    assert "nothing that is known" in told.inner_text()
+
+
+def test_local_adapters_are_listed_first(opened):
+    listed = opened.evaluate(
+        """(type) => window.app.graph._nodes.find((n) => n.type === type)
+            .widgets.find((w) => w.name === "adapter_name").options.values""",
+        LOADER,
+    )
+    assert listed[:2] == ["local_canny_demo.safetensors", "local_colour_demo.safetensors"]
+
+
+def test_a_connected_condition_follows_the_adapter_and_cannot_be_set_otherwise(opened):
+    assert values(opened)["low_threshold"] == 150
+    connect(opened)
+    assert values(opened)["low_threshold"] == 100
+    set_widget(opened, CONDITION, "kind", "sobel")
+    assert values(opened)["kind"] == "canny"
+    set_widget(opened, LOADER, "adapter_name", "local_colour_demo.safetensors")
+    found = values(opened)
+    assert (found["kind"], found["blocks"]) == ("colour", 8)
+    set_widget(opened, "KSampler", "steps", 1)
+    run(opened)
+
+
+def test_a_condition_that_is_connected_to_none_keeps_its_values_when_it_is_opened(opened):
+    before = values(opened)
+    set_widget(opened, LOADER, "adapter_name", "local_colour_demo.safetensors")
+    assert values(opened) == before

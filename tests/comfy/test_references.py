@@ -1,0 +1,121 @@
+"""What Edge Guidance and Closed Loop follow: a latent, a picture of any size, or conditions."""
+
+import pytest
+import torch
+from adapters import CLOSE, apply, left, make_setup, picture, region
+from adapters import sample as sample_regions
+from watched import SIZE, VideoVae, sample, sample_video, small_vae
+
+SIDE = 8 * SIZE
+
+
+@pytest.fixture
+def setup(comfy):
+    return make_setup(comfy, "sd15")
+
+
+@pytest.fixture
+def vae():
+    return small_vae()
+
+
+@pytest.fixture
+def image(generator):
+    return torch.rand(1, SIDE, SIDE, 3, generator=generator)
+
+
+def guide(setup, **inputs):
+    options = {"scale": 1.0, "start_percent": 0.0, "end_percent": 1.0, "edge": "sobel"}
+    return setup.comfy.call("LocalControl_EdgeGuidance", model=setup.model, **options | inputs)[0]
+
+
+def test_a_picture_of_the_result_s_size_guides_as_its_latent_does(setup, vae, image):
+    latent = {"samples": vae.encode(image)}
+    expected = sample(guide(setup, reference=latent, mask=left()))
+    found = sample(guide(setup, image=image, vae=vae, mask=left()))
+    assert torch.equal(found, expected)
+    assert not torch.equal(found, sample(setup.model))
+
+
+@pytest.mark.parametrize("size", [(SIDE // 2, SIDE // 2), (SIDE, 2 * SIDE), (3 * SIDE, SIDE)])
+def test_a_picture_of_any_size_is_scaled_to_cover_the_result(setup, vae, generator, size):
+    image = torch.rand(1, *size, 3, generator=generator)
+    found = sample(guide(setup, image=image, vae=vae, mask=left()))
+    assert found.isfinite().all()
+    assert not torch.equal(found, sample(setup.model))
+
+
+def test_a_picture_is_encoded_once_whatever_is_sampled(setup, vae, image, monkeypatch):
+    calls, encode = [], vae.encode
+    monkeypatch.setattr(vae, "encode", lambda pixels: calls.append(1) or encode(pixels))
+    guided = guide(setup, image=image, vae=vae, mask=left())
+    sample(guided)
+    sample(guided, batch=2)
+    assert calls == [1]
+
+
+def test_a_latent_comes_before_a_picture(setup, vae, image):
+    latent = {"samples": vae.encode(image)}
+    expected = sample(guide(setup, reference=latent, mask=left()))
+    both = guide(setup, reference=latent, image=1 - image, vae=vae, mask=left())
+    assert torch.equal(sample(both), expected)
+
+
+def test_regions_give_mask_and_conditions(setup, vae):
+    regions = region(setup, left())
+    condition = picture() * left()[..., None]
+    expected = sample(guide(setup, image=condition, vae=vae, mask=left()))
+    found = sample(guide(setup, regions=regions, vae=vae))
+    torch.testing.assert_close(found, expected, **CLOSE)
+    assert not torch.allclose(found, sample(setup.model), **CLOSE)
+
+
+def test_what_is_missing_is_named(setup, vae, image):
+    regions = region(setup, left())
+    with pytest.raises(ValueError, match="neither a mask nor regions"):
+        guide(setup, image=image, vae=vae)
+    with pytest.raises(ValueError, match="Edge Guidance has nothing to follow"):
+        guide(setup, mask=left())
+    with pytest.raises(ValueError, match=r"The image of Edge Guidance .* connect the VAE"):
+        guide(setup, mask=left(), image=image)
+    with pytest.raises(ValueError, match=r"conditions of the regions .* connect the VAE"):
+        guide(setup, regions=regions)
+
+
+def test_closed_loop_takes_a_picture_as_it_takes_its_latent(setup, vae, image):
+    regions = region(setup, left())
+
+    def factor(**inputs):
+        options = {"target": 0.8, "gain": 0.1, "lowest": 0.1, "highest": 10.0}
+        given = {"model": setup.model, "regions": regions}
+        model, tied = setup.comfy.call("LocalControl_ClosedLoop", **given, **options, **inputs)
+        sample_regions(setup, *apply(setup, tied), model=model)
+        return tied[0].loop.factor
+
+    of_latent = factor(reference={"samples": vae.encode(image)})
+    assert factor(image=image, vae=vae) == of_latent
+    own = factor(vae=vae)
+    own_picture = factor(image=picture() * left()[..., None], vae=vae)
+    assert own == pytest.approx(own_picture, rel=1e-3)
+    assert own != pytest.approx(of_latent, rel=1e-3)
+
+
+def test_a_picture_serves_every_frame_of_a_video(comfy, video, monkeypatch, generator):
+    vae = VideoVae()
+    monkeypatch.setattr(
+        vae, "encode", lambda pixels: torch.randn(1, 16, 1, SIZE, SIZE), raising=False
+    )
+    guided = comfy.call(
+        "LocalControl_EdgeGuidance",
+        model=video.model,
+        image=torch.rand(1, SIDE, SIDE, 3, generator=generator),
+        vae=vae,
+        mask=left(),
+        scale=1.0,
+        start_percent=0.0,
+        end_percent=1.0,
+        edge="sobel",
+    )[0]
+    found = sample_video(guided, video)
+    assert found.isfinite().all()
+    assert not torch.equal(found, sample_video(video.model, video))
