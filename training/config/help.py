@@ -65,7 +65,7 @@ def _values(annotation: Any) -> str:
         return " A=1,B=2"
     if options and NoneType in get_args(annotation):
         return _values(options[0])
-    return f" {annotation.__name__.upper()}"
+    return " " + annotation.__name__.upper().removeprefix("SECRET")
 
 
 def _default(field: FieldInfo) -> str:
