@@ -18,7 +18,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from testbed.comfyui import BUILD
 from testbed.pack import ROOT
 from training.config.commands import CommandSettings, read_settings
-from training.loop.model_card import newest_sheets
 
 from ..world.data import DEFAULT_FOLDER, fetch_pictures
 from ..world.dataset import ScenesSettings, write_dataset
@@ -89,13 +88,14 @@ def draw_curves(curves: Mapping[str, Curve], path: Path) -> None:
 
 
 def draw(run: Path, folder: Path) -> None:
-    """Write `overlay.jpg`, `sheet.jpg` and `curves.png` of a run."""
+    """Write `overlay.jpg`, `before.jpg`, `sheet.jpg` and `curves.png` of a run."""
     folder.mkdir(parents=True, exist_ok=True)
     overlay = Image.open(run / "overlay.png")
     side = overlay.width // 8
     overlay.crop((0, 0, _COLUMNS * side, _ROWS * side)).save(folder / "overlay.jpg", quality=85)
-    (sheet,) = newest_sheets(run / "samples")
-    Image.open(sheet).save(folder / "sheet.jpg", quality=85)
+    first, *_, last = sorted((run / "samples").glob("step-*.png"))
+    for name, sheet in (("before", first), ("sheet", last)):
+        Image.open(sheet).save(folder / f"{name}.jpg", quality=85)
     draw_curves(read_curves(run), folder / "curves.png")
 
 

@@ -15,5 +15,6 @@ def test_what_there_is_to_look_at_is_drawn(make_settings, monkeypatch, tmp_path)
     assert all(len(curves[name]) > 1 for name in CURVES)
     draw(settings.output_dir, tmp_path / "drawn")
     assert Image.open(tmp_path / "drawn" / "overlay.jpg").size == (4 * 64, 2 * 64)
-    assert Image.open(tmp_path / "drawn" / "sheet.jpg").size == (4 * 64, 20 + 64)
+    for name in ("before", "sheet"):
+        assert Image.open(tmp_path / "drawn" / f"{name}.jpg").size == (4 * 64, 20 + 64)
     assert Image.open(tmp_path / "drawn" / "curves.png").width == 10 * 80
