@@ -9,7 +9,6 @@ with diffusers. Its token table holds only the rows that training has seen (`TOK
 them); every other token of the stock tokenizer shares the last row, "some unknown word".
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, U
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from local_control.original import original_name
 
 WEIGHTS = Path(__file__).parent / "weights"
 CHECKPOINT = WEIGHTS / "local_control_demo.safetensors"
@@ -111,48 +112,6 @@ def expand_token_table(table: Tensor, token_ids: Tensor, vocabulary: int) -> Ten
     return full
 
 
-_RESNET = {
-    "norm1": "in_layers.0",
-    "conv1": "in_layers.2",
-    "time_emb_proj": "emb_layers.1",
-    "norm2": "out_layers.0",
-    "conv2": "out_layers.3",
-    "conv_shortcut": "skip_connection",
-}
-_STEM = {
-    "time_embedding.linear_1": "time_embed.0",
-    "time_embedding.linear_2": "time_embed.2",
-    "conv_in": "input_blocks.0.0",
-    "conv_norm_out": "out.0",
-    "conv_out": "out.2",
-}
-
-
-def unet_key(key: str) -> str:
-    """Return a diffusers UNet key's name in a Stable Diffusion checkpoint, without its prefix."""
-    stem, _, kind = key.rpartition(".")
-    if stem in _STEM:
-        return f"{_STEM[stem]}.{kind}"
-    match = re.fullmatch(r"(down|up|mid)_blocks?\.(?:(\d)\.)?(\w+)\.(\d)\.(.+)", key)
-    if match is None:
-        raise KeyError(f"{key} is not a key of this UNet")
-    side, level, part, index, rest = match.groups()
-    if part == "resnets":
-        name, _, kind = rest.partition(".")
-        rest = f"{_RESNET[name]}.{kind}"
-    if side == "mid":
-        return f"middle_block.{1 if part == 'attentions' else 2 * int(index)}.{rest}"
-    i, j = int(level), int(index)
-    slot = 1 if part == "attentions" else 0
-    if side == "down":
-        if part == "downsamplers":
-            return f"input_blocks.{3 * i + 3}.0.{rest.replace('conv', 'op')}"
-        return f"input_blocks.{3 * i + j + 1}.{slot}.{rest}"
-    if part == "upsamplers":
-        return f"output_blocks.{3 * i + 2}.{1 if i == 0 else 2}.{rest}"
-    return f"output_blocks.{3 * i + j}.{slot}.{rest}"
-
-
 def vae_key(key: str) -> str:
     """Return an AutoencoderTiny key's name in ComfyUI's TAESD, whose decoder clamps first."""
     side, _, index, rest = key.split(".", 3)
@@ -161,7 +120,7 @@ def vae_key(key: str) -> str:
 
 def save_checkpoint(base: Base, path: Path, metadata: dict[str, str]) -> None:
     """Write the base as one fp16 safetensors file."""
-    tensors = {_UNET_PREFIX + unet_key(k): v for k, v in base.unet.state_dict().items()}
+    tensors = {_UNET_PREFIX + original_name(k): v for k, v in base.unet.state_dict().items()}
     tensors |= {
         _TEXT_PREFIX + k: v for k, v in base.text.state_dict().items() if v.is_floating_point()
     }
@@ -182,7 +141,7 @@ def load_base(path: Path = CHECKPOINT) -> Base:
     table = tensors[_TEXT_PREFIX + TOKEN_TABLE_KEY]
     tensors[_TEXT_PREFIX + TOKEN_TABLE_KEY] = expand_token_table(table, token_ids, _VOCABULARY)
     unet, text, autoencoder = new_unet(), new_text_model(_VOCABULARY), new_autoencoder()
-    unet.load_state_dict({k: tensors[_UNET_PREFIX + unet_key(k)] for k in unet.state_dict()})
+    unet.load_state_dict({k: tensors[_UNET_PREFIX + original_name(k)] for k in unet.state_dict()})
     autoencoder.load_state_dict(
         {k: tensors[_VAE_PREFIX + vae_key(k)] for k in autoencoder.state_dict()}
     )

@@ -44,6 +44,11 @@ class AdapterFile:
         """Return the models it is for, as its metadata tells or its channels let assume."""
         return family_name(self.config, self.metadata)
 
+    @property
+    def in_channels(self) -> int:
+        """Return how many channels of a condition it reads."""
+        return self.config.in_channels
+
     def build(self) -> Adapter:
         """Return the network with the file's weights, in the file's precision."""
         with torch.device("meta"):
@@ -60,24 +65,24 @@ def read_adapter(path: Path) -> AdapterFile:
     Raises:
         AdapterFileError: not safetensors, damaged, no adapter, or not all of one.
     """
-    with _opened(path) as file:
+    with open_file(path) as file:
         shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
         config, names = read_layout(shapes, path.name)
         # Clones, since what is returned otherwise stays mapped to the file: overwriting the file
         # would change live weights, and cutting it short would end the process.
         tensors = {key: file.get_tensor(name).clone() for key, name in names.items()}
         metadata = dict(file.metadata() or {})
-    _check_numbers(tensors, path.name)
+    check_numbers(tensors, path.name)
     return AdapterFile(config, tensors, metadata)
 
 
-def read_header(path: Path) -> AdapterFile:
+def read_adapter_header(path: Path) -> AdapterFile:
     """Return an adapter file without its numbers: its weights have shapes alone, on "meta".
 
     Raises:
         AdapterFileError: not safetensors, damaged, no adapter, or not all of one.
     """
-    with _opened(path) as file:
+    with open_file(path) as file:
         shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
         config, names = read_layout(shapes, path.name)
         tensors = {key: torch.empty(shapes[name], device="meta") for key, name in names.items()}
@@ -90,13 +95,13 @@ def read_metadata(path: Path) -> dict[str, str]:
     Raises:
         AdapterFileError: not safetensors, or damaged.
     """
-    with _opened(path) as file:
+    with open_file(path) as file:
         return dict(file.metadata() or {})
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """An adapter's file; AdapterFileError if it is none that can be read."""
+def open_file(path: Path) -> Iterator[Any]:
+    """Yield a control's file, opened; AdapterFileError if it is none that can be read."""
     if path.suffix != ".safetensors":
         raise AdapterFileError(
             f"{path.name} is not a .safetensors file; convert it first, since other formats can "
@@ -124,7 +129,7 @@ def parse_adapter(
     """
     config, names = read_layout({key: tuple(v.shape) for key, v in tensors.items()}, name)
     flat = {key: tensors[original] for key, original in names.items()}
-    _check_numbers(flat, name)
+    check_numbers(flat, name)
     return AdapterFile(config, flat, dict(metadata or {}))
 
 
@@ -134,12 +139,12 @@ def _shorten(error: Exception) -> str:
     return text if len(text) <= _LONGEST_CAUSE else f"{text[:_LONGEST_CAUSE]} ..."
 
 
-def _check_numbers(tensors: Mapping[str, Tensor], name: str) -> None:
+def check_numbers(tensors: Mapping[str, Tensor], name: str) -> None:
     """Raise AdapterFileError unless all weights are floats and finite."""
     for key, value in tensors.items():
         if value.dtype not in _FLOATS:
             raise AdapterFileError(
-                f"{name} has {key} in {str(value.dtype).removeprefix('torch.')}, but an adapter's "
+                f"{name} has {key} in {str(value.dtype).removeprefix('torch.')}, but a control's "
                 f"weights are floats; load a file that was not quantised to integers."
             )
         if not value.float().isfinite().all():

@@ -26,7 +26,7 @@ _KERNELS = (1, 3, 5, 7)
 
 
 class AdapterFileError(ValueError):
-    """An adapter file that cannot be used; the message says why and what to do."""
+    """A file of an adapter or a ControlNet that cannot be used; it says why and what to do."""
 
 
 def read_layout(shapes: Shapes, name: str) -> tuple[AdapterConfig, dict[str, str]]:
@@ -53,7 +53,8 @@ def read_layout(shapes: Shapes, name: str) -> tuple[AdapterConfig, dict[str, str
         raise _no_adapter(name, f"it has {config.blocks} blocks a level, and adapters have a few")
     with torch.device("meta"):
         expected = {key: tuple(v.shape) for key, v in Adapter(config).state_dict().items()}
-    _compare(flat, expected, config, name)
+    what = f"a {config.kind} adapter with channels {config.channels}"
+    compare_shapes(flat, expected, name, what)
     return config, {key: names[key] for key in expected}
 
 
@@ -69,25 +70,26 @@ def quote_key(key: str) -> str:
     return key if re.fullmatch(r"[\w.-]{1,80}", key, re.ASCII) else ascii(key[:80])
 
 
-def _compare(flat: Shapes, expected: Shapes, config: AdapterConfig, name: str) -> None:
-    """Raise AdapterFileError unless there is exactly what is expected."""
-    missing = sorted(expected.keys() - flat.keys())
+def compare_shapes(found: Shapes, expected: Shapes, name: str, what: str) -> None:
+    """Raise AdapterFileError unless a file's tensors are exactly those of `what` it is to be."""
+    missing = sorted(expected.keys() - found.keys())
     if missing:
         raise AdapterFileError(
-            f"{name} lacks {len(missing)} of the {len(expected)} tensors of a {config.kind} "
-            f"adapter, first {missing[0]}; the file is incomplete: export or download it again."
+            f"{name} lacks {len(missing)} of the {len(expected)} tensors of {what}, first "
+            f"{missing[0]}; the file is incomplete or another kind of model: export or download it "
+            f"again."
         )
     for key, shape in expected.items():
-        if flat[key] != shape:
+        if found[key] != shape:
             raise AdapterFileError(
-                f"{name} has {key} of shape {flat[key]}, but a {config.kind} adapter with channels "
-                f"{config.channels} needs {shape}; export or download it again."
+                f"{name} has {key} of shape {found[key]}, but {what} needs {shape}; export or "
+                f"download it again, or load another one."
             )
-    unexpected = sorted(flat.keys() - expected.keys())
+    unexpected = sorted(found.keys() - expected.keys())
     if unexpected:
         raise AdapterFileError(
-            f"{name} has {len(unexpected)} tensors that a {config.kind} adapter does not know, "
-            f"first {quote_key(unexpected[0])}; it is another kind of model."
+            f"{name} has {len(unexpected)} tensors that {what} does not know, first "
+            f"{quote_key(unexpected[0])}; it is another kind of model."
         )
 
 

@@ -1,4 +1,4 @@
-"""Files of adapters: their names, and what they say of themselves and of their condition."""
+"""Files of adapters and ControlNets: their names, and what they say of themselves."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import folder_paths
 
-from ..local_control.checkpoint import METADATA_PREFIX, AdapterFile, read_header
+from ..local_control.checkpoint import METADATA_PREFIX, AdapterFile
+from ..local_control.control_file import ControlFile, read_header
 from ..local_control.layout import AdapterFileError
 
 FOLDER = "controlnet"
@@ -49,17 +50,17 @@ def adapter_infos() -> dict[str, dict]:
     return infos
 
 
-def describe(file: AdapterFile) -> str:
-    """Return what an adapter is, for a person: its shape, then what its file says of itself.
+def describe(file: ControlFile) -> str:
+    """Return what a control is, for a person: its shape, then what its file says of itself.
 
     A line each; what a file says at length is cut short.
     """
-    config = file.config
-    lines = [
-        f"{config.kind} T2I-Adapter for {file.family}, "
-        f"channels {', '.join(map(str, config.channels))}, "
-        f"{'gray' if config.in_channels == 1 else 'RGB'} condition"
-    ]
+    kind, widths = "ControlNet", ""
+    if isinstance(file, AdapterFile):
+        kind = f"{file.config.kind} T2I-Adapter"
+        widths = f"channels {', '.join(map(str, file.config.channels))}, "
+    colours = "gray" if file.in_channels == 1 else "RGB"
+    lines = [f"{kind} for {file.family}, {widths}{colours} condition"]
     known = {
         key.removeprefix(METADATA_PREFIX): value
         for key, value in sorted(file.metadata.items())
@@ -88,13 +89,13 @@ def condition_of(metadata: Mapping[str, str]) -> tuple[str, dict[str, float]] | 
 
 def _rank(name: str) -> int:
     header = _header(name)
-    if header is None:
-        return 2
-    return 0 if any(key.startswith(METADATA_PREFIX) for key in header.metadata) else 1
+    if header is not None and any(key.startswith(METADATA_PREFIX) for key in header.metadata):
+        return 0
+    return 1 if isinstance(header, AdapterFile) else 2
 
 
-def _header(name: str) -> AdapterFile | None:
-    """Return an adapter's file without its numbers; None if it is no adapter's, or is gone."""
+def _header(name: str) -> ControlFile | None:
+    """Return a control's file without its numbers; None if it is none's, or is gone."""
     path = folder_paths.get_full_path(FOLDER, name)
     if path is None:
         return None
@@ -106,7 +107,7 @@ def _header(name: str) -> AdapterFile | None:
 
 
 @lru_cache(_HEADERS)
-def _read(path: str, *_version: int) -> AdapterFile | None:
+def _read(path: str, *_version: int) -> ControlFile | None:
     try:
         return read_header(Path(path))
     except AdapterFileError:

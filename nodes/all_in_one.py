@@ -26,7 +26,7 @@ class LocalControl(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """The parts are nodes of their own, for those who want them."""
+        """Return the schema; the parts are nodes of their own, for those who want them."""
         return make_schema(
             [
                 "regional control",
@@ -177,7 +177,7 @@ class LocalControl(io.ComfyNode):
         scheduler: str,
         compare: bool,
     ) -> io.NodeOutput:
-        """The graph of parts that takes this node's place; links are [node id, slot]."""
+        """Return the graph of parts that takes this node's place; links are [node id, slot]."""
         graph = GraphBuilder()
         path = Path(folder_paths.get_full_path_or_raise(FOLDER, adapter_name))
         chosen, options = condition_of(read_metadata(path)) or (_FALLBACK, {})

@@ -12,7 +12,7 @@ class Compare(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Of batches the first pictures are shown."""
+        """Return the schema; of batches the first pictures are shown."""
         return make_schema(
             ["compare", "before after", "image compare", "slider"],
             node_id="LocalControl_Compare",
@@ -43,7 +43,7 @@ class Compare(io.ComfyNode):
     def execute(
         cls, image: Tensor, uncontrolled: Tensor | None = None, text: str = ""
     ) -> io.NodeOutput:
-        """What is shown is drawn by the pack's script."""
+        """Return what the pack's script shows on the node."""
         shown = {"words": text, "with": save(image, cls)}
         if uncontrolled is not None:
             shown["without"] = save(uncontrolled, cls)

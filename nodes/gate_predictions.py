@@ -75,6 +75,9 @@ class GatePredictions(io.ComfyNode):
                 "Gate Predictions has nothing without control to blend with; connect what was "
                 "there before the control: model_without, positive_without or negative_without."
             )
-        prompts = (positive, positive_without), (negative, negative_without)
+        prompts = {
+            "positive": (positive, positive_without),
+            "negative": (negative, negative_without),
+        }
         gated, sides = gate_predictions(model, RegionMask(white), prompts, model_without)
         return io.NodeOutput(gated, *sides)

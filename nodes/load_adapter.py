@@ -1,15 +1,17 @@
-"""Loading adapters."""
+"""Loading adapters, and ControlNets that were trained as they are."""
 
 from pathlib import Path
 
 import folder_paths
 from comfy_api.v0_0_2 import io
 
-from ..local_control.checkpoint import read_adapter
+from ..local_control.checkpoint import AdapterFile
+from ..local_control.control_file import read_control
 from .adapter_files import FOLDER, adapter_infos, adapter_names, describe
 from .comfy_types import CATEGORY, make_schema, telling
 from .inputs import checked
 from .sampler.control.adapter import AdapterControl
+from .sampler.control.controlnet import load_controlnet
 from .sampler.control.loaded import LoadedAdapter
 
 
@@ -24,7 +26,8 @@ class LoadAdapter(io.ComfyNode):
             node_id="LocalControl_LoadAdapter",
             display_name="Load Local Adapter",
             category=f"{CATEGORY}/regions",
-            description="Loads a T2I-Adapter of any layout: full, light or XL.",
+            description="Loads a T2I-Adapter of any layout, full, light or XL, or a ControlNet in "
+            "diffusers' layout.",
             inputs=[
                 telling(
                     io.Combo.Input(
@@ -56,8 +59,11 @@ class LoadAdapter(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, adapter_name: str) -> io.NodeOutput:
-        """Return the control of an adapter's file, and what the file says of itself."""
+        """Return the control of a file, and what the file says of itself."""
         path = Path(folder_paths.get_full_path_or_raise(FOLDER, adapter_name))
-        file = read_adapter(path)
-        control = AdapterControl(LoadedAdapter.from_file(file, path.name))
+        file = read_control(path)
+        if isinstance(file, AdapterFile):
+            control = AdapterControl(LoadedAdapter.from_file(file, path.name))
+        else:
+            control = load_controlnet(file, path.name)
         return io.NodeOutput(control, describe(file))

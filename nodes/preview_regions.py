@@ -12,14 +12,14 @@ from einops import rearrange
 from torch import Tensor
 
 from ..local_control.masks import mask_on_grid
-from ..local_control.view import cover
+from ..local_control.view import Size, cover
 from .comfy_types import CATEGORY, Regions, first_samples, make_schema, to_comfy_image
 from .inputs import checked
 from .pictures.cards import draw_card
 from .pictures.drawing import colour_of, draw_outline, draw_words
 from .region import AnyRegion
 from .sampler.control.grids import cells_of
-from .sampler.control.view import LATENT_FACTOR
+from .sampler.control.view import LATENT_FACTOR, check_pictures
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,8 @@ class PreviewRegions(io.ComfyNode):
                 io.Latent.Input(
                     "latent",
                     optional=True,
-                    tooltip="What will be sampled: its size in place of width and height.",
+                    tooltip="What will be sampled: its size in place of width and height, at 8 "
+                    "pixels a cell if it does not tell another factor.",
                 ),
             ],
             outputs=[
@@ -85,7 +86,7 @@ class PreviewRegions(io.ComfyNode):
     ) -> io.NodeOutput:
         """Return pictures at the size rounded down to multiples of 8, as latents are."""
         if latent is not None:
-            height, width = (LATENT_FACTOR * side for side in first_samples(latent).shape[-2:])
+            height, width = pixels_of(latent)
         height, width = (side // LATENT_FACTOR * LATENT_FACTOR for side in (height, width))
         masks = [region.mask.union((height, width)).cpu() for region in regions]
         conditions = [cover(region.condition[:1], (height, width), "area") for region in regions]
@@ -111,6 +112,19 @@ class PreviewRegions(io.ComfyNode):
             "\n".join(warnings),
             ui=ui.PreviewImage(shown, cls=cls),
         )
+
+
+def pixels_of(latent: dict) -> Size:
+    """Return the (height, width) of the picture of a LATENT, by the factor that it tells, or 8.
+
+    Raises:
+        ValueError: its samples are of no pictures.
+    """
+    samples = first_samples(latent)
+    check_pictures(samples.shape, "Preview Regions")
+    # Empty latents of newer versions of ComfyUI tell it; what a VAE has made does not.
+    factor = latent.get("downscale_ratio_spacial") or LATENT_FACTOR
+    return factor * samples.shape[-2], factor * samples.shape[-1]
 
 
 def compose(pictures: Sequence[Tensor], captions: Sequence[str]) -> Tensor:

@@ -37,7 +37,7 @@ _ACTS_ON = {
 
 
 def to_adapter(control: ControlBase) -> LoadedAdapter | None:
-    """The adapter behind a CONTROL_NET; None for other controls."""
+    """Return the adapter behind a CONTROL_NET; None for other controls."""
     if isinstance(control, AdapterControl):
         return control.adapter
     if isinstance(control, T2IAdapter) and isinstance(control.t2i_model, _ADAPTER_NETWORKS):
@@ -50,7 +50,7 @@ class Region(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Chain `regions` to put several in one list."""
+        """Return the schema; `regions` are chained to put several in one list."""
         return make_schema(
             [
                 "regional control",
@@ -162,7 +162,7 @@ class Region(io.ComfyNode):
         strength_curve: str = "1",
         acts_on: str = "both",
     ) -> io.NodeOutput:
-        """Check all that can be checked before sampling."""
+        """Return the regions with one more, checked as far as can be before sampling."""
         adapter = to_adapter(control_net)
         white = from_comfy_mask(mask)
         soft = soften(white, feather)

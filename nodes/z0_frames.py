@@ -11,8 +11,8 @@ from .inputs import checked
 from .pictures.charts import draw_curve, to_json, write_words
 from .pictures.decoding import estimate_images
 from .region import AnyRegion
-from .sampler.control.view import pixels_per_cell
-from .sampler.z0.overlay import PlacedOverlay, check_pictures, to_images, union
+from .sampler.control.view import check_pictures, pixels_per_cell
+from .sampler.z0.overlay import PlacedOverlay, to_images, union
 from .sampler.z0.trace import KEPT_BYTES, Sampling, Z0Trace
 from .timeline import SHOWN, timeline
 
@@ -81,7 +81,7 @@ class Z0Frames(io.ComfyNode):
             return io.NodeOutput(words, latent, words, to_json(EdgeCurve([], [])), ui=told)
         sampling = sampling_of(z0_trace, from_comfy_latent(latent))
         frames = sampling.stacked()
-        check_pictures(frames[-1], _OWNER)
+        check_pictures(frames[-1].shape, _OWNER)
         compared = frames[-1]
         if reference is not None:
             compared = sampling.latent_format.process_in(from_comfy_latent(reference))

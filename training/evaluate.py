@@ -1,10 +1,11 @@
-r"""Compare adapters: adherence inside the mask, freedom outside, prompts, and picture quality.
+r"""Compare controls: adherence inside the mask, freedom outside, prompts, and picture quality.
 
 python -m training.evaluate --pretrained_model_name_or_path base --eval_data_dir pictures \
     --adapters mine=my-adapter/adapter.safetensors,theirs=other.safetensors@everywhere
 
-Adapters are gated by the mask. NAME=FILE@exact blends predictions with and without control by it
-instead, @both does both, @everywhere neither; --outside sets it for those that say nothing.
+FILE is an adapter or a ControlNet, gated by the mask. NAME=FILE@exact blends predictions with and
+without control by it instead, @both does both, @everywhere neither; --outside sets it for those
+that say nothing.
 
 --strengths 0.5,0.75,1,1.5,2,3 draws each adapter's frontier: adherence inside against what it
 costs. Each one's best strength is to be chosen on other pictures: evaluate on those first, then
@@ -41,8 +42,9 @@ from .loop.parts import DTYPES
 from .loop.sources import source_of
 from .loop.trained import read_condition, read_trained
 from .models.bases import load_base
+from .models.new_control import check_control
 from .models.sample import Sampling
-from .models.weights import weights_digest
+from .models.weights import tensors_digest
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +70,7 @@ def load_variant(text: str, column: bool = False, outside: Outside = "gated") ->
         )
     found = read_trained(path)
     condition = read_condition(found, path.name, column)
-    return Variant(name, found.build().float(), condition, outside)
+    return Variant(name, found, condition, outside)
 
 
 class EvaluateSettings(SourceFlags):
@@ -217,8 +219,8 @@ def evaluate(settings: EvaluateSettings, adapters: Sequence[Variant]) -> tuple[T
         prediction=settings.prediction_type,
     )
     for variant in adapters:
-        if variant.adapter is not None:
-            base.check_fit(variant.adapter.config, variant.name)
+        if variant.file is not None:
+            check_control(variant.file, base, variant.name)
     resolution = settings.resolution or base.resolution
     folder = settings.output_dir / "cache"
     data = check(source, resolution // 2, settings.max_pictures, folder)
@@ -262,9 +264,9 @@ def _progress_of(
     without |= {"pretrained_model_name_or_path", "pretrained_vae_model_name_or_path"}
     flags = settings.model_dump(mode="json", exclude=without)
     adapters = [
-        (v.name, str(v.condition), v.outside, v.strength, weights_digest(v.adapter))
+        (v.name, str(v.condition), v.outside, v.strength, tensors_digest(v.file.tensors))
         for v in variants
-        if v.adapter is not None
+        if v.file is not None
     ]
     return [flags, adapters, chosen, resolution]
 

@@ -1,4 +1,4 @@
-"""Write adapters for others: one flat file with metadata, and a diffusers folder.
+"""Write controls for others: one file with metadata, and a diffusers folder.
 
 python -m training.export --adapter my-adapter/best.safetensors --to exported
 """
@@ -11,7 +11,7 @@ from pydantic import Field
 from local_control.checkpoint import AdapterFileError
 
 from .config.commands import CommandSettings, read_settings
-from .loop.adapter_files import write_diffusers, write_file
+from .loop.control_files import write_diffusers, write_file
 from .loop.trained import read_trained
 
 log = logging.getLogger(__name__)
@@ -20,13 +20,15 @@ log = logging.getLogger(__name__)
 class ExportSettings(CommandSettings):
     """Settings of `python -m training.export`; every one is a flag."""
 
-    adapter: Path = Field(description="an adapter's .safetensors, or a checkpoint of a run")
+    adapter: Path = Field(
+        description="the .safetensors of an adapter or a ControlNet, or a checkpoint of a run"
+    )
     to: Path = Field(description="folder to write into")
     name: str | None = Field(None, description="of the flat file (default: that of --adapter)")
 
 
 def main() -> None:
-    """Write both layouts of one adapter."""
+    """Write one adapter or ControlNet in both ways."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = read_settings(ExportSettings)
     try:

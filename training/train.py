@@ -1,4 +1,4 @@
-"""Train a local adapter: only the adapter learns, the base stays as it is.
+"""Train a local adapter or ControlNet: only it learns, the base stays as it is.
 
 python -m training.train --config sd15_canny --train_data_dir pictures --output_dir my-adapter
 accelerate launch -m training.train ...

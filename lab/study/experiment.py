@@ -219,7 +219,7 @@ class Run:
         base.place(torch.device("cpu"), None)
         scenes = SceneSet(config.data_dir, self.study.split)
         variants = [
-            Variant(method.label, found.adapter, found.condition, method.outside)
+            Variant(method.label, found.file, found.condition, method.outside)
             for method in self.methods
         ]
         judge = CategoryJudge(scenes)

@@ -18,7 +18,7 @@ _GROUND = (24, 24, 24)
 
 
 def draw_card(pictures: Tensor, sentence: str, legend: Sequence[tuple[str, Colour]] = ()) -> Tensor:
-    """Pictures [B,3,H,W] in 0..1, each over the sentence and the words of a legend -> the same."""
+    """Return pictures [B,3,H,W] in 0..1, each over the sentence and the words of a legend."""
     scale = -(-_LEAST // pictures.shape[-1])
     large = F.interpolate(pictures, scale_factor=scale, mode="nearest")
     words = _draw_words(large.shape[-1], sentence, legend)

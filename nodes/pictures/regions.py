@@ -13,7 +13,7 @@ _TITLE = 0.6  # of the colour behind a title, which is white
 
 
 def draw_region(condition: Tensor, mask: Tensor, number: int, words: str) -> Tensor:
-    """The first condition, dimmed but for the region, which has its colour and border, over words.
+    """Return the first condition over words, dimmed but for the region with its colour and border.
 
     condition [B,1 or 3,H,W] and mask [B,1,H,W] in 0..1, number from 1 -> [1,3,h,w]
     """
@@ -27,6 +27,6 @@ def draw_region(condition: Tensor, mask: Tensor, number: int, words: str) -> Ten
 
 
 def hex_of(number: int) -> str:
-    """The colour for the title of a region, counted from 1, as browsers write it."""
+    """Return the colour for the title of a region, counted from 1, as browsers write it."""
     colour = (round(_TITLE * part) for part in COLOURS[(number - 1) % len(COLOURS)])
     return "#{:02x}{:02x}{:02x}".format(*colour)

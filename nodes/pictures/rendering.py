@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ...local_control.region_mask import RegionMask
 from ...local_control.steering import EdgeCurve
-from ..sampler.z0.overlay import check_pictures, place_first
+from ..sampler.control.view import check_pictures
+from ..sampler.z0.overlay import place_first
 from .charts import GREEN, RED
 from .decoding import Decoder
 from .drawing import draw_outline, draw_words
@@ -33,7 +34,7 @@ class Renderer:
 
     def __call__(self, latent: Tensor) -> Image.Image:
         """Return the picture of one step."""
-        check_pictures(latent, "Preview z0'")
+        check_pictures(latent.shape, "Preview z0'")
         views = fit_grid(self._decode(latent), self._most)
         if not self._outlines or self._outlines[0][0].size != views[0].size:
             self._outlines = self._outline(latent, len(views), views[0].size)

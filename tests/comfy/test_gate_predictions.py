@@ -231,5 +231,60 @@ def test_what_acts_behind_the_predictions_is_refused(setup, gate):
 def test_injections_of_one_model_are_refused(setup, gate):
     injected = setup.model.clone()
     injected.set_injections("test", [])
-    with pytest.raises(ValueError, match="different weights"):
+    with pytest.raises(ValueError, match="differ in what is injected"):
         gate(injected, *prompts(), left(), model_without=setup.model)
+
+
+class TestWiring:
+    """Its three outputs belong to one sampler, which says so before the first step."""
+
+    @pytest.fixture
+    def gated(self, setup, gate):
+        (positive, negative), other = prompts(), conditioning(7)
+        without = {"positive_without": positive, "negative_without": negative}
+        return gate(setup.model, other, conditioning(8), left(), **without)
+
+    def test_prompts_without_their_model_are_named(self, setup, gated):
+        _, positive, negative = gated
+        for conds in (positive, negative), (positive, prompts()[1]), (prompts()[0], negative):
+            with pytest.raises(ValueError, match="is sampled without its model"):
+                sample(setup, *conds)
+
+    def test_a_model_without_its_prompts_is_named_with_those_that_lack(self, setup, gated):
+        model, positive, negative = gated
+        plain = prompts()
+        for conds, lacking in (
+            (plain, "positive and negative"),
+            ((positive, plain[1]), "negative"),
+            ((plain[0], negative), "positive"),
+        ):
+            with pytest.raises(ValueError, match=f"without its {lacking} output"):
+                sample(setup, *conds, model=model)
+
+    def test_a_guider_of_one_prompt_needs_that_one_alone(self, gated):
+        from comfy.samplers import CFGGuider, sampler_object
+
+        model, positive, _ = gated
+        guider = CFGGuider(model)
+        guider.inner_set_conds({"positive": positive})
+        guider.set_cfg(1.0)
+        latent = torch.zeros(1, 4, 16, 16)
+        sigmas = torch.tensor([5.0, 0.0])
+        options = {"seed": 0, "disable_pbar": True}
+        noise = torch.ones_like(latent)
+        found = guider.sample(noise, latent, sampler_object("euler"), sigmas, **options)
+        assert found.isfinite().all()
+
+    def test_one_that_has_its_control_in_the_model_takes_any_prompts(self, setup, gate):
+        model, *_ = gate(patched(setup.model), *prompts(), left(), model_without=setup.model)
+        assert sample(setup, *prompts(), model=model, steps=1).isfinite().all()
+
+    def test_tools_that_cut_the_pictures_of_controls_find_one(self, setup, gated):
+        model, *conds = gated
+        whole = sample(setup, *conds, model=model, steps=1)
+        for cond in conds:
+            for entry in cond:
+                control = entry[1]["control"].copy()
+                control.cond_hint_original = control.cond_hint_original[..., :8, :8]
+                entry[1]["control"] = control
+        assert torch.equal(sample(setup, *conds, model=model, steps=1), whole)

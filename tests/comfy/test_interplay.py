@@ -1,44 +1,19 @@
 """z0' watched and steered beside ComfyUI's own guidance and caches, before ours or after."""
 
-import importlib
-
 import pytest
 import torch
 from adapters import apply, left, make_setup, region
 from adapters import sample as sample_regions
+from stock_nodes import STOCK, seeded, stock_node
 from watched import SIZE, frames, sample
 
-CACHE = {"reuse_threshold": 0.5, "start_percent": 0.1, "end_percent": 0.95, "verbose": False}
-# Module, class and settings of stock nodes that change what a model predicts.
-STOCK = {
-    "perturbed attention": ("nodes_pag", "PerturbedAttentionGuidance", {"scale": 3.0}),
-    "self attention": (
-        "nodes_sag",
-        "SelfAttentionGuidance",
-        {"scale": 0.5, "blur_sigma": 2.0},
-    ),
-    "adaptive projection": (
-        "nodes_apg",
-        "APG",
-        {"eta": 0.5, "norm_threshold": 5.0, "momentum": 0.2},
-    ),
-    "hypertile": (
-        "nodes_hypertile",
-        "HyperTile",
-        {"tile_size": 32, "swap_size": 2, "max_depth": 0, "scale_depth": False},
-    ),
-    "easy cache": ("nodes_easycache", "EasyCacheNode", CACHE),
-    "lazy cache": ("nodes_easycache", "LazyCacheNode", CACHE),
-}
 STEPS = 6
 
 
 @pytest.fixture(params=STOCK)
 def stock(request):
     """What makes a stock node of a model."""
-    file, name, settings = STOCK[request.param]
-    node = getattr(importlib.import_module(f"comfy_extras.{file}"), name)
-    return lambda model: node.execute(model=model, **settings)[0]
+    return stock_node(request.param)
 
 
 @pytest.fixture(params=["before", "after"])
@@ -50,8 +25,7 @@ def combine(request, stock):
 
 
 def run(model):
-    torch.manual_seed(0)  # HyperTile draws the sides of its tiles
-    return sample(model, steps=STEPS)
+    return seeded(sample)(model, steps=STEPS)
 
 
 def reference():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from controls import half, local, picture, sample
+from kinds import make_kind
 from small_controls import BUILDERS, unet
 from small_models import build_model
 
@@ -110,3 +111,34 @@ def test_regions_are_numbered_as_they_are_chained(comfy):
     first = node.execute(setup.control, picture(), half()).result[0]
     both = node.execute(setup.control, picture(), half(), regions=first).result[0]
     assert [region.number for region in both] == [1, 2]
+
+
+def sound_through(model, conds):
+    """What a guider returns of latents that are a row of values."""
+    from comfy.samplers import CFGGuider, sampler_object
+
+    guider = CFGGuider(model)
+    guider.set_conds(*conds)
+    options = {"seed": 0, "disable_pbar": True}
+    row = torch.zeros(1, 64, 215)
+    return guider.sample(row, row, sampler_object("euler"), torch.tensor([5.0, 0.0]), **options)
+
+
+@pytest.mark.parametrize("outside", ["gated", "exact"])
+@pytest.mark.parametrize("name", ["adapter sd15", "sd15"])
+def test_regions_of_models_without_pictures_are_named_with_what_the_latents_are(
+    comfy, name, outside
+):
+    kind = make_kind(comfy, name)
+    with pytest.raises(ValueError, match="Region 1 cannot act on this model") as error:
+        sound_through(kind.setup.model, kind.local(half(), outside=outside))
+    assert "64 channels of 215 values in a row, as of sound or 3D shapes" in str(error.value)
+
+
+def test_gate_predictions_names_what_latents_without_pictures_are(comfy):
+    kind = make_kind(comfy, "adapter sd15")
+    node = comfy.nodes["LocalControl_GatePredictions"]
+    other = kind.setup.model.clone()
+    model, *conds = node.execute(kind.setup.model, *kind.prompts(), half(), other).result
+    with pytest.raises(ValueError, match=r"Gate Predictions cannot act .* 215 values in a row"):
+        sound_through(model, conds)

@@ -81,6 +81,12 @@ def test_latents_of_odd_sizes_keep_white_equal_to_the_plain_patch(setup):
     assert not torch.allclose(plain, sample(setup, setup.gate(left()), size=size))
 
 
+def test_a_second_gate_says_that_all_have_a_mask(comfy, setup):
+    gated = setup.gate(left())
+    with pytest.raises(ValueError, match="have a mask already"):
+        comfy.nodes["LocalControl_GatePatches"].execute(gated, left())
+
+
 def test_vace_takes_one_mask_and_a_mask_for_each_frame(comfy):
     setup = BUILDERS["Wan VACE"]()
     gate = comfy.nodes["LocalControl_GatePatches"].execute

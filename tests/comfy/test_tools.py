@@ -46,6 +46,17 @@ class TestPreviewRegions:
         # It is written into the picture, too, where the thin region is not.
         assert pictures[0, 100:].amax() > 0.8
 
+    def test_a_latent_gives_the_size_by_the_factor_that_it_tells_or_8(self, comfy):
+        setup = make_setup(comfy, "sd15")
+        node = comfy.nodes["LocalControl_PreviewRegions"]
+        regions = region(setup, mask_of((0, 0, 64, 64)))
+        latent = {"samples": torch.zeros(1, 4, 12, 16)}
+        for told, size in (({}, (96, 128)), ({"downscale_ratio_spacial": 16}, (192, 256))):
+            pictures = node.execute(regions, 512, 512, latent | told).result[0]
+            assert pictures.shape[1:3] == size
+        with pytest.raises(ValueError, match=r"Preview Regions cannot act .* 64 channels of 215"):
+            node.execute(regions, 512, 512, {"samples": torch.zeros(1, 64, 215)})
+
     def test_other_controls_are_shown_too(self, comfy):
         setup = BUILDERS["flux"]()
         node = comfy.nodes["LocalControl_Region"]

@@ -124,4 +124,4 @@ def core_control(setup):
     """The same weights, loaded by ComfyUI's own loader."""
     import comfy.controlnet
 
-    return comfy.controlnet.load_t2i_adapter(dict(adapter_file(setup.comfy, setup.family).tensors))
+    return comfy.controlnet.load_t2i_adapter(dict(setup.file.tensors))

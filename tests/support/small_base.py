@@ -15,7 +15,8 @@ from diffusers import (
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from demo.base import load_tokenizer, unet_key
+from demo.base import load_tokenizer
+from local_control.original import original_name
 
 CHANNELS = (32, 64, 128, 128)
 SCHEDULE = {
@@ -113,13 +114,9 @@ def single_file(pipeline, path, open_clip=False, extra=None):
 
 
 def _unet_key(key, xl):
-    if xl and key.startswith("add_embedding.linear_"):
-        return key.replace("add_embedding.linear_1", "label_emb.0.0").replace(
-            "add_embedding.linear_2", "label_emb.0.2"
-        )
     if xl and key.startswith("up_blocks.0.upsamplers."):
         return key.replace("up_blocks.0.upsamplers.0", "output_blocks.2.2")  # after its attention
-    return unet_key(key)
+    return original_name(key)
 
 
 _OPEN_CLIP = {

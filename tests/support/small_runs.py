@@ -5,7 +5,7 @@ from safetensors.torch import load_file
 
 from training.config.commands import read_settings
 from training.config.run import TrainSettings
-from training.loop.parts import adapter_of
+from training.loop.parts import control_of
 from training.loop.prepare import open_base, open_source
 from training.loop.state import list_states
 from training.train import train
@@ -35,7 +35,7 @@ def gradients(folder):
 def start(folder):
     """The weights before the first step of the run in `folder`."""
     settings = read_settings(TrainSettings, ["--config", str(folder / "config.toml")])
-    return flat(adapter_of(settings, open_base(settings)).state_dict())
+    return flat(control_of(settings, open_base(settings)).network.state_dict())
 
 
 def flat(tensors):

@@ -14,9 +14,11 @@ from local_control.checkpoint import AdapterFile, AdapterFileError, read_adapter
 from local_control.z0 import PredictionType
 from training import export
 from training.data.files import WriteError
-from training.loop.adapter_files import describe, write_diffusers, write_file
+from training.loop.control_files import describe, write_diffusers, write_file
 from training.loop.state import list_states
 from training.loop.trained import read_trained
+from training.models.bases import Base
+from training.models.controls import AdapterControl
 
 
 @pytest.mark.parametrize("kind", ["full", "light", "xl"])
@@ -78,9 +80,9 @@ def test_a_state_that_is_none_is_named(tmp_path):
     ],
 )
 def test_the_base_is_called_by_its_name(make_settings, width, kind, version, architecture):
-    unet = SimpleNamespace(config={"cross_attention_dim": width})
-    base = SimpleNamespace(unet=unet, kind=kind)
-    found = describe(AdapterConfig(), make_settings(), base, 5)
+    config = {"cross_attention_dim": width, "block_out_channels": (320, 640, 1280, 1280)}
+    base = Base(SimpleNamespace(unet=SimpleNamespace(config=config)), torch.ones(1), kind)
+    found = describe(AdapterControl(None), make_settings(), base, 5)
     assert found["ss_base_model_version"] == version
     assert found["modelspec.architecture"] == architecture
 

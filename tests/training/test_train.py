@@ -19,7 +19,7 @@ from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import AdapterFile, AdapterFileError, read_adapter, write_adapter
 from training.config.run import TrainSettings
 from training.loop.examples import collate
-from training.loop.parts import adapter_of
+from training.loop.parts import control_of
 from training.loop.prepare import open_base
 from training.loop.state import list_states
 from training.models.bases import BaseModelError
@@ -54,19 +54,21 @@ def example(mask: Tensor, condition: Tensor | None = None) -> Batch:
 def test_the_held_out_loss_goes_down(make_settings):
     steps = {"max_train_steps": 60, "learning_rate": 3e-3, "timestep_sampling": "uniform"}
     run = trainer_of(make_settings(**steps, train_batch_size=4))
-    before = run.validation.losses(run.adapter)["loss"]
+    before = run.validation.losses(run.control)["loss"]
     run.run()
-    assert run.validation.losses(run.adapter)["loss"] < before
+    assert run.validation.losses(run.control)["loss"] < before
 
 
 def test_only_the_adapter_learns(make_settings):
     run = trainer_of(make_settings())
     before = {key: value.clone() for key, value in run.base.unet.state_dict().items()}
-    start = [parameter.detach().clone() for parameter in run.adapter.parameters()]
+    start = [parameter.detach().clone() for parameter in run.control.network.parameters()]
     run.run()
     after = run.base.unet.state_dict()
     assert all(torch.equal(after[key], value) for key, value in before.items())
-    moved = [not torch.equal(a, b) for a, b in zip(run.adapter.parameters(), start, strict=True)]
+    moved = [
+        not torch.equal(a, b) for a, b in zip(run.control.network.parameters(), start, strict=True)
+    ]
     assert all(moved)
 
 
@@ -76,8 +78,8 @@ def test_masked_features_do_not_see_the_condition_outside(make_settings):
     one, other = example(nothing), example(nothing, torch.ones(2, 1, 64, 64))
     for masked in (True, False):
         settings = make_settings(mask_features=masked)
-        adapter = adapter_of(settings, base)
-        first, second = (denoise_at(base, adapter, b, t, masked).output for b in (one, other))
+        control = control_of(settings, base)
+        first, second = (denoise_at(base, control, b, t, masked).output for b in (one, other))
         assert torch.equal(first, second) is masked
 
 
@@ -110,7 +112,7 @@ def test_v_prediction_aims_at_v(make_settings, v_folder):
     settings = make_settings(pretrained_model_name_or_path=str(v_folder))
     base = open_base(settings)
     batch, t = example(torch.ones(1, 1, 64, 64)), torch.tensor([300])
-    found = denoise_at(base, adapter_of(settings, base), batch, t, gated=True)
+    found = denoise_at(base, control_of(settings, base), batch, t, gated=True)
     a = base.alphas_cumprod[300]
     expected = a.sqrt() * batch.noise - (1 - a).sqrt() * batch.z0
     torch.testing.assert_close(found.target, expected)
@@ -120,7 +122,7 @@ def test_an_adapter_can_start_from_a_file(make_settings, run, tmp_path):
     run("first")
     path = tmp_path / "first" / "adapter.safetensors"
     settings = make_settings(adapter_model_name_or_path=path)
-    found = adapter_of(settings, open_base(settings)).state_dict()
+    found = control_of(settings, open_base(settings)).network.state_dict()
     expected = read_adapter(path).tensors
     assert all(torch.equal(found[key], value.float()) for key, value in expected.items())
 
@@ -130,10 +132,10 @@ def test_the_kind_of_an_adapter_follows_its_file(make_settings, tmp_path):
     path = tmp_path / "light.safetensors"
     write_adapter(AdapterFile(light, Adapter(light).state_dict()), path)
     settings = make_settings(adapter_model_name_or_path=path)
-    assert adapter_of(settings, open_base(settings)).config.kind == "light"
+    assert control_of(settings, open_base(settings)).network.config.kind == "light"
     settings = make_settings(adapter_model_name_or_path=path, adapter_type="full")
     with pytest.raises(AdapterFileError, match="use auto"):
-        adapter_of(settings, open_base(settings))
+        control_of(settings, open_base(settings))
 
 
 def test_adapters_that_do_not_fit_are_refused(make_settings, sdxl_folder, tmp_path):
@@ -141,16 +143,16 @@ def test_adapters_that_do_not_fit_are_refused(make_settings, sdxl_folder, tmp_pa
     write_adapter(AdapterFile(wide, Adapter(wide).state_dict()), tmp_path / "a.safetensors")
     settings = make_settings(adapter_model_name_or_path=tmp_path / "a.safetensors")
     with pytest.raises(AdapterFileError, match="this base needs full"):
-        adapter_of(settings, open_base(settings))
+        control_of(settings, open_base(settings))
     colour = AdapterConfig(channels=CHANNELS, in_channels=3)
     write_adapter(AdapterFile(colour, Adapter(colour).state_dict()), tmp_path / "b.safetensors")
     settings = make_settings(adapter_model_name_or_path=tmp_path / "b.safetensors")
     with pytest.raises(AdapterFileError, match="reads 3 channels"):
-        adapter_of(settings, open_base(settings))
+        control_of(settings, open_base(settings))
     sdxl = {"pretrained_model_name_or_path": str(sdxl_folder), "adapter_type": "full"}
     settings = make_settings(**sdxl)
     with pytest.raises(BaseModelError, match="use auto"):
-        adapter_of(settings, open_base(settings))
+        control_of(settings, open_base(settings))
 
 
 def test_what_is_written_tells_its_story_and_no_paths(run, tmp_path, base_folder):
@@ -230,7 +232,7 @@ def test_a_validation_that_cannot_work_ends_the_run_before_its_first_step(
     make_settings, monkeypatch
 ):
     run = trainer_of(make_settings())
-    monkeypatch.setattr(run.validation, "losses", lambda adapter: 1 / 0)
+    monkeypatch.setattr(run.validation, "losses", lambda control: 1 / 0)
     monkeypatch.setattr(run, "step", None)
     with pytest.raises(ZeroDivisionError):
         run.run()
@@ -259,7 +261,7 @@ def test_perturbed_inputs_keep_their_targets(make_settings):
     assert one.perturbation is None
     assert 0.3 < other.perturbation.std() < 0.7
     base, t = open_base(make_settings()), torch.tensor([500])
-    adapter = adapter_of(make_settings(), base)
+    adapter = control_of(make_settings(), base)
     first, second = (
         denoise_at(base, adapter, batch.to(base.device), t, True) for batch in (one, other)
     )
@@ -296,6 +298,6 @@ def test_noise_is_shifted_as_far_as_it_is_asked_for(make_settings):
 
 def test_validation_is_the_same_at_every_call(make_settings):
     run = trainer_of(make_settings())
-    one, two = (run.validation.losses(run.adapter) for _ in range(2))
+    one, two = (run.validation.losses(run.control) for _ in range(2))
     assert one == two
     assert {"noise", "z0", "loss", "loss at t=100", "loss at t=900"} <= one.keys()

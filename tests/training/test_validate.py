@@ -43,7 +43,7 @@ def test_random_masks_do_not_look_at_the_data_sets(make_settings, monkeypatch):
 
 def test_a_full_mask_has_no_leak_to_measure(make_settings, tmp_path):
     run = trainer_of(make_settings(mask_source="full", num_validation_images=2))
-    found = run.validation.pictures(run.adapter, tmp_path / "sheet.png")
+    found = run.validation.pictures(run.control, tmp_path / "sheet.png")
     assert found.keys() == {"adherence"}
     assert not math.isnan(found["adherence"])
 
@@ -56,7 +56,7 @@ def test_prompts_are_sampled_with_their_pictures_and_masks(make_settings, pictur
     }
     run = trainer_of(make_settings(**prompts, invert_masks=True))
     path = tmp_path / "prompts.png"
-    run.validation.prompted_pictures(run.adapter, path)
+    run.validation.prompted_pictures(run.control, path)
     sheet = torch.from_numpy(np.asarray(Image.open(path)).copy())
     assert sheet.shape == (20 + 2 * 64, 4 * 64, 3)
     mask = torch.from_numpy(np.asarray(Image.open(picture_folder / "0.mask.png")).copy()) > 127
@@ -67,7 +67,7 @@ def test_prompts_are_sampled_with_their_pictures_and_masks(make_settings, pictur
     assert (seen - true)[inside].abs().max() <= 1
     assert (seen[outside] <= true[outside]).all()
     free = sheet[20:, 64:128]
-    run.validation.prompted_pictures(run.adapter, path)
+    run.validation.prompted_pictures(run.control, path)
     assert torch.equal(torch.from_numpy(np.asarray(Image.open(path)).copy()), sheet)
     assert not torch.equal(free[:64], free[64:])  # of one prompt, and each of its own noise
 

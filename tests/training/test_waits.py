@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers import ControlNetModel, DiffusionPipeline, UNet2DConditionModel
 from prepared import prepare, trainer_of
 from small_base import CHANNELS, small_sd
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
@@ -20,6 +20,7 @@ from training.loop.optimisation import update_ema
 from training.loop.parts import learning_rate_of
 from training.models.bases import Base, BaseModelError, Hub, load_base
 from training.models.batch import Batch
+from training.models.controls import AdapterControl, ControlNetControl
 from training.models.denoise import denoise_at, timesteps
 
 
@@ -43,8 +44,15 @@ class Copies(TorchDispatchMode):
         return out
 
 
+NETWORKS = {
+    AdapterControl: lambda unet: Adapter(AdapterConfig(channels=CHANNELS)),
+    ControlNetControl: ControlNetModel.from_unet,
+}
+
+
+@pytest.mark.parametrize("control", NETWORKS)
 @pytest.mark.parametrize("kind", [PredictionType.EPSILON, PredictionType.V])
-def test_nothing_in_a_step_waits_for_what_the_gpu_has_found(make_settings, kind):
+def test_nothing_in_a_step_waits_for_what_the_gpu_has_found(make_settings, kind, control):
     settings = make_settings(z0_loss_weight=4.0, edge="sobel", snr_gamma=5.0)
     alphas = torch.linspace(0.999, 0.01, 1000)
     objective = settings.loss(alphas)
@@ -56,7 +64,7 @@ def test_nothing_in_a_step_waits_for_what_the_gpu_has_found(make_settings, kind)
                 cross_attention_dim=16,
                 attention_head_dim=2,
             ).requires_grad_(False)
-            adapter, average = (Adapter(AdapterConfig(channels=CHANNELS)) for _ in range(2))
+            network, average = (NETWORKS[control](unet) for _ in range(2))
             base = Base(SimpleNamespace(unet=unet), torch.empty(1000), kind)
             z0, noise, u = torch.empty(2, 4, 8, 8), torch.empty(2, 4, 8, 8), torch.empty(2)
             context = torch.empty(2, 77, 16)
@@ -64,12 +72,12 @@ def test_nothing_in_a_step_waits_for_what_the_gpu_has_found(make_settings, kind)
             batch = Batch(z0, noise, u, context, *pictures).to(torch.device("cuda"))
         copies.found.clear()
         steps = timesteps(batch.u, 1000, "cubic")
-        found = denoise_at(base, adapter, batch, steps, True)
+        found = denoise_at(base, control(network), batch, steps, True)
         torch.stack([term.mean() for term in objective.terms(found).values()]).sum()
-        for parameter in adapter.parameters():  # backward wants the device itself
+        for parameter in network.parameters():  # backward wants the device itself
             parameter.grad = torch.empty_like(parameter)
-        torch.nn.utils.clip_grad_norm_(adapter.parameters(), 1.0)
-        update_ema(average, adapter, 3, 0.999)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        update_ema(average, network, 3, 0.999)
         assert copies.found == []
         with pytest.raises(DataDependentOutputException):  # what a look at a value would raise
             bool((steps > 0).any())

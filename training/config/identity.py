@@ -44,6 +44,7 @@ PLACES = frozenset(
         "base_config",
         "pretrained_vae_model_name_or_path",
         "adapter_model_name_or_path",
+        "controlnet_model_name_or_path",
         "train_data_dir",
         "shards_url",
         "coco_instances",

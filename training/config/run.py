@@ -48,10 +48,20 @@ class TrainSettings(
             raise ValueError("--invert_masks needs masks: name --mask_column.")
         if self.base_config and Path(self.pretrained_model_name_or_path).suffix != ".safetensors":
             raise ValueError("--base_config is for a base in one .safetensors file; drop it.")
+        if self.control == "adapter" and self.controlnet_model_name_or_path is not None:
+            raise ValueError("--controlnet_model_name_or_path needs --control controlnet.")
+        if self.control == "controlnet":
+            if self.adapter_model_name_or_path is not None:
+                raise ValueError(
+                    "--adapter_model_name_or_path is for adapters; name a ControlNet with "
+                    "--controlnet_model_name_or_path."
+                )
+            if self.adapter_type != "auto":
+                raise ValueError("--adapter_type is for --control adapter; drop it.")
         return self
 
     def condition_channels(self) -> int:
-        """Return how many channels the adapter reads; pictures from a column have three."""
+        """Return how many channels conditions have; pictures from a column have three."""
         return 3 if self.conditioning_image_column else self.made_condition().channels
 
     def resolved(self) -> dict[str, Any]:

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from local_control.adapter import Adapter
+from local_control.control_file import ControlFile
 
 from ..data.condition import Condition
 from ..data.digests import number
 from ..data.random_streams import VALIDATION, generator
 from ..models.bases import Base
-from ..models.denoise import control_features
+from ..models.controls import Control
+from ..models.new_control import load_control
 from ..models.sample import Sampling, StepChanges, sample
 from .cases import Case, first_of_each, picture_keys, spread_out
 from .perceptual import PerceptualChange
@@ -48,16 +49,16 @@ Outside = Literal["gated", "exact", "both", "everywhere"]
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to control: an adapter (None: none), its strength, and how the outside is kept free.
+    """One way to control: by a file (None: not at all), at a strength, and with the outside free.
 
-    condition: what the adapter reads, as its metadata tells it; None: the cases' own conditions.
+    condition: what the control reads, as its metadata tells it; None: the cases' own conditions.
     outside: gated: features are multiplied by the mask; exact: predictions with whole features and
     without any are blended by it, at twice the cost; both: such predictions with gated features;
     everywhere: nothing keeps control from the outside.
     """
 
     name: str
-    adapter: Adapter | None = None
+    file: ControlFile | None = None
     condition: Condition | None = field(default_factory=Condition)
     outside: Outside = "gated"
     strength: float = 1.0
@@ -93,6 +94,9 @@ class Evaluation:
     canny: Condition = field(default_factory=Condition)
     perceptual: PerceptualChange | None = None
     direct: bool = False
+    _controls: dict[int, tuple[ControlFile, Control]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def run(
         self,
@@ -159,9 +163,9 @@ class Evaluation:
             without = self._sample(part, variants[0])
         out = {_name("blank"): blank_lfmse(sources, masks, self.canny)}
         out[_name("pictures", SEEN)] = darkened(sources, masks)[list(shown)]
-        read = next((variant for variant in variants if variant.adapter is not None), variants[0])
-        conditions = _condition(read, part, sources).expand(-1, 3, -1, -1)
-        out[_name("pictures", CONDITION)] = conditions[list(shown)]
+        read = next((variant for variant in variants if variant.file is not None), None)
+        conditions = sources if read is None else _read(read, part, sources)
+        out[_name("pictures", CONDITION)] = conditions.expand(-1, 3, -1, -1)[list(shown)]
         for variant in variants:
             changes = StepChanges(masks.to(self.base.device)) if self.direct else None
             images = without if variant is variants[0] else self._sample(part, variant, changes)
@@ -207,23 +211,32 @@ class Evaluation:
         device = self.base.device
         sources, masks = _stack(part)
         masks = masks.to(device)
-        features = None
-        if variant.adapter is not None:
-            condition = _condition(variant, part, sources).to(device)
+        acting = None
+        if variant.file is not None:
+            condition = _read(variant, part, sources).to(device)
             gate = masks if variant.gated else None
             with torch.no_grad():
-                features = control_features(variant.adapter.to(device), condition, gate)
-            features = [variant.strength * feature for feature in features]
+                control = self._control(variant.file, variant.name)
+                acting = control.on(condition, gate, variant.strength)
         text, negative = self._texts([case.prompt for case in part]), self._texts([""])
         size = (*sources.shape[-2:], 0, 0, *sources.shape[-2:])
         ids = torch.tensor([size] * len(part), dtype=torch.float32, device=device)
         noise = self._noise(part)
         blend = masks if variant.blended else None
         latents = sample(
-            self.base, noise, text, negative, self.sampling, features, ids, blend, changes
+            self.base, noise, text, negative, self.sampling, acting, ids, blend, changes
         )
         with self.base.autoencoder_on(device):
             return self.base.decode(latents).cpu()
+
+    def _control(self, file: ControlFile, name: str) -> Control:
+        """The control of a file on the base's device, built once however many variants have it."""
+        known = self._controls.get(id(file))
+        if known is None or known[0] is not file:
+            control = load_control(file, self.base, name)
+            known = file, control.around(control.network.to(self.base.device))
+            self._controls[id(file)] = known
+        return known[1]
 
     def _bounds(
         self, part: Sequence[Case], others: Sequence[Tensor]
@@ -306,10 +319,17 @@ def _stack(part: Sequence[Case]) -> tuple[Tensor, Tensor]:
     return torch.stack([c.image for c in part]), torch.stack([c.mask for c in part])
 
 
-def _condition(variant: Variant, part: Sequence[Case], sources: Tensor) -> Tensor:
-    """What the variant's adapter is given [B,1 or 3,H,W]."""
-    if variant.condition is not None:
-        return variant.condition(sources)
+def _read(variant: Variant, part: Sequence[Case], sources: Tensor) -> Tensor:
+    """What a variant's control is given [B,1 or 3,H,W]."""
+    assert variant.file is not None
+    return _condition(variant.file, variant.condition, part, sources)
+
+
+def _condition(
+    file: ControlFile, condition: Condition | None, part: Sequence[Case], sources: Tensor
+) -> Tensor:
+    """What a control is given [B,1 or 3,H,W]: made from the pictures, or the cases' own."""
+    if condition is not None:
+        return condition(sources)
     own = torch.stack([case.condition for case in part if case.condition is not None])
-    assert variant.adapter is not None
-    return own if variant.adapter.config.in_channels == 3 else own.mean(1, keepdim=True)
+    return own if file.in_channels == 3 else own.mean(1, keepdim=True)

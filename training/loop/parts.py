@@ -1,13 +1,13 @@
 """The parts of a run as its settings name them; what is below takes values, not settings."""
 
 import torch
-
-from local_control.adapter import Adapter
+from torch import nn
 
 from ..cached.prepared import Making
 from ..config.run import TrainSettings
 from ..models.bases import Base
-from ..models.new_adapter import new_adapter
+from ..models.controls import Control
+from ..models.new_control import new_adapter, new_controlnet
 from ..models.sample import Sampling
 from .examples import Division, Draws
 from .optimisation import LearningRate, Stepping
@@ -49,15 +49,17 @@ def division_of(settings: TrainSettings, rank: int, world: int) -> Division:
     return Division(settings.train_batch_size, parts, rank, world)
 
 
-def adapter_of(settings: TrainSettings, base: Base) -> Adapter:
-    """Return the adapter at the start; AdapterFileError, BaseModelError: it does not fit."""
+def control_of(settings: TrainSettings, base: Base) -> Control:
+    """Return the control at the start; AdapterFileError, BaseModelError: it does not fit."""
+    if settings.control == "controlnet":
+        return new_controlnet(base, settings.seed, settings.controlnet_model_name_or_path)
     kind = None if settings.adapter_type == "auto" else settings.adapter_type
     channels, file = settings.condition_channels(), settings.adapter_model_name_or_path
     return new_adapter(base, channels, kind, settings.seed, file)
 
 
-def optimizer_of(settings: TrainSettings, adapter: Adapter) -> torch.optim.Optimizer:
-    """Return the optimiser of an adapter."""
+def optimizer_of(settings: TrainSettings, network: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimiser of a network."""
     stepping = Stepping(
         settings.chosen_optimizer(),
         (settings.adam_beta1, settings.adam_beta2),
@@ -65,7 +67,7 @@ def optimizer_of(settings: TrainSettings, adapter: Adapter) -> torch.optim.Optim
         settings.adam_epsilon,
         settings.fused,
     )
-    return stepping.new(adapter.parameters(), settings.learning_rate)
+    return stepping.new(network.parameters(), settings.learning_rate)
 
 
 def learning_rate_of(settings: TrainSettings) -> LearningRate:

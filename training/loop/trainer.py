@@ -13,23 +13,22 @@ from accelerate.utils import GradientAccumulationPlugin
 from torch import Tensor, distributed
 from tqdm import tqdm
 
-from local_control.adapter import Adapter
-
 from ..config.processes import on_cpu, process_state
 from ..config.run import TrainSettings
 from ..data.files import remove_left
 from ..models.bases import Base
 from ..models.batch import Batch
+from ..models.controls import Control
 from ..models.denoise import denoise_at, drawn_alpha_bar, timesteps
 from ..models.weights import weights_digest
-from .adapter_files import to_file, write_file
+from .control_files import to_file, write_file
 from .data import Data
 from .examples import Examples, Places, loader
 from .means import Means
 from .model_card import Made, newest_sheets, write_model_card
 from .optimisation import update_ema
 from .parts import (
-    adapter_of,
+    control_of,
     division_of,
     draws_of,
     learning_rate_of,
@@ -43,7 +42,7 @@ from .resume import Identity, resume
 from .state import TrainState
 from .stop_signal import StopSignal
 from .trackers import log_sheet
-from .validation import Control, Validation
+from .validation import Shown, Validation
 
 log = logging.getLogger(__name__)
 
@@ -70,21 +69,25 @@ class Trainer:
         identity = Identity.of(data, base, world)
         if settings.z0_loss_weight:
             base.check_z0()
+        self.control = control_of(settings, base)
         base.place(device, self.dtype)
         _choose_kernels(base.pipeline.unet, settings)
-        self.adapter = adapter_of(settings, base).to(device)
-        self.ema = copy.deepcopy(self.adapter).requires_grad_(False) if settings.use_ema else None
-        self.optimizer = optimizer_of(settings, self.adapter)
-        modules = {"adapter": self.adapter} | ({"ema": self.ema} if self.ema else {})
+        network = self.control.network.to(device)
+        if settings.gradient_checkpointing:
+            self.control.save_memory()
+        self.ema = copy.deepcopy(network).requires_grad_(False) if settings.use_ema else None
+        self.optimizer = optimizer_of(settings, network)
+        modules = {self.control.name: network} | ({"ema": self.ema} if self.ema else {})
         self.state = TrainState(modules, self.optimizer)
         resume(self.state, settings, identity)
         self.state.notes |= identity.notes(settings)
-        self.wrapped, self.stepper = self.accelerator.prepare(self.adapter, self.optimizer)
+        wrapped, self.stepper = self.accelerator.prepare(network, self.optimizer)
+        self.wrapped = self.control.around(wrapped)
         if self.accelerator.scaler is not None and "scaler" in self.state.notes:
             self.accelerator.scaler.load_state_dict(self.state.notes["scaler"])
         self._means = Means()
         self._learnt, self._told = False, False
-        self._start = "" if self.state.step else weights_digest(self.adapter)
+        self._start = "" if self.state.step else weights_digest(network)
         self.objective = settings.loss(drawn_alpha_bar(base, settings.timestep_sampling))
         self.validation = self._new_validation()
         self.examples = Examples(data.train, data.prepared, draws_of(settings))
@@ -92,7 +95,7 @@ class Trainer:
 
     def _new_validation(self) -> Validation:
         settings, data = self.settings, self.data
-        control = Control(
+        shown = Shown(
             settings.masks().shown(),
             settings.masked_condition_share,
             settings.mask_features,
@@ -102,7 +105,7 @@ class Trainer:
             self.base,
             data.held_out,
             data.prepared,
-            control,
+            shown,
             self.objective,
             settings.validation_timesteps,
             settings.num_validation_images,
@@ -117,12 +120,12 @@ class Trainer:
         return iter(loader(self.examples, places, self.settings.dataloader_num_workers))
 
     @property
-    def result(self) -> Adapter:
+    def result(self) -> Control:
         """What is validated and written: the average, if there is one."""
-        return self.ema or self.adapter
+        return self.control if self.ema is None else self.control.around(self.ema)
 
     def run(self) -> Path:
-        """Train to `max_train_steps` -> the adapter's file."""
+        """Train to `max_train_steps` -> the control's file."""
         settings, state = self.settings, self.state
         main = self.accelerator.is_main_process
         if main:
@@ -162,13 +165,14 @@ class Trainer:
         self.accelerator.end_training()
         if settings.push_to_hub and main:
             push(settings, files)
-        return settings.output_dir / "adapter.safetensors"
+        return settings.output_dir / f"{self.control.name}.safetensors"
 
     def _write(self) -> list[Path]:
         """Write the adapter and its model card -> all that a repository on the hub is to have."""
         settings, notes = self.settings, self.state.notes
         folder = settings.output_dir
-        path, file = folder / "adapter.safetensors", to_file(self.result, settings, self.base)
+        path = folder / f"{self.control.name}.safetensors"
+        file = to_file(self.result, settings, self.base)
         write_file(file, path)
         made = Made(
             file.metadata,
@@ -187,7 +191,7 @@ class Trainer:
         for part in range(parts):
             batch = next(batches).to(self.accelerator.device)
             wait = part < parts - 1
-            with self.accelerator.no_sync(self.wrapped) if wait else nullcontext():
+            with self.accelerator.no_sync(self.wrapped.network) if wait else nullcontext():
                 t = timesteps(batch.u, len(self.base.alphas_cumprod), settings.timestep_sampling)
                 gated, free = settings.mask_features, self.objective.needs_free
                 found = denoise_at(self.base, self.wrapped, batch, t, gated, self.dtype, free)
@@ -196,11 +200,12 @@ class Trainer:
             for name, value in terms.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() / parts
         limit = settings.max_grad_norm
-        norm: Any = self.accelerator.clip_grad_norm_(self.adapter.parameters(), limit)
+        network = self.control.network
+        norm: Any = self.accelerator.clip_grad_norm_(network.parameters(), limit)
         self.stepper.step()
         self.stepper.zero_grad()
         if self.ema is not None:
-            update_ema(self.ema, self.adapter, step, settings.ema_decay)
+            update_ema(self.ema, network, step, settings.ema_decay)
         return sums | {_NORM: norm.detach()}
 
     def _report(self, learning_rate: float, progress: tqdm) -> None:
@@ -221,15 +226,15 @@ class Trainer:
         steps = self.state.step
         if not self._learnt:
             log.warning(
-                "In %d steps no gradient has reached the adapter, so its weights do not learn; see "
+                "In %d steps no gradient has reached the %s, so its weights do not learn; see "
                 "whether all masks are empty.",
-                steps,
+                *(steps, self.control.name),
             )
-        elif self._start and self._start == weights_digest(self.adapter):
+        elif self._start and self._start == weights_digest(self.control.network):
             log.warning(
-                "In %d steps the adapter's weights have not moved, though there are gradients; see "
+                "In %d steps the %s's weights have not moved, though there are gradients; see "
                 "whether --learning_rate is too small, or go without --mixed_precision fp16.",
-                steps,
+                *(steps, self.control.name),
             )
 
     def _validate(self, progress: tqdm) -> None:
@@ -263,7 +268,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             if self.accelerator.scaler is not None:
                 self.state.notes["scaler"] = self.accelerator.scaler.state_dict()
-            # So that what is exported from a state tells as much as the adapter itself.
+            # So that what is exported from a state tells as much as the file of the end.
             file = to_file(self.result, self.settings, self.base, step=self.state.step)
             self.state.notes["metadata"] = file.metadata
             self.state.save(self.settings.output_dir, self.settings.checkpoints_total_limit)

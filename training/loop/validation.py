@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from local_control.adapter import Adapter
 from local_control.losses import LocalControlLoss
 
 from ..cached.prepared import Part, Prepared
@@ -20,22 +19,23 @@ from ..evaluation.measures import quick_measures
 from ..evaluation.sheets import edge_panel, sheet, tinted
 from ..models.bases import Base
 from ..models.batch import Batch
-from ..models.denoise import control_features, denoise_at
+from ..models.controls import Control
+from ..models.denoise import denoise_at
 from ..models.sample import Sampling, sample
 from .examples import collate
 from .prompted import Prompted
 
 MAX_SAMPLES = 32
 _HEADINGS = ("seen", "no control", "control", "its edges")
-Shown = tuple[Batch, Tensor, Tensor]  # with its true picture and the one without control
+Sampled = tuple[Batch, Tensor, Tensor]  # with its true picture and the one without control
 
 
 @dataclass(frozen=True)
-class Control:
-    """How an adapter is trained to control, which validation repeats.
+class Shown:
+    """How a control is shown pictures in training, which validation repeats.
 
     masks: drawn ones, without empty ones. blank_share: of conditions that are blank outside the
-    mask. gated: features are masked. condition: what adherence is measured by.
+    mask. gated: control is masked. condition: what adherence is measured by.
     """
 
     masks: RandomMasks
@@ -48,17 +48,17 @@ class Control:
 class Validation:
     """Fixed held-out examples: the same pictures, masks, noise and timesteps at every call.
 
-    shown: how many pictures are sampled; sampling: how, its precision that of the losses too.
+    sampled: how many pictures are sampled; sampling: how, its precision that of the losses too.
     prompted: what is sampled beside them.
     """
 
     base: Base
     part: Part
     prepared: Prepared
-    control: Control
+    shown: Shown
     objective: LocalControlLoss
     timesteps: Sequence[int]
-    shown: int
+    sampled: int
     sampling: Sampling
     prompted: Sequence[Prompted] = ()
 
@@ -71,10 +71,10 @@ class Validation:
         rng = generator(VALIDATION, index)
         crop = self.prepared.example(self.part, index, 0)
         size = (crop.condition.shape[-2], crop.condition.shape[-1])
-        mask = self.control.masks.draw(size, rng, crop.masks)
+        mask = self.shown.masks.draw(size, rng, crop.masks)
         noise = rng.standard_normal(crop.latent.shape, "float32")
         condition = crop.condition
-        if rng.random() < self.control.blank_share:  # as in training
+        if rng.random() < self.shown.blank_share:  # as in training
             condition = condition * torch.from_numpy(mask)
         entry = {
             "z0": crop.latent,
@@ -88,15 +88,15 @@ class Validation:
         return collate([entry | text])
 
     @torch.no_grad()
-    def losses(self, adapter: Adapter) -> dict[str, float]:
+    def losses(self, control: Control) -> dict[str, float]:
         """Return each term's mean over pictures and timesteps, their sum, and the sum at each t."""
         times = torch.tensor(self.timesteps, device=self.base.device)
-        gated, precision = self.control.gated, self.sampling.mixed_precision
+        gated, precision = self.shown.gated, self.sampling.mixed_precision
         sums: dict[str, Tensor] = {}
         for batch in self.examples:
             repeated = batch.to(self.base.device).repeat(len(times))
             free = self.objective.needs_free
-            found = denoise_at(self.base, adapter, repeated, times, gated, precision, free)
+            found = denoise_at(self.base, control, repeated, times, gated, precision, free)
             for name, values in self.objective.terms(found).items():
                 sums[name] = sums.get(name, torch.zeros_like(values)) + values / len(self.examples)
         total = torch.stack(list(sums.values())).sum(0)
@@ -106,23 +106,23 @@ class Validation:
         return out | {f"loss at t={t}": value for t, value in at_times}
 
     @torch.no_grad()
-    def pictures(self, adapter: Adapter, path: Path) -> dict[str, float]:
+    def pictures(self, control: Control, path: Path) -> dict[str, float]:
         """Sample some of the examples, write a sheet to `path`, -> mean adherence and leak."""
-        return self._write_sheet(self._free, adapter, path)
+        return self._write_sheet(self._free, control, path)
 
     @torch.no_grad()
-    def prompted_pictures(self, adapter: Adapter, path: Path) -> None:
+    def prompted_pictures(self, control: Control, path: Path) -> None:
         """Sample what is prompted, and write a sheet to `path`."""
-        self._write_sheet(self._free_prompted, adapter, path)
+        self._write_sheet(self._free_prompted, control, path)
 
     def _write_sheet(
-        self, shown: Sequence[Shown], adapter: Adapter, path: Path
+        self, shown: Sequence[Sampled], control: Control, path: Path
     ) -> dict[str, float]:
         """Sample what is shown with control, write a sheet, -> mean adherence and leak."""
         rows, found = [], []
-        condition = self.control.condition
+        condition = self.shown.condition
         for batch, source, free in shown:
-            image = self._sample(batch, adapter)
+            image = self._sample(batch, control)
             batch = batch.to(torch.device("cpu"))
             mask = batch.mask
             found.append(quick_measures(image, free, source, mask, condition))
@@ -135,7 +135,7 @@ class Validation:
         return {k: v.nanmean().item() for k, v in joined.items() if not v.isnan().all()}
 
     @cached_property
-    def _free_prompted(self) -> list[Shown]:
+    def _free_prompted(self) -> list[Sampled]:
         """What is prompted, its pictures and what the base makes of the prompts alone."""
         batches = [self._prompted(index, one) for index, one in enumerate(self.prompted)]
         return [
@@ -159,10 +159,10 @@ class Validation:
         return collate([entry | self.prepared.embedding(one.prompt)])
 
     @cached_property
-    def _free(self) -> list[Shown]:
+    def _free(self) -> list[Sampled]:
         """The examples to sample, their pictures and what the base makes without control."""
         size = self.examples[0].z0.shape
-        chosen = [batch for batch in self.examples if batch.z0.shape == size][: self.shown]
+        chosen = [batch for batch in self.examples if batch.z0.shape == size][: self.sampled]
         with self.base.autoencoder_on(self.base.device):
             sources = [self.base.decode(batch.z0).cpu() for batch in chosen]
         return [
@@ -170,11 +170,11 @@ class Validation:
             for batch, source in zip(chosen, sources, strict=True)
         ]
 
-    def _sample(self, batch: Batch, adapter: Adapter | None) -> Tensor:
-        batch, features = batch.to(self.base.device), None
-        if adapter is not None:
-            mask = batch.mask if self.control.gated else None
-            features = control_features(adapter, batch.condition, mask)
+    def _sample(self, batch: Batch, control: Control | None) -> Tensor:
+        batch, acting = batch.to(self.base.device), None
+        if control is not None:
+            mask = batch.mask if self.shown.gated else None
+            acting = control.on(batch.condition, mask)
         empty = self.prepared.embedding("")
         negative = {key: value.to(self.base.device)[None] for key, value in empty.items()}
         latents = sample(
@@ -183,7 +183,7 @@ class Validation:
             batch.text(),
             negative,
             self.sampling,
-            features,
+            acting,
             batch.time_ids,
         )
         with self.base.autoencoder_on(self.base.device):

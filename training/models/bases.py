@@ -47,6 +47,7 @@ _UNREADABLE = (
 # Where the parts of a pipeline come from; an index may name any module, and it would be imported.
 _LIBRARIES = {"diffusers", "transformers", "stable_diffusion", None}
 _TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
+_WIDTH, _SD2_TEXT = 320, 1024
 _VAE_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -90,6 +91,21 @@ class Base:
     def resolution(self) -> int:
         """Side of the squares that the base was made for, in pixels."""
         return self.pipeline.vae_scale_factor * self.unet.config["sample_size"]
+
+    @property
+    def family(self) -> str:
+        """SD1.5, SD2 (with "v" if it predicts v), SDXL, or the width of other bases.
+
+        SD2 has SD1.5's channels and another text encoder.
+        """
+        if self.is_xl:
+            return "SDXL"
+        width = self.unet.config["block_out_channels"][0]
+        if width != _WIDTH:
+            return f"width {width}"
+        if self.unet.config["cross_attention_dim"] != _SD2_TEXT:
+            return "SD1.5"
+        return "SD2 v" if self.kind is PredictionType.V else "SD2"
 
     def adapter_config(self, kind: Kind | None, in_channels: int) -> AdapterConfig:
         """The shape of an adapter for this base; `kind` None: xl for SDXL, else full."""

@@ -1,31 +1,16 @@
 """Controlled noise predictions through diffusers, as the nodes make them through ComfyUI."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from local_control.adapter import Adapter
-from local_control.gating import gate_features
 from local_control.losses import Denoising
 from local_control.z0 import PredictionType
 
 from .bases import Base
 from .batch import Batch
-
-
-def control_features(
-    adapter: Adapter,
-    condition: Tensor,
-    mask: Tensor | None = None,
-    weights: Sequence[float] | None = None,
-) -> list[Tensor]:
-    """Features of a condition [B,C,H,W], gated by a mask [B,1,H,W] if there is one."""
-    features = adapter(condition)
-    if mask is None:
-        return features
-    return [f for f in gate_features(features, mask, weights) if f is not None]
+from .controls import Acting, Control
 
 
 def predict(
@@ -33,24 +18,16 @@ def predict(
     z_t: Tensor,
     timestep: Tensor,
     context: Tensor,
-    features: Sequence[Tensor] | None = None,
+    acting: Acting | None = None,
     added: dict[str, Tensor] | None = None,
 ) -> Tensor:
     """The UNet's prediction [B,C,h,w] for noisy latents under a text context [B,T,D].
 
-    added: SDXL's pooled text and time ids. diffusers empties the list of features that it is
-    given, so it gets a fresh one, and skips SDXL's last feature without a word unless it has the
-    whole batch, so one condition for all is repeated.
+    acting: control, if there is any. added: SDXL's pooled text and time ids.
     """
-    residuals = None
-    if features is not None:
-        residuals = [feature.expand(len(z_t), -1, -1, -1) for feature in features]
+    controlled = {} if acting is None else acting(z_t, timestep, context, added)
     return unet(
-        z_t,
-        timestep,
-        encoder_hidden_states=context,
-        added_cond_kwargs=added,
-        down_intrablock_additional_residuals=residuals,
+        z_t, timestep, encoder_hidden_states=context, added_cond_kwargs=added, **controlled
     ).sample
 
 
@@ -71,7 +48,7 @@ def timesteps(u: Tensor, total: int, sampling: str) -> Tensor:
 
 def denoise_at(
     base: Base,
-    adapter: Adapter,
+    control: Control,
     batch: Batch,
     timestep: Tensor,
     gated: bool,
@@ -80,7 +57,7 @@ def denoise_at(
 ) -> Denoising:
     """Return the prediction for a batch that is noised to `timestep` [B].
 
-    gated: features are masked. dtype: that of mixed precision. with_free: predict without control
+    gated: control is masked. dtype: that of mixed precision. with_free: predict without control
     as well, for half as much time again.
     """
     alpha_bar = base.alphas_cumprod.to(timestep.device)[timestep]
@@ -89,8 +66,8 @@ def denoise_at(
     z_t = a.sqrt() * batch.z0 + (1 - a).sqrt() * added
     mask = batch.mask if gated else None
     with torch.autocast(timestep.device.type, dtype, enabled=dtype is not None):
-        features = control_features(adapter, batch.condition, mask)
-        output = predict(base.unet, z_t, timestep, batch.context, features, batch.added())
+        acting = control.on(batch.condition, mask)
+        output = predict(base.unet, z_t, timestep, batch.context, acting, batch.added())
         free = None
         if with_free:
             with torch.no_grad():

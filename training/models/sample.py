@@ -1,6 +1,6 @@
 """Sampling under local control through diffusers: DDIM with classifier-free guidance."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from local_control.gating import blend_predictions
 from local_control.masks import mask_on_grid
 
 from .bases import Base
+from .controls import Acting
 from .denoise import predict
 
 
@@ -64,16 +65,16 @@ def sample(
     text: Mapping[str, Tensor],
     negative: Mapping[str, Tensor],
     options: Sampling,
-    features: Sequence[Tensor] | None = None,
+    acting: Acting | None = None,
     time_ids: Tensor | None = None,
     blend: Tensor | None = None,
     changes: StepChanges | None = None,
 ) -> Tensor:
     """Return clean latents [B,C,h,w] for noise [B,C,h,w] under texts as `Base.encode_text` gives.
 
-    features: for B samples or one; like ComfyUI's control they act on both predictions. blend
-    [B,1,H,W] in 0..1 at any size: predictions with features act where it is 1, those without
-    elsewhere, at twice the cost of a step. changes: is told of each step's, at the same cost.
+    acting: control of B samples or one; like ComfyUI's it acts on both predictions. blend [B,1,H,W]
+    in 0..1 at any size: predictions with control act where it is 1, those without elsewhere, at
+    twice the cost of a step. changes: is told of each step's, at the same cost.
     """
     scheduler: Any = DDIMScheduler.from_config(base.pipeline.scheduler.config, clip_sample=False)
     scheduler.set_timesteps(options.steps, device=noise.device)
@@ -81,21 +82,19 @@ def sample(
     added = None
     if time_ids is not None and "pooled" in both:
         added = {"text_embeds": both["pooled"], "time_ids": torch.cat([time_ids, time_ids])}
-    if features is not None:
-        features = [torch.cat([f.expand(len(noise), -1, -1, -1)] * 2) for f in features]
     latents = noise * scheduler.init_noise_sigma
     amp = torch.autocast(
         noise.device.type, options.mixed_precision, enabled=options.mixed_precision is not None
     )
 
-    def predicted(z_t: Tensor, t: Tensor, features: Sequence[Tensor] | None) -> Tensor:
+    def predicted(z_t: Tensor, t: Tensor, acting: Acting | None) -> Tensor:
         with amp:
-            return predict(base.unet, z_t, t, both["context"], features, added).float()
+            return predict(base.unet, z_t, t, both["context"], acting, added).float()
 
     for timestep in scheduler.timesteps:
         z_t, t = torch.cat([latents, latents]), timestep.expand(2 * len(latents))
-        output = predicted(z_t, t, features)
-        if features is not None and (blend is not None or changes is not None):
+        output = predicted(z_t, t, acting)
+        if acting is not None and (blend is not None or changes is not None):
             without = predicted(z_t, t, None)
             if blend is not None:
                 output = blend_predictions(output, without, torch.cat([blend, blend]))

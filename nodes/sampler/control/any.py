@@ -56,15 +56,15 @@ class GatedControl(RegionControl[ControlRegion]):
         self._gates.forget()
 
     def get_models(self) -> list[ModelPatcher]:
-        """Those of earlier controls and our own."""
+        """Return what must be loaded: of earlier controls and of the one that is gated."""
         return [*super().get_models(), *self._given[0].control.get_models()]
 
     def get_extra_hooks(self) -> list:
-        """Those of earlier controls and of the one that is gated."""
+        """Return the hooks of earlier controls and of the one that is gated."""
         return [*super().get_extra_hooks(), *self._given[0].control.get_extra_hooks()]
 
     def inference_memory_requirements(self, dtype: torch.dtype) -> float:
-        """Those of earlier controls and our own."""
+        """Return the bytes of earlier controls and of the one that is gated, for one run."""
         own = self._given[0].control.inference_memory_requirements(dtype)
         return super().inference_memory_requirements(dtype) + own
 
@@ -166,9 +166,10 @@ class GatedControl(RegionControl[ControlRegion]):
 
 
 def fine_to_coarse(found: Slots) -> list[tuple[str, int]]:
-    """Where a control's tensors are, finest grid first; of one grid those of the middle come last.
+    """Return where a control's tensors are, as (key, index): the finest grid first.
 
-    Tokens have one grid and keep their order. Lists of maps for input blocks start at the last one.
+    Of one grid those of the middle come last. Tokens have one grid and keep their order. Lists of
+    maps for input blocks start at the last one.
     """
     places: list[tuple[str, int]] = []
     for key in ("input", "output", "middle"):

@@ -8,19 +8,21 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import torch
-from comfy.controlnet import ControlBase
+from comfy.controlnet import T2IAdapter
 from torch import Tensor
 
 from ....local_control.region_mask import RegionMask
-from ....local_control.view import View, Window
+from ....local_control.view import Size, View, Window
 from .region import Region, Timing
 from .slots import Slots, merge
-from .view import frames_in, views_of
+from .view import LATENT_FACTOR, check_pictures, frames_in, views_of
 
 R = TypeVar("R", bound=Region)
 T = TypeVar("T")
 # Masks on the latent's grid that are kept: of windows, tiles and sets of regions that act.
 _KEPT_BLENDS = 64
+# Of fewer channels tools would take the mean, and ours are of conditions and masks.
+_COLOURS = 3
 # Of transformer_options: the `exact` of the controls that add nothing in this run.
 OFF = "local_control_off"
 # A region's place in its control, and the factor of its strength.
@@ -36,7 +38,7 @@ class Recent(OrderedDict[Hashable, T]):
         self._drop = drop
 
     def get_or(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What stands under a key, made if it does not."""
+        """Return what stands under a key, made by `make` if nothing does."""
         if key not in self:
             while len(self) >= self._most:
                 self._drop(self.popitem(last=False)[1])
@@ -62,28 +64,35 @@ class Call:
 
     @property
     def batch(self) -> int:
-        """Latents of one prompt."""
+        """Return the number of latents of one prompt."""
         return len(self.x) // len(self.views)
 
     @property
     def steps(self) -> int:
-        """Frames of a video latent, or 1."""
+        """Return the number of frames of a video latent, or 1."""
         return frames_in(self.x.shape)
 
     @property
     def key(self) -> tuple[Hashable, ...]:
-        """All that what a region adds depends on, but for the noise and the text."""
+        """Return all that what a region adds depends on, but for the noise and the text."""
         return self.views, tuple(self.x.shape), self.x.dtype, self.x.device
 
     def gate(self, mask: RegionMask, tensor: Tensor) -> Tensor:
-        """The mask at the resolution of a tensor of all prompts, to be multiplied with it."""
+        """Return the mask at the resolution of a tensor of all prompts, to be multiplied with it.
+
+        tensor [P*B,T,C], [P*B,C,h,w] or [P*B,C,T,h,w] -> the same with one channel, and 1 for the
+        batch where all share one.
+
+        Raises:
+            ValueError: there is another number of masks than latents, or no grid has its tokens.
+        """
         parts = [mask.as_factor(tensor.shape, v, self.batch, self.steps) for v in self.views]
         if len(set(self.views)) == len(parts[0]) == 1:
             return parts[0].to(tensor)  # one for all
         return torch.cat([p.expand(self.batch, *p.shape[1:]) for p in parts]).to(tensor)
 
     def apart(self) -> Iterator["Call"]:
-        """A call for each prompt alone."""
+        """Yield a call for each prompt alone."""
         for i, view in enumerate(self.views):
             own = slice(i * self.batch, (i + 1) * self.batch)
 
@@ -99,10 +108,12 @@ class Call:
             yield Call(self.x[own], self.t[own], values, options, (view,))
 
 
-class RegionControl(ControlBase, Generic[R]):
+class RegionControl(T2IAdapter, Generic[R]):
     """A control object of one or several regions.
 
-    ComfyUI has a copy of it for each GPU, so nothing in it is used by two threads.
+    ComfyUI has a copy of it for each GPU, so nothing in it is used by two threads. Tools that
+    sample tiles know the controls that they cut pictures for by ComfyUI's classes, and set the
+    `cond_hint` of those; so this is one of them, whose network nobody asks for.
 
     exact: None, or what the controls of one Apply node have in common if the predictions with and
     without them are blended. is_tried: whether nothing is left that only asking it would tell.
@@ -119,7 +130,8 @@ class RegionControl(ControlBase, Generic[R]):
         self._cut_regions: tuple[R, ...] = ()
         self._timings: list[Timing] = []
         self.is_tried = not self.may_misfit
-        super().__init__()
+        self._used_tiles: Tensor | None = None
+        super().__init__(None, _COLOURS, LATENT_FACTOR, "nearest-exact")
         # AnimateDiff-Evolved tells its windows to controls that have these.
         self.sub_idxs: list[int] | None = None
         self.full_latent_length = 0
@@ -150,7 +162,7 @@ class RegionControl(ControlBase, Generic[R]):
     # ComfyUI's controls have an attribute of this name, which nodes and tools read and set.
     @property
     def cond_hint_original(self) -> Tensor | None:
-        """The picture [1 or B,C,H,W] that was set, or the one of the regions."""
+        """Return the picture [1 or B,C,H,W] that was set, or the one of the regions."""
         return self._show() if self._cut is None else self._cut
 
     @cond_hint_original.setter
@@ -160,7 +172,11 @@ class RegionControl(ControlBase, Generic[R]):
 
     @property
     def regions(self) -> tuple[R, ...]:
-        """The regions as they are in the picture that was set, or as they were given."""
+        """Return the regions as they are in the picture that was set, or as they were given.
+
+        Raises:
+            ValueError: the picture has other channels than theirs.
+        """
         if self._cut is None:
             return self._given
         if not self._cut_regions:
@@ -168,7 +184,7 @@ class RegionControl(ControlBase, Generic[R]):
         return self._cut_regions
 
     def copy(self) -> "RegionControl[R]":
-        """The same regions, without a predecessor."""
+        """Return a control of the same regions, without a predecessor."""
         new = self._new()
         new.exact = self.exact
         # Not `copy_to`: it would have the picture of the regions made for nobody.
@@ -181,9 +197,10 @@ class RegionControl(ControlBase, Generic[R]):
     def deepclone_multigpu(
         self, load_device: torch.device, autoregister: bool = False
     ) -> "RegionControl[R]":
-        """A copy for another GPU, where networks that stay loaded are its own."""
+        """Return a copy for another GPU, where networks that stay loaded are its own."""
         clone = self._on(load_device)
         clone.exact = self.exact
+        clone.device = load_device
         if autoregister:
             self.multigpu_clones[load_device] = clone
         return clone
@@ -191,8 +208,12 @@ class RegionControl(ControlBase, Generic[R]):
     def _on(self, device: torch.device) -> "RegionControl[R]":
         return self.copy()
 
+    def scale_image_to(self, width: int, height: int) -> Size:
+        """Return the size at which tools cut the picture: that of the latent's pixels."""
+        return width, height
+
     def get_extra_hooks(self) -> list:
-        """Those of the controls before this one.
+        """Return the hooks of the controls before this one.
 
         Our own note areas, for all conditions alike, and are registered from `extra_hooks`. What
         this gives, ComfyUI also ties to the condition, as it must where weights change with it;
@@ -206,7 +227,9 @@ class RegionControl(ControlBase, Generic[R]):
         super().pre_run(model, percent_to_timestep_function)
         self._forget()  # ComfyUI skips cleanup when a sampling fails or is interrupted
         self._blends.forget()
-        self.sub_idxs = self.cond_hint = None
+        self.sub_idxs = None
+        if self.cond_hint is self._used_tiles:  # else a tool has set it for this sampling
+            self.cond_hint = None
         self.is_tried = not self.may_misfit
         self._timings = [Timing(r, percent_to_timestep_function) for r in self.regions]
 
@@ -225,7 +248,13 @@ class RegionControl(ControlBase, Generic[R]):
         batched_number: int,
         transformer_options: dict,
     ) -> Slots | None:
-        """What the regions that act at `t` add, merged with that of earlier controls."""
+        """Return what the regions that act at `t` add, merged with that of earlier controls.
+
+        x_noisy [P*B,C,(T),h,w]: the latents of `batched_number` prompts; None if nothing acts.
+
+        Raises:
+            ValueError: the model is of no pictures, or masks or pictures do not fit the latents.
+        """
         arguments = (x_noisy, t, cond, batched_number, transformer_options)
         previous = self.previous_controlnet
         found = None if previous is None else previous.get_control(*arguments)
@@ -234,6 +263,7 @@ class RegionControl(ControlBase, Generic[R]):
         acting = self._acting(float(t[0]))
         if not acting and self.is_tried:
             return found
+        check_pictures(x_noisy.shape, self.name)
         regions, views = self._looked_at(x_noisy, batched_number, transformer_options)
         call = Call(x_noisy, t, cond, transformer_options, views)
         self.is_tried = True
@@ -243,25 +273,38 @@ class RegionControl(ControlBase, Generic[R]):
         own = self._add(regions, acting, call)
         return found if own is None else merge(own, found)
 
+    @property
+    def name(self) -> str:
+        """Return what messages call it, by the numbers of its regions."""
+        numbers = [str(region.number) for region in self._given]
+        if not numbers:
+            return "An adapter of Load Local Adapter"  # in stock nodes, without regions
+        return f"Region{'s' if len(numbers) > 1 else ''} {' and '.join(numbers)}"
+
     def acts(self, sigma: float) -> bool:
-        """Whether a region acts at a noise level."""
+        """Return whether a region acts at a noise level."""
         return any(timing.acts(sigma) for timing in self._timings)
 
     def blend(self, x: Tensor, sigma: float, options: dict) -> Tensor | None:
-        """Where the regions act at a noise level, to be multiplied with the latents `x` of one
-        prompt; None if nowhere in them.
+        """Return where the regions act at a noise level in the latents `x` of one prompt.
+
+        x [B,C,(T),h,w] -> [1 or B,1,(T),h,w] in 0..1, to be multiplied with it; None if nowhere.
         """
         acting = tuple(i for i, timing in enumerate(self._timings) if timing.acts(sigma))
         if not acting:
             return None
         (view,) = views_of(x.shape, 1, {**options, "uuids": ()}, self._window(len(x)))
+        tiles = self._tiles(x)
 
         def add_up() -> Tensor:
-            masks = [self.regions[i].mask for i in acting]
+            # A tool may have repeated them for all prompts.
+            regions = self.regions if tiles is None else self._read(tiles[: len(x)])
+            masks = [regions[i].mask for i in acting]
             parts = [mask.as_factor(x.shape, view, len(x), frames_in(x.shape)) for mask in masks]
             return torch.stack(torch.broadcast_tensors(*parts)).sum(0).clamp(0, 1).to(x)
 
-        found = self._blends.get_or((acting, view, x.shape, x.dtype, x.device), add_up)
+        key = (acting, view, tiles, x.shape, x.dtype, x.device)
+        found = self._blends.get_or(key, add_up)
         return found if found.any() else None
 
     def _window(self, count: int) -> Window | None:
@@ -269,6 +312,16 @@ class RegionControl(ControlBase, Generic[R]):
         if self.sub_idxs is None or len(self.sub_idxs) != count:
             return None
         return Window(tuple(self.sub_idxs), self.full_latent_length)
+
+    def _tiles(self, x: Tensor) -> Tensor | None:
+        """The picture that a tool has cut for the latents `x` of tiles: one for each, or for all
+        prompts; None if none has, or of what was sampled before.
+        """
+        tiles = self.cond_hint
+        if tiles is None:
+            return None
+        height, width = (self.compression_ratio * side for side in x.shape[-2:])
+        return tiles if tiles.shape[-2:] == (height, width) else None
 
     def _acting(self, sigma: float) -> Acting:
         """The regions that act at a noise level."""
@@ -279,8 +332,9 @@ class RegionControl(ControlBase, Generic[R]):
         self, x: Tensor, batched_number: int, options: dict
     ) -> tuple[tuple[R, ...], tuple[View, ...]]:
         """The regions, and what each prompt sees of the frame that they cover."""
-        tiles = self.cond_hint
-        if tiles is not None:  # set by a tool that samples tiles: a picture for each latent of `x`
+        tiles = self._tiles(x)
+        self._used_tiles = self.cond_hint
+        if tiles is not None:
             size = (x.shape[-2], x.shape[-1])
             count = 1 if len(tiles) == len(x) else batched_number
             return self._read(tiles), (View(size, size),) * count

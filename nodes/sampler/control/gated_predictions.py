@@ -19,10 +19,10 @@ from torch import Tensor
 from ....local_control.region_mask import RegionMask
 from .patch import innermost
 from .predictions import Cond, told_apart
-from .view import frames_in, view_wrappers, views_of
+from .view import check_pictures, frames_in, view_wrappers, views_of
+from .wiring import TOLD, Told, check_wiring, marked, unmarked
 
-# Of conditions: in which prediction of which gate they belong; of model options: what to replace.
-_SIDE = "local_control_side"
+# Of model options: what to replace.
 _GIVEN = "local_control_given"
 _KEY = "local_control_predictions"
 _INNER = "transformer_options"
@@ -66,11 +66,15 @@ class Change:
 
 
 class PredictionGate:
-    """A wrapper of CALC_COND_BATCH: predictions of both kinds, blended by a mask."""
+    """A wrapper of CALC_COND_BATCH: predictions of both kinds, blended by a mask.
 
-    def __init__(self, mask: RegionMask, key: uuid.UUID) -> None:
+    key: under which conditions tell their place; prompts: the names of those that differ.
+    """
+
+    def __init__(self, mask: RegionMask, key: uuid.UUID, prompts: Sequence[str]) -> None:
         self._mask = mask
-        self._key = key
+        self.key = key
+        self.prompts = tuple(prompts)
 
     # Arguments behind `options` may come with newer versions of ComfyUI: they are passed through.
     def __call__(
@@ -84,8 +88,9 @@ class PredictionGate:
         *rest: Any,
     ) -> Sequence[Tensor]:
         """Prompts that are alike with and without, to the same model, are predicted once."""
-        _check_areas(conds, self._key)
-        change: Change | None = options.get(_GIVEN, {}).get(self._key)
+        check_pictures(x.shape, "Gate Predictions")
+        _check_areas(conds, self.key)
+        change: Change | None = options.get(_GIVEN, {}).get(self.key)
         within = [cond and self._side(cond, True) for cond in conds]
         without = [cond and self._side(cond, False) for cond in conds]
         if change is None:
@@ -96,7 +101,7 @@ class PredictionGate:
         gate = self._gate(x, options.get("transformer_options", {}))
         if not gate.any() or not any(within):
             return found
-        told = [cond and told_apart(cond, self._key) for cond in within]
+        told = [cond and told_apart(cond, self.key) for cond in within]
         wanted = executor(model, told, x, timestep, options, *rest)
         return [
             torch.lerp(outside, inside, gate) if cond else outside
@@ -105,7 +110,8 @@ class PredictionGate:
 
     def _side(self, cond: Sequence[dict], is_within: bool) -> list[dict]:
         """The conditions of one prediction: those of it, and those of both."""
-        return [e for e in cond if e.get(_SIDE, {}).get(self._key, is_within) is is_within]
+        told = [(entry, entry.get(TOLD, {}).get(self.key)) for entry in cond]
+        return [unmarked(e) for e, place in told if place is None or place.is_within is is_within]
 
     def _gate(self, x: Tensor, options: Mapping[str, Any]) -> Tensor:
         """The mask on the grid of the latents, in a window those that it shows."""
@@ -121,13 +127,13 @@ def _alike(within: Cond, without: Cond) -> bool:
 def gate_predictions(
     model: ModelPatcher,
     mask: RegionMask,
-    prompts: Sequence[tuple[Conditioning, Conditioning | None]],
+    prompts: Mapping[str, tuple[Conditioning, Conditioning | None]],
     without: ModelPatcher | None = None,
 ) -> tuple[ModelPatcher, list[Conditioning]]:
     """Return a clone of `model` and its prompts, whose predictions outside are of `without`.
 
-    prompts: each with control, and without it or None if they are the same. without: another clone
-    of the model, or None if it is the same.
+    prompts: by the sampler's names for them, each with control, and without it or None if they are
+    the same. without: another clone of the model, or None if it is the same.
 
     Raises:
         ValueError: the two are of different weights.
@@ -142,19 +148,23 @@ def gate_predictions(
         gated.model_options[_GIVEN] = {**gated.model_options.get(_GIVEN, {}), key: change}
         models = [*without.model_patches_models(), *without.get_nested_additional_models()]
         gated.set_additional_models(str(key), models)
-    for kind, wrappers in view_wrappers(PredictionGate(mask, key)).items():
+    told = [name for name, (_, outside) in prompts.items() if outside is not None]
+    for kind, wrappers in view_wrappers(PredictionGate(mask, key, told)).items():
         for wrapper in wrappers:
             gated.add_wrapper_with_key(kind, _KEY, wrapper)
-    sides = [_both(within, outside, key) for within, outside in prompts]
-    return gated, sides
+    check_wiring(gated)
+    sides = [_both(name, within, outside, key) for name, (within, outside) in prompts.items()]
+    return gated, marked(sides) if told else sides
 
 
-def _both(within: Conditioning, without: Conditioning | None, key: uuid.UUID) -> Conditioning:
-    """The conditions of both predictions in one list."""
+def _both(
+    name: str, within: Conditioning, without: Conditioning | None, key: uuid.UUID
+) -> Conditioning:
+    """The conditions of both predictions in one list; `name`: the prompt's."""
     if without is None:
         return within
     return [
-        [embedding, {**values, _SIDE: {**values.get(_SIDE, {}), key: is_within}}]
+        [embedding, {**values, TOLD: {**values.get(TOLD, {}), key: Told(name, is_within)}}]
         for cond, is_within in ((within, True), (without, False))
         for embedding, values in cond
     ]
@@ -166,10 +176,15 @@ def _check_weights(model: ModelPatcher, without: ModelPatcher) -> None:
             "The model and model_without of Gate Predictions come from different checkpoints; "
             "connect the model before its control was added as model_without."
         )
+    if model.injections.keys() != without.injections.keys():
+        raise ValueError(
+            "The model and model_without of Gate Predictions differ in what is injected into them, "
+            "as a motion model of AnimateDiff-Evolved is; put the node that injects it before the "
+            "two part."
+        )
     same = (
         model.patches_uuid == without.patches_uuid,
         model.object_patches == without.object_patches,
-        model.injections.keys() == without.injections.keys(),
     )
     if not all(same):
         raise ValueError(
@@ -182,7 +197,7 @@ def _check_weights(model: ModelPatcher, without: ModelPatcher) -> None:
 def _check_areas(conds: Sequence[Cond], key: uuid.UUID) -> None:
     """Raise ValueError if prompts differ and have areas, which ComfyUI copies to the others."""
     entries = [entry for cond in conds for entry in cond or ()]
-    is_told = any(key in entry.get(_SIDE, {}) for entry in entries)
+    is_told = any(key in entry.get(TOLD, {}) for entry in entries)
     if is_told and any(entry.get("area") is not None for entry in entries):
         raise ValueError(
             "Gate Predictions cannot tell prompts with and without control apart where one of them "

@@ -27,7 +27,7 @@ class Hint:
 
     @property
     def whole(self) -> Tensor:
-        """[1 or B,C,H,W] of the largest picture's size, made when it is first asked for."""
+        """Return [1 or B,C,H,W] of the largest picture's size, made when it is first asked for."""
         if self._whole is None:
             layers = [layer for region in self._regions for layer in _layers(region)]
             height, width = (max(x.shape[side] for x, _ in layers) for side in (-2, -1))
@@ -37,7 +37,7 @@ class Hint:
         return self._whole
 
     def read(self, cut: Tensor) -> tuple[Region, ...]:
-        """The regions as they are in what a tool has made of `whole`.
+        """Return the regions as they are in what a tool has made of `whole`.
 
         Raises:
             ValueError: it has other channels.

@@ -16,8 +16,8 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ....local_control.region_mask import RegionMask
-from .unet_patch import MapGate, gate_map_patch, is_supir
-from .view import frames_in, patch_side, seen_shape, view_wrappers, views_of
+from .unet_patch import MapGate, gate_map_patch, is_gated_map, is_supir
+from .view import check_pictures, frames_in, patch_side, seen_shape, view_wrappers, views_of
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +62,7 @@ class TokenGate:
 
         like: a tensor of the batch's length, device and type; the rest as `let_in` has it.
         """
+        check_pictures(shape, "Gate Model Patches")
         count = len(options.get("cond_or_uncond", ())) or 1
         views = views_of(shape, count, options)
         key = (tuple(shape), views, len(like), tokens, start, like.dtype)
@@ -96,7 +97,7 @@ class GatedPatch:
 
     @classmethod
     def around(cls, patch: Any, mask: RegionMask) -> "GatedPatch":
-        """The patch, gated."""
+        """Return the patch, gated by a mask."""
         new = object.__new__(type(type(patch).__name__, (cls,), {}))
         object.__setattr__(new, "_patch", patch)
         new._set_mask(mask)
@@ -119,7 +120,7 @@ class GatedPatch:
 
     @property
     def image(self) -> Tensor:
-        """The picture of the patch [B,H,W,C], with the masks as further channels."""
+        """Return the picture of the patch [B,H,W,C], with the masks as further channels."""
         picture = self._patch.image
         masks = self._masks.at((picture.shape[1], picture.shape[2])).to(picture)
         return torch.cat([picture, masks.movedim(0, -1)[0].expand(len(picture), -1, -1, -1)], -1)
@@ -153,13 +154,13 @@ class GatedPatch:
         return type(self).__mro__[1].around(self._patch, self._masks)
 
     def to(self, device_or_dtype: object) -> "GatedPatch":
-        """Called by ComfyUI when the model moves."""
+        """Return itself with the patch moved or cast; ComfyUI calls it when the model is."""
         if hasattr(self._patch, "to"):
             object.__setattr__(self, "_patch", self._patch.to(device_or_dtype))
         return self
 
     def models(self) -> list[ModelPatcher]:
-        """What the patch needs loaded."""
+        """Return the models that the patch needs loaded."""
         return self._patch.models() if hasattr(self._patch, "models") else []
 
 
@@ -237,8 +238,12 @@ def _form_of(kind: str, patch: Any) -> type[GatedPatch] | None:
     return form if has_network else None
 
 
+def _is_gated(patch: Any) -> bool:
+    return isinstance(patch, GatedPatch) or is_gated_map(patch)
+
+
 def gate_patches(model: ModelPatcher, mask: RegionMask) -> ModelPatcher:
-    """A clone of `model` whose patches that act as controls do so inside the mask alone.
+    """Return a clone of `model` whose patches that act as controls do so inside the mask alone.
 
     Those that are gated keep the mask that they have. Patches of other kinds have no place in the
     picture that a mask could choose; they are logged.
@@ -250,7 +255,7 @@ def gate_patches(model: ModelPatcher, mask: RegionMask) -> ModelPatcher:
         model = model.clone()
     found = [(kind, patch) for kind, row in patches.items() for patch in row]
     forms = {id(patch): _form_of(kind, patch) for kind, patch in found}
-    known = [patch for _, patch in found if forms[id(patch)] or isinstance(patch, GatedPatch)]
+    known = [patch for _, patch in found if forms[id(patch)] or _is_gated(patch)]
     of_maps = [patch for kind, patch in found if is_supir(kind, patch)]
     # What only prepares for others, such as the picture that they share, is no control itself.
     shared = {id(getattr(patch, "patch", None)) for patch in known}
@@ -270,7 +275,7 @@ def gate_patches(model: ModelPatcher, mask: RegionMask) -> ModelPatcher:
             f"the model that a node such as QwenImageDiffsynthControlnet returns, or use Gate "
             f"Predictions, which gates anything."
         )
-    are_gated = all(isinstance(patch, GatedPatch) for patch in known)
+    are_gated = all(_is_gated(patch) for patch in known)
     if are_gated and not of_maps and (is_gated or not is_vace):
         raise ValueError(
             "All patches of this model have a mask already; connect the model that the node of the "
@@ -286,7 +291,7 @@ def gate_patches(model: ModelPatcher, mask: RegionMask) -> ModelPatcher:
     gated: dict[int, GatedPatch] = {}  # one for a patch that stands in several places
     for patch in known:
         form = forms[id(patch)]
-        if form is not None and not isinstance(patch, GatedPatch):
+        if form is not None and not _is_gated(patch):
             gated.setdefault(id(patch), form.around(patch, mask))
     map_gate = MapGate(mask)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .base import OFF, RegionControl
-from .view import with_option
+from .view import check_pictures, with_option
 
 Entry = dict[str, Any]
 # Of one prompt: its conditions, or None if it is not wanted.
@@ -40,6 +40,11 @@ def blend_exact(
     keys = list(dict.fromkeys(key for side in sides for key in side))
     if not keys or OFF in inner:  # a second Apply node has brought this wrapper once more
         return executor(model, conds, x, timestep, options, *rest)
+
+    for control in itertools.chain(
+        *(row for side in sides for rows in side.values() for row in rows)
+    ):
+        check_pictures(x.shape, control.name)
 
     def run(conds: Sequence[Cond], off: Sequence[uuid.UUID]) -> Sequence[Tensor]:
         conds = [cond and [_without_idle(entry, off) for entry in cond] for cond in conds]

@@ -37,7 +37,7 @@ class Region:
 
     @property
     def gate(self) -> RegionMask:
-        """What the features are multiplied by: the mask, or all but the other regions.
+        """Return what the features are multiplied by: the mask, or all but the other regions.
 
         Where predictions are blended, features need not stop at the region's border.
         """
@@ -47,8 +47,9 @@ class Region:
 
 
 def sigma_at(percent: float, percent_to_sigma: Callable[[float], float]) -> float:
-    """The noise level at a share of the sampling, in fp32 as samplers have it: a step that is right
-    there must be found.
+    """Return the noise level at a share 0..1 of the sampling, rounded to fp32 as samplers have it.
+
+    A step that is right there must be found.
     """
     return float(np.float32(percent_to_sigma(percent)))
 
@@ -82,11 +83,11 @@ class Timing:
             self._factors = np.interp(shares, at, region.curve)[::-1]
 
     def acts(self, sigma: float) -> bool:
-        """Whether the region acts at a noise level."""
+        """Return whether the region acts at a noise level."""
         return self._end <= sigma <= self._start
 
     def factor(self, sigma: float) -> float | None:
-        """The factor at a noise level, or None when the region does not act."""
+        """Return the factor of the strength at a noise level, or None when the region is not on."""
         if not self.acts(sigma):
             return None
         factor = self._curve[0]

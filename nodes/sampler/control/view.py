@@ -32,6 +32,7 @@ _CELLS = {
 _KEY = "local_control_areas"
 _WHOLE = "local_control_whole"
 _VIDEO = 2  # the dimension of frames
+_PICTURES, _VIDEOS = 4, 5  # dimensions of their latents
 # Names under which ComfyUI's models keep the size of their patches, and the size of most.
 _PATCH_NAMES = ("patch_size", "patch_spatial")
 _USUAL_PATCH = 2
@@ -80,7 +81,7 @@ def views_of(
     options: Mapping[str, Any],
     window: Window | None = None,
 ) -> tuple[View, ...]:
-    """What each of the conditions batched into a latent [B,C,(T),h,w] of `shape` sees.
+    """Return what each of the conditions batched into a latent [B,C,(T),h,w] of `shape` sees.
 
     options: ComfyUI's transformer_options; window: one that they do not tell of.
     """
@@ -94,7 +95,7 @@ def views_of(
 
 
 def window_of(options: Mapping[str, Any]) -> Window | None:
-    """The context window that ComfyUI has put into transformer_options; None if there is none."""
+    """Return the context window that ComfyUI has put into transformer_options, or None."""
     found = options.get("context_window")
     if found is None:
         return None
@@ -109,23 +110,36 @@ def window_of(options: Mapping[str, Any]) -> Window | None:
 
 
 def frames_in(shape: Sequence[int]) -> int:
-    """How many frames of a video a latent [B,C,(T),h,w] has; 1 of pictures."""
-    return shape[_VIDEO] if len(shape) == 5 else 1
+    """Return how many frames of a video a latent [B,C,(T),h,w] has; 1 of pictures."""
+    return shape[_VIDEO] if len(shape) == _VIDEOS else 1
+
+
+def check_pictures(shape: Sequence[int], owner: str) -> None:
+    """Raise ValueError if a latent of `shape` is none of pictures or videos; owner: who asks."""
+    if len(shape) in (_PICTURES, _VIDEOS):
+        return
+    has = f"{len(shape)} dimensions"
+    if len(shape) == 3:
+        has = f"{shape[1]} channels of {shape[2]} values in a row, as of sound or 3D shapes"
+    raise ValueError(
+        f"{owner} cannot act on this model, whose latents have {has}, while those of pictures and "
+        f"videos have rows and columns; leave it out for such a model."
+    )
 
 
 def seen_shape(options: Mapping[str, Any]) -> tuple[int, ...]:
-    """The shape [B,C,(T),h,w] of the latent that is sampled, for what is not told it."""
+    """Return the shape [B,C,(T),h,w] of the latent that is sampled, for what is not told it."""
     return options[_KEY].shape
 
 
 def patch_side(options: Mapping[str, Any]) -> int:
-    """Latent cells along the side of a token of the model that runs."""
+    """Return the latent cells along the side of a token of the model that runs."""
     areas: _Areas | None = options.get(_KEY)
     return (areas and areas.patch) or _USUAL_PATCH
 
 
 def view_wrappers(*before: Callable) -> dict[str, list[Callable]]:
-    """What ComfyUI must call so that `views_of` knows all; before: of CALC_COND_BATCH."""
+    """Return what ComfyUI must call so that `views_of` knows all; before: of CALC_COND_BATCH."""
     return {
         WrappersMP.PREDICT_NOISE: [note_whole],
         WrappersMP.CALC_COND_BATCH: [*before, note_areas],
@@ -133,7 +147,7 @@ def view_wrappers(*before: Callable) -> dict[str, list[Callable]]:
 
 
 def view_hooks(*before: Callable) -> comfy.hooks.HookGroup:
-    """The same as hooks for a control's `extra_hooks`."""
+    """Return the same as hooks for a control's `extra_hooks`."""
     wrappers = {kind: {_KEY: row} for kind, row in view_wrappers(*before).items()}
     group = comfy.hooks.HookGroup()
     group.add(comfy.hooks.TransformerOptionsHook({"wrappers": wrappers}))
@@ -142,7 +156,10 @@ def view_hooks(*before: Callable) -> comfy.hooks.HookGroup:
 
 # Arguments behind `options` may come with newer versions of ComfyUI, so they are passed through.
 def note_whole(executor: Any, x: Tensor, timestep: Tensor, options: dict, *rest: Any) -> Any:
-    """A wrapper of PREDICT_NOISE that notes the shape of all latents, before any window."""
+    """Return the noise prediction, with the shape of all latents noted before any window.
+
+    A wrapper of PREDICT_NOISE.
+    """
     return executor(x, timestep, with_option(options, _WHOLE, tuple(x.shape)), *rest)
 
 
@@ -155,7 +172,10 @@ def note_areas(
     options: dict,
     *rest: Any,
 ) -> Any:
-    """A wrapper of CALC_COND_BATCH that notes the areas of conditions."""
+    """Return the predictions of a batch, with the areas of conditions noted for controls.
+
+    A wrapper of CALC_COND_BATCH.
+    """
     by_id = {
         entry["uuid"]: entry["area"]
         for cond in conds
@@ -173,6 +193,6 @@ def _patch_of(model: Any) -> int | None:
 
 
 def with_option(options: dict, key: str, value: object) -> dict:
-    """Model options with one more entry of transformer_options."""
+    """Return model options with one more entry of transformer_options."""
     inner = {**options.get("transformer_options", {}), key: value}
     return {**options, "transformer_options": inner}

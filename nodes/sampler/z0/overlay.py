@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ....local_control.region_mask import RegionMask, match_batch, resize_frames
 from ....local_control.view import Size, View, cover
-from ..control.view import frames_in, pixels_per_cell
+from ..control.view import check_pictures, frames_in, pixels_per_cell
 
 _PICTURES, _VIDEOS = 4, 5  # dimensions of their latents
 
@@ -71,7 +71,7 @@ class PlacedOverlay:
         return self._placed[key]
 
     def _fit(self, z0: Tensor) -> Tensor:
-        check_pictures(z0, self._owner)
+        check_pictures(z0.shape, self._owner)
         size = (z0.shape[-2], z0.shape[-1])
         # Some samplers let the latent grow: the reference fits where it starts, and grows with it.
         self._start = self._start or size
@@ -89,15 +89,6 @@ class PlacedOverlay:
             )
         placed = resize(reference.to(z0.device), size)
         return to_images(placed.expand_as(z0))
-
-
-def check_pictures(latent: Tensor, owner: str) -> None:
-    """Raise ValueError if a latent is none of pictures or videos; owner: the node's name."""
-    if latent.ndim not in (_PICTURES, _VIDEOS):
-        raise ValueError(
-            f"{owner} looks at pictures and videos, but this model makes neither (its latents have "
-            f"{latent.ndim} dimensions); leave it out for such a model."
-        )
 
 
 def place_mask(mask: RegionMask, z0: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Adapter files of a run: with metadata as the field writes it, flat or as a diffusers folder."""
+"""Files of a run's control, with metadata as the field writes it, or as a diffusers folder."""
 
 import json
 from collections.abc import Mapping
@@ -6,19 +6,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from local_control.adapter import Adapter, AdapterConfig
-from local_control.checkpoint import (
-    METADATA_PREFIX,
-    AdapterFile,
-    family_name,
-    to_diffusers,
-)
+from local_control.checkpoint import METADATA_PREFIX, AdapterFile, to_diffusers
+from local_control.control_file import ControlFile
 from local_control.z0 import PredictionType
 
 from ..config.run import TrainSettings
 from ..data.condition import PICTURES
 from ..data.files import write_tensors, write_text
 from ..models.bases import Base
+from ..models.controls import Control
 
 # Family -> what kohya's scripts call the base, and modelspec its architecture.
 _NAMES = {
@@ -30,7 +26,7 @@ _NAMES = {
 
 
 def describe_method(settings: TrainSettings) -> str:
-    """Return how the adapter was trained, in a line."""
+    """Return how the control was trained, in a line."""
     method = "masked features" if settings.mask_features else "features never masked"
     if settings.z0_loss_weight:
         method += (
@@ -43,25 +39,22 @@ def describe_method(settings: TrainSettings) -> str:
 
 
 def to_file(
-    adapter: Adapter, settings: TrainSettings, base: Base, step: int | None = None
-) -> AdapterFile:
-    """Return the adapter with metadata as the field writes it; step: None for the last one."""
-    assert adapter.config.in_channels == settings.condition_channels()
-    metadata = describe(adapter.config, settings, base, step or settings.max_train_steps)
-    return AdapterFile(adapter.config, adapter.state_dict(), metadata)
+    control: Control, settings: TrainSettings, base: Base, step: int | None = None
+) -> ControlFile:
+    """Return the control with metadata as the field writes it; step: None for the last one."""
+    return control.file(describe(control, settings, base, step or settings.max_train_steps))
 
 
-def describe(
-    config: AdapterConfig, settings: TrainSettings, base: Base, steps: int
-) -> dict[str, str]:
-    """Return an adapter's metadata.
+def describe(control: Control, settings: TrainSettings, base: Base, steps: int) -> dict[str, str]:
+    """Return a control's metadata.
 
     It has no date, which would make files of equal runs differ, and no path.
     """
-    family = _family(config, base)
+    family = base.family
     version, architecture = _NAMES.get(family, (family, family))
     base_name = Path(settings.pretrained_model_name_or_path).name
     ours = {
+        "control": control.name,
         "condition": PICTURES
         if settings.conditioning_image_column
         else str(settings.made_condition()),
@@ -73,11 +66,11 @@ def describe(
     field = {
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.title": f"Local Control {ours['condition']}",
-        "modelspec.architecture": f"{architecture}/t2i-adapter",
+        "modelspec.architecture": f"{architecture}/{control.architecture}",
         "modelspec.implementation": "local_control",
         "modelspec.resolution": f"{settings.resolution}x{settings.resolution}",
         "modelspec.prediction_type": "v" if base.kind is PredictionType.V else "epsilon",
-        "ss_network_module": "local_control.adapter",
+        "ss_network_module": control.module,
         "ss_base_model_version": version,
         "ss_sd_model_name": base_name,
         "ss_resolution": f"({settings.resolution}, {settings.resolution})",
@@ -95,22 +88,26 @@ def describe(
     return field | {METADATA_PREFIX + key: value for key, value in ours.items()}
 
 
-def _family(config: AdapterConfig, base: Base) -> str:
-    """The base's family; SD2 has SD1.5's channels and another text encoder."""
-    family = family_name(config)
-    if family == "SD1.5" and base.unet.config["cross_attention_dim"] == 1024:
-        return "SD2 v" if base.kind is PredictionType.V else "SD2"
-    return family
+def write_file(control: ControlFile, path: Path) -> None:
+    """Write one file in fp16, an adapter in the flat layout and a ControlNet in diffusers'.
+
+    Raises:
+        WriteError: the disk is full; nothing is left over.
+    """
+    write_tensors(path, _half(control.tensors), control.metadata)
 
 
-def write_file(adapter: AdapterFile, path: Path) -> None:
-    """Write the flat layout in fp16; WriteError and nothing left over if the disk is full."""
-    write_tensors(path, _half(adapter.tensors), adapter.metadata)
+def write_diffusers(control: ControlFile, folder: Path) -> None:
+    """Write a folder that diffusers' T2IAdapter or ControlNetModel opens, in fp16.
 
-
-def write_diffusers(adapter: AdapterFile, folder: Path) -> None:
-    """Write a folder that diffusers' T2IAdapter.from_pretrained opens, in fp16."""
-    config, tensors = to_diffusers(adapter)
+    Raises:
+        WriteError: the disk is full.
+        AdapterFileError: diffusers has no such network, or the file does not tell which it is.
+    """
+    if isinstance(control, AdapterFile):
+        config, tensors = to_diffusers(control)
+    else:
+        config, tensors = control.diffusers_config(folder.name), control.tensors
     path = folder / "diffusion_pytorch_model.safetensors"
     write_tensors(path, _half(tensors), {"format": "pt"})
     write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
