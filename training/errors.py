@@ -7,8 +7,10 @@ import torch
 
 from local_control.checkpoint import AdapterFileError
 
+from .config.commands import SettingsError
 from .config.machine import MachineError
 from .data.records import DatasetError
+from .data.shard_files import UnreachableError
 from .loop.resume import ResumeError
 from .models.bases import BaseModelError
 
@@ -18,6 +20,8 @@ _USER_ERRORS = (
     AdapterFileError,
     MachineError,
     ResumeError,
+    SettingsError,
+    UnreachableError,
     OSError,
 )
 

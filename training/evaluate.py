@@ -15,31 +15,36 @@ name that frontier.json with --best_from.
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import torch
 from pydantic import Field, PositiveFloat, model_validator
 
 from .config.base_flags import PredictionName
-from .config.commands import CommandSettings, read_settings
+from .config.commands import read_settings
 from .config.processes import end_as_by_hand, process_state
+from .config.source_flags import SourceFlags
 from .data.checked import check
 from .data.condition import PICTURES, Condition
-from .data.folder import ImageFolder
-from .data.records import Columns, DatasetError
+from .data.digests import digest
+from .data.records import DatasetError
 from .errors import one_sentence
-from .evaluation.cases import EVALUATION_SET, make_cases, read_evaluation_set
+from .evaluation.cases import EVALUATION_SET, Cases, read_evaluation_set
 from .evaluation.frontier import Curve, Frontier
 from .evaluation.frontier_report import read_best, write_frontier
 from .evaluation.perceptual import PerceptualChange
+from .evaluation.progress import Progress
 from .evaluation.report import write_report
 from .evaluation.scores import ClipScore, InceptionFeatures
 from .evaluation.table import Table
 from .evaluation.variants import FREE, Evaluation, Outside, Variant
+from .loop.parts import DTYPES
+from .loop.sources import source_of
 from .loop.trained import read_condition, read_trained
 from .models.bases import load_base
 from .models.new_control import check_control
 from .models.sample import Sampling
+from .models.weights import tensors_digest
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +73,7 @@ def load_variant(text: str, column: bool = False, outside: Outside = "gated") ->
     return Variant(name, found, condition, outside)
 
 
-class EvaluateSettings(CommandSettings):
+class EvaluateSettings(SourceFlags):
     """Settings of `python -m training.evaluate`; every one is a flag."""
 
     pretrained_model_name_or_path: str = Field(
@@ -101,15 +106,9 @@ class EvaluateSettings(CommandSettings):
     best_from: Path | None = Field(
         None, description="frontier.json of other pictures, that tells each adapter's best strength"
     )
-    eval_data_dir: Path = Field(description="folder of pictures, perhaps with metadata.jsonl")
-    image_column: str | None = Field(
-        None, description="column of the pictures (default: file_name)"
+    eval_data_dir: Path | None = Field(
+        None, description="folder of pictures, of WebDataset shards or of a saved HF data set"
     )
-    caption_column: str = Field("text", description="column of the captions")
-    conditioning_image_column: str | None = Field(
-        None, description="of conditions for adapters that read no kind that can be made"
-    )
-    mask_column: str | None = Field(None, description="column of the pictures' own masks")
     evaluation_set: Path = Field(
         EVALUATION_SET,
         description="TOML of seeds, prompts and masks (default: the one that is here)",
@@ -125,6 +124,9 @@ class EvaluateSettings(CommandSettings):
     canny_blur: float = Field(0.0, ge=0, description="px, the Gaussian before them; 0: none")
     num_inference_steps: int = Field(20, ge=1, description="steps in which pictures are sampled")
     guidance_scale: float = Field(5.0, ge=0, description="classifier-free guidance")
+    mixed_precision: Literal["no", "bf16", "fp16"] = Field(
+        "no", description="of the predictions; scores stay in fp32"
+    )
     batch_size: int = Field(4, ge=1, description="pictures that are sampled at once")
     clip_model: str | None = Field(None, description="folder or hub name, for CLIPScore")
     inception_weights: Path | None = Field(
@@ -141,7 +143,8 @@ class EvaluateSettings(CommandSettings):
     output_dir: Path = Field(Path("evaluation"), description="where the report is written")
 
     @model_validator(mode="after")
-    def _strengths_that_fit(self) -> Self:
+    def _parts_that_fit(self) -> Self:
+        self.check_source("eval_data_dir", self.eval_data_dir)
         if not self.strengths and self.best_from is not None:
             raise ValueError("--best_from needs --strengths.")
         if len(set(self.strengths)) < len(self.strengths):
@@ -161,11 +164,12 @@ def main() -> None:
         best = {} if settings.best_from is None else read_best(settings.best_from)
         if best and (missing := {variant.name for variant in variants} - best.keys()):
             raise DatasetError(f"--best_from has no best strength of {min(missing)!r}.")
-        table = evaluate(settings, variants)
+        table, progress = evaluate(settings, variants)
         log.info("%s", write_report(table, settings.output_dir))
         if settings.strengths:
             frontier = frontier_of(settings, variants, table, best)
             log.info("%s", write_frontier(frontier, settings.output_dir))
+        progress.finish()
 
 
 def load_variants(settings: EvaluateSettings) -> list[Variant]:
@@ -198,18 +202,15 @@ def frontier_of(
     return Frontier(table, curves, adherence, settings.equal_at, best)
 
 
-def evaluate(settings: EvaluateSettings, adapters: Sequence[Variant]) -> Table:
-    """Sample and score adapters as the settings say.
+def evaluate(settings: EvaluateSettings, adapters: Sequence[Variant]) -> tuple[Table, Progress]:
+    """Sample and score adapters as the settings say -> the table, and what it was joined from.
 
     Raises:
         DatasetError, BaseModelError, AdapterFileError, OSError: something named there is amiss.
     """
-    strengths, column = sorted(settings.strengths), settings.conditioning_image_column
+    strengths = sorted(settings.strengths)
     variants = [v.at(s) for v in adapters for s in strengths] if strengths else adapters
-    image, mask = settings.image_column or "", settings.mask_column
-    columns = Columns(image, settings.caption_column, column, mask)
-    source = ImageFolder(settings.eval_data_dir, columns)
-    source.check_apart(settings.output_dir)
+    source = source_of(settings, settings.eval_data_dir, settings.output_dir)
     chosen = read_evaluation_set(settings.evaluation_set)
     base = load_base(
         settings.pretrained_model_name_or_path,
@@ -223,18 +224,22 @@ def evaluate(settings: EvaluateSettings, adapters: Sequence[Variant]) -> Table:
     resolution = settings.resolution or base.resolution
     folder = settings.output_dir / "cache"
     data = check(source, resolution // 2, settings.max_pictures, folder)
-    cases = make_cases(data, resolution, chosen, settings.masks, settings.invert_masks)
+    cases = Cases(data, resolution, chosen, settings.masks, settings.invert_masks)
     judge = None if settings.clip_model is None else ClipScore(settings.clip_model)
     inception = None
     if settings.inception_weights is not None:
         inception = InceptionFeatures(str(settings.inception_weights))
     perceptual = None if settings.vgg_weights is None else PerceptualChange(settings.vgg_weights)
-    base.place(process_state().device or torch.device("cpu"), None)
-    sampling = Sampling(settings.num_inference_steps, settings.guidance_scale)
+    parts = digest(data.catalogue.identity, base.unet_name, base.autoencoder_name, base.text_name)
+    precision = DTYPES[settings.mixed_precision]
+    base.place(process_state().device or torch.device("cpu"), precision)
+    sampling = Sampling(settings.num_inference_steps, settings.guidance_scale, precision)
     canny = Condition("canny", settings.canny_low, settings.canny_high, settings.canny_blur)
     batch, direct = settings.batch_size, settings.direct_leak
     evaluation = Evaluation(base, sampling, batch, judge, inception, canny, perceptual, direct)
-    table = evaluation.run(cases, variants)
+    name = digest("evaluation 1", parts, _progress_of(settings, variants, chosen, resolution))
+    progress = Progress(settings.output_dir / f"progress-{name}")
+    table = evaluation.run(cases, variants, progress=progress)
     table.about = {
         "base": settings.pretrained_model_name_or_path,
         "adapters": {
@@ -248,7 +253,22 @@ def evaluate(settings: EvaluateSettings, adapters: Sequence[Variant]) -> Table:
         },
         "settings": settings.model_dump(mode="json") | {"resolution": resolution},
     }
-    return table
+    return table, progress
+
+
+def _progress_of(
+    settings: EvaluateSettings, variants: Sequence[Variant], chosen: Any, resolution: int
+) -> list[Any]:
+    """What else the scores of an evaluation depend on: only the same one goes on from them."""
+    without = {"output_dir", "eval_data_dir", "adapters", "best_from", "equal_at", "adherence"}
+    without |= {"pretrained_model_name_or_path", "pretrained_vae_model_name_or_path"}
+    flags = settings.model_dump(mode="json", exclude=without)
+    adapters = [
+        (v.name, str(v.condition), v.outside, v.strength, tensors_digest(v.file.tensors))
+        for v in variants
+        if v.file is not None
+    ]
+    return [flags, adapters, chosen, resolution]
 
 
 if __name__ == "__main__":

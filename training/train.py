@@ -16,6 +16,7 @@ from .errors import one_sentence
 from .loop.data import Data
 from .loop.prepare import open_base, open_source, prepare_data
 from .loop.preview import write_preview
+from .loop.publish import open_repository
 from .loop.resume import check_resumable
 from .loop.trainer import Trainer
 from .models.bases import Base
@@ -30,8 +31,12 @@ def train(settings: TrainSettings, base: Base, source: Source) -> Path:
 
 def prepare(settings: TrainSettings, base: Base, source: Source) -> Data:
     """Refuse what cannot work, and prepare the data."""
+    processes = process_state().num_processes
+    settings = settings.settled(processes)
     check_machine(settings)
-    check_resumable(settings, process_state().num_processes)
+    check_resumable(settings, processes)
+    if settings.push_to_hub and process_state().is_main_process:
+        log.info("the run will be pushed to %s", open_repository(settings))
     return prepare_data(settings, base, source)
 
 

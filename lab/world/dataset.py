@@ -15,7 +15,7 @@ from tqdm.contrib.concurrent import process_map
 from testbed.comfyui import BUILD
 from training.config.commands import CommandSettings, read_settings
 
-from .data import DEFAULT_FOLDER
+from .data import DEFAULT_FOLDER, fetch_pictures
 from .scenes import SceneSet
 from .vocabulary import Split
 
@@ -66,9 +66,11 @@ def write_dataset(settings: ScenesSettings) -> None:
 
 
 def main() -> None:
-    """Write the data set."""
+    """Fetch the pictures of objects if they are not there, and write the data set."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    write_dataset(read_settings(ScenesSettings))
+    settings = read_settings(ScenesSettings)
+    fetch_pictures(settings.data_dir)
+    write_dataset(settings)
 
 
 if __name__ == "__main__":

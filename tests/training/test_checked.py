@@ -16,6 +16,7 @@ from training.data.coco import Coco
 from training.data.folder import ImageFolder
 from training.data.hub import HubDataset
 from training.data.records import ChangedError, Columns, DatasetError, Record
+from training.data.shard_files import local_shards
 from training.data.shards import TarShards
 
 
@@ -50,7 +51,9 @@ def sources(folder):
     yield listed(table, row, columns=Columns(condition="edges", mask="where"))
     names = {"1.png": picture(), "1.edges.png": picture(1), "1.mask.png": left_mask()}
     shard(folder / "a.tar", {name: png(found) for name, found in names.items()})
-    yield TarShards([folder / "a.tar"], Columns(condition="edges.png", mask="mask.png"))
+    yield TarShards(
+        local_shards([folder / "a.tar"]), Columns(condition="edges.png", mask="mask.png")
+    )
     cells = {"image": [picture()], "mask": [left_mask()], "text": [""]}
     kinds = {"image": datasets.Image(), "mask": datasets.Image()}
     path = saved(folder / "hub", cells, **kinds)
@@ -85,7 +88,7 @@ def test_a_check_is_not_of_other_columns(tmp_path, kind):
         shard(tmp_path / "a.tar", files)
 
         def source(mask):
-            return TarShards([tmp_path / "a.tar"], Columns(mask=mask and "mask.png"))
+            return TarShards(local_shards([tmp_path / "a.tar"]), Columns(mask=mask and "mask.png"))
     else:
         import datasets
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from demo.canny import EDGES
-from training.config.commands import read_settings
+from training.config.commands import SettingsError, read_settings
 from training.config.run import PRESETS, TrainSettings
 from training.evaluate import EvaluateSettings
 from training.export import ExportSettings
@@ -45,13 +45,24 @@ def test_what_is_written_is_read_again(tmp_path):
         (["--sede", "3"], "unrecognized arguments: --sede"),
         (["--seed", "x"], "--seed is 'x'"),
         (["--config", "nothing"], "no such preset"),
-        (["--dataset_name", "x"], "either --train_data_dir or --dataset_name"),
+        (["--dataset_name", "x"], "one of --train_data_dir, --dataset_name"),
         (["--resolution", "500"], "multiple of 64"),
         (["--mask_shares", "blob=1"], "not blob"),
         (["--mask_source", "full", "--mask_shares", "box=1"], "drop --mask_shares"),
         (["--invert_masks"], "needs masks"),
         (["--lr_warmup_steps", "9", "--max_train_steps", "5"], "more than --max_train_steps"),
         (["--optimizer", "adamw_8bit", "--fused"], "drop one of the two"),
+        (["--use_8bit_adam", "--fused"], "drop one of the two"),
+        (["--use_8bit_adam", "--optimizer", "lion"], "not lion; drop one"),
+        (["--optimizer", "prodigy"], "give 1, not 0.0001"),
+        (["--validation_prompt", "a", "b", "--validation_image", "c.png"], "as many pictures"),
+        (["--validation_prompt", "a"], "as many pictures"),
+        (
+            ["--validation_image", "a", "--validation_prompt", "b", "--validation_mask", "c", "d"],
+            "a mask for each picture",
+        ),
+        (["--hub_model_id", "a/b"], "needs --push_to_hub"),
+        (["--max_train_steps", "9", "--num_train_epochs", "5"], "either --max_train_steps or"),
         (["--coco_captions", "x.json"], "needs --coco_instances"),
         (["--dataset_config_name", "x"], "needs --dataset_name"),
         (["--proportion_empty_prompts", "2"], "--proportion_empty_prompts is"),
@@ -82,6 +93,48 @@ def test_what_is_wrong_is_said_in_a_sentence(flags, message):
     with pytest.raises(SystemExit, match=message) as error:
         read(*flags)
     assert "\n" not in str(error.value)
+
+
+def test_prompts_are_whole_arguments_and_lists_in_files(tmp_path):
+    given = ["--validation_prompt", "a dog, running", 'the "best" cat', "--seed", "3"]
+    given += ["--validation_image", "a.png", "--validation_image=b,c.png", "--no-fused"]
+    settings = read(*given)
+    assert settings.validation_prompt == ("a dog, running", 'the "best" cat')
+    assert settings.validation_image == ("a.png", "b,c.png")
+    assert (settings.seed, settings.fused) == (3, False)
+    (tmp_path / "settings.toml").write_text(
+        'validation_prompt = ["one, two"]\nvalidation_image = ["a.png"]'
+    )
+    assert read("--config", str(tmp_path / "settings.toml")).validation_prompt == ("one, two",)
+
+
+def test_a_flag_sets_aside_what_a_preset_says_of_its_alternative():
+    assert read("--config", "demo", "--num_train_epochs", "2").num_train_epochs == 2
+    told = read("--config", "demo", "--num_train_epochs", "2").settled(1, 700)
+    assert (told.max_train_steps, told.num_train_epochs) == (1400, None)
+
+
+def test_epochs_that_are_shorter_than_the_warm_up_are_refused():
+    with pytest.raises(SettingsError, match=r"^2 epochs are 20 steps\. --lr_warmup_steps 500"):
+        read("--num_train_epochs", "2").settled(1, 10)
+
+
+def test_the_learning_rate_is_scaled_once_by_the_global_batch():
+    flags = ["--scale_lr", "--learning_rate", "1e-4", "--train_batch_size", "4"]
+    told = read(*flags, "--gradient_accumulation_steps", "3").settled(2)
+    assert told.learning_rate == pytest.approx(24e-4)
+    assert told.settled(2).learning_rate == told.learning_rate
+
+
+def test_accelerates_own_precision_counts_where_no_flag_or_file_names_one(monkeypatch, caplog):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert read().settled(1).mixed_precision == "bf16"
+    assert not caplog.text
+    assert read("--mixed_precision", "no").settled(1).mixed_precision == "no"
+    assert "--mixed_precision no counts" in caplog.text
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
+    with pytest.raises(SettingsError, match="add --mixed_precision bf16"):
+        read().settled(1)
 
 
 def test_coco_is_a_folder_of_files():
@@ -142,5 +195,5 @@ def test_help_stands_in_groups(capsys):
     with pytest.raises(SystemExit):
         read_settings(TrainSettings, ["--help"])
     titles = re.findall(r"^(\w.*):$", capsys.readouterr().out, re.MULTILINE)
-    assert titles[1:3] == ["Base and control", "Data"]
-    assert len(titles) == 7
+    assert titles[1:4] == ["Base and control", "Data set", "Data"]
+    assert len(titles) == 9

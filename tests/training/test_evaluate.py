@@ -2,11 +2,13 @@
 
 import json
 import sys
+import weakref
 from collections import Counter
 
 import numpy as np
 import pytest
 import torch
+from data_sets import shard
 from PIL import Image
 from safetensors.torch import save_file
 from small_base import CHANNELS, pictures
@@ -22,10 +24,12 @@ from training.data.condition import Condition, parse_condition
 from training.data.folder import ImageFolder
 from training.data.records import Columns, DatasetError
 from training.evaluate import load_variant
-from training.evaluation.cases import draw_mask, make_cases, read_evaluation_set, spread_out
+from training.evaluation.cases import Cases, draw_mask, read_evaluation_set, spread_out
 from training.evaluation.intervals import interval, paired
+from training.evaluation.progress import Progress
 from training.evaluation.report import markdown, spread
 from training.evaluation.scores import (
+    FEWEST,
     ClipScore,
     InceptionFeatures,
     blank_lfmse,
@@ -48,13 +52,13 @@ def data(tmp_path_factory):
 
 def test_cases_are_every_picture_mask_and_seed(data):
     chosen = read_evaluation_set()
-    cases = make_cases(data, 64, chosen)
+    cases = Cases(data, 64, chosen)
     assert len(cases) == 3 * len(chosen["masks"]) * len(chosen["seeds"])
-    assert {case.mask_name for case in make_cases(data, 64, chosen, ["object"])} == {"object"}
-    upright, inverted = (make_cases(data, 64, chosen, ["object"], flag) for flag in (False, True))
+    assert {case.mask_name for case in Cases(data, 64, chosen, ["object"])} == {"object"}
+    upright, inverted = (Cases(data, 64, chosen, ["object"], flag) for flag in (False, True))
     assert all(torch.equal(a.mask, 1 - b.mask) for a, b in zip(upright, inverted, strict=True))
     with pytest.raises(DatasetError, match="no mask 'blob'"):
-        make_cases(data, 64, chosen, ["blob"])
+        Cases(data, 64, chosen, ["blob"])
 
 
 def test_masks_of_the_set_are_where_they_say():
@@ -70,7 +74,7 @@ def test_masks_of_the_set_are_where_they_say():
 
 
 def test_the_true_picture_scores_best_and_a_blank_one_as_the_baseline(data):
-    cases = make_cases(data, 64, read_evaluation_set(), ["centre"])[::3]
+    cases = Cases(data, 64, read_evaluation_set(), ["centre"])[::3]
     sources = torch.stack([case.image for case in cases])
     masks = torch.stack([case.mask for case in cases])
     blank = torch.zeros_like(sources)
@@ -104,7 +108,7 @@ def test_a_true_picture_counts_once_however_many_cases_it_has(make_settings, dat
     base = open_base(make_settings())
     base.place(torch.device("cpu"), None)
     chosen = read_evaluation_set()
-    cases = make_cases(data, 64, chosen, ["left", "centre"])
+    cases = Cases(data, 64, chosen, ["left", "centre"])
     evaluation = Evaluation(base, Sampling(1), batch_size=4)
     sources = evaluation._source_features(cases)
     assert len(sources) == 3
@@ -114,11 +118,11 @@ def test_a_true_picture_counts_once_however_many_cases_it_has(make_settings, dat
 
 
 def test_the_sheet_shows_as_many_pictures_and_masks_as_it_can(data):
-    cases = make_cases(data, 64, read_evaluation_set())
-    shown = [cases[index] for index in spread_out(cases, 6)]
+    cases = Cases(data, 64, read_evaluation_set())
+    shown = [cases[index] for index in spread_out(cases.pictures, 6)]
     assert sorted(Counter(case.picture for case in shown).values()) == [2, 2, 2]
     assert len({(case.mask_name, case.seed) for case in shown}) > 3
-    assert spread_out(cases, 1000) == list(range(len(cases)))
+    assert spread_out(cases.pictures, 1000) == list(range(len(cases)))
 
 
 def test_a_report_without_a_number_is_json_and_is_read_again(tmp_path):
@@ -145,6 +149,162 @@ def test_reports_from_before_are_still_read(tmp_path):
     assert table.stamps == {"one": "x"}
 
 
+def test_distances_of_too_few_pictures_are_none():
+    generator = torch.Generator().manual_seed(0)
+    some = torch.randn(FEWEST, 6, generator=generator)
+    for distance in (kernel_distance, frechet_distance):
+        assert np.isfinite(distance(some + 1, some))
+        assert np.isnan(distance(some + 1, some[1:]))
+    table = Table(["a"])
+    table.add("one", {"x": torch.tensor([1.0])})
+    table.add_set("one", "kernel distance, latents", kernel_distance(some, some[:2]))
+    assert "| one | 1.000 [1.000, 1.000] | too few pictures |" in markdown(table)
+
+
+def test_a_distance_is_the_same_however_many_rows_are_in_memory(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(50, 6, generator=generator) for _ in range(2))
+    made_for = torch.arange(50) // 2
+    whole = kernel_distance(a, b, made_for)
+    monkeypatch.setattr("training.evaluation.scores._ROWS", 7)
+    assert kernel_distance(a, b, made_for) == pytest.approx(whole, rel=1e-6)
+
+
+class KillError(Exception):
+    """Stands for a kill."""
+
+
+def test_an_evaluation_that_was_stopped_goes_on_and_ends_the_same(
+    make_settings, data, adapter_file, tmp_path, monkeypatch
+):
+    base = open_base(make_settings())
+    base.place(torch.device("cpu"), None)
+    cases = Cases(data, 64, read_evaluation_set(), ["left", "object"])
+    variants = [load_variant(f"mine={adapter_file}")]
+    whole = Evaluation(base, Sampling(1), batch_size=4).run(cases, variants)
+    progress = Progress(tmp_path / "progress")
+    judged = []
+
+    def run(stop_after):
+        evaluation = Evaluation(base, Sampling(1), batch_size=4)
+        make = Evaluation._batch
+
+        def counting(self, part, *rest):
+            if len(judged) == stop_after:
+                raise KillError
+            judged.append(part)
+            return make(self, part, *rest)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Evaluation, "_batch", counting)
+            return evaluation.run(cases, variants, progress=progress)
+
+    with pytest.raises(KillError):
+        run(stop_after=2)
+    first = sorted(progress.folder.iterdir())[0]
+    first.write_bytes(first.read_bytes()[:100])  # as a disk may leave it
+    table = run(stop_after=None)
+    assert len(judged) == 2 + 4  # five batches, the first of them twice
+    assert repr((table.scores, table.bounds)) == repr((whole.scores, whole.bounds))
+    assert torch.equal(table.blank, whole.blank)
+    for name, shown in whole.pictures.items():
+        assert all(torch.equal(*pair) for pair in zip(shown, table.pictures[name], strict=True))
+    progress.finish()
+    assert not progress.folder.exists()
+
+
+def test_only_the_same_evaluation_goes_on(base_folder, data, adapter_file, tmp_path, monkeypatch):
+    names = []
+    monkeypatch.setattr(
+        Evaluation,
+        "run",
+        lambda self, cases, variants, progress: names.append(progress.folder.name) or Table([]),
+    )
+
+    def settings(**changes):
+        usual = {
+            "pretrained_model_name_or_path": str(base_folder),
+            "eval_data_dir": data.source._folder,
+            "adapters": [f"a={adapter_file}"],
+            "output_dir": tmp_path,
+        }
+        return evaluate.EvaluateSettings(**usual | changes)
+
+    for chosen in (settings(), settings(), settings(guidance_scale=2.0), settings(masks=["left"])):
+        evaluate.evaluate(chosen, evaluate.load_variants(chosen))
+    other = settings(adapters=[f"a={adapter_file}@exact"])
+    evaluate.evaluate(other, evaluate.load_variants(other))
+    assert names[0] == names[1]
+    assert len(set(names)) == 4
+
+
+def test_each_prompt_is_encoded_once(make_settings, data, monkeypatch):
+    base = open_base(make_settings())
+    base.place(torch.device("cpu"), None)
+    encoded = []
+    encode = base.encode_text
+    base.encode_text = lambda prompts: encoded.extend(prompts) or encode(prompts)
+    cases = Cases(data, 64, read_evaluation_set(), ["left", "centre"])
+    Evaluation(base, Sampling(1), batch_size=4).run(cases, [Variant("same")])
+    assert sorted(encoded) == ["", "disc 0", "disc 1", "disc 2"]
+
+
+def test_pictures_are_read_when_they_are_needed_and_let_go(data, monkeypatch):
+    monkeypatch.setattr("training.evaluation.cases._SQUARES", 1)
+    cases = Cases(data, 64, read_evaluation_set(), ["left"])
+    seen = [weakref.ref(cases[index].image) for index in range(len(cases))]
+    assert sum(image() is not None for image in seen) == len(seen) // 3  # those of one picture
+    assert len(cases.pictures) == len(cases)
+
+
+def test_predictions_in_bf16_are_nearly_the_same(make_settings, data, adapter_file):
+    cases = Cases(data, 64, read_evaluation_set(), ["left"])[:2]
+    variants = [load_variant(f"mine={adapter_file}")]
+    found = []
+    for dtype in (None, torch.bfloat16):
+        base = open_base(make_settings())
+        base.place(torch.device("cpu"), dtype)
+        found.append(Evaluation(base, Sampling(2, 5.0, dtype)).run(cases, variants).scores["mine"])
+    one, other = (np.array(scores["SSIM inside"]) for scores in found)
+    assert not np.array_equal(one, other)
+    assert np.abs(one - other).max() < 0.05
+
+
+def test_what_training_reads_is_evaluated_too(base_folder, data, adapter_file, tmp_path):
+    folder = data.source._folder
+    files = {}
+    for index in range(2):
+        files[f"{index}.png"] = (folder / f"{index}.png").read_bytes()
+        files[f"{index}.mask"] = (folder / f"{index}.mask.png").read_bytes()
+        files[f"{index}.txt"] = f"disc {index}".encode()
+    (tmp_path / "shards").mkdir()
+    shard(tmp_path / "shards" / "a.tar", files)
+    settings = evaluate.EvaluateSettings(
+        pretrained_model_name_or_path=str(base_folder),
+        eval_data_dir=tmp_path / "shards",
+        mask_column="mask",
+        masks=["object"],
+        adapters=[f"a={adapter_file}"],
+        num_inference_steps=1,
+        output_dir=tmp_path / "out",
+    )
+    table, _ = evaluate.evaluate(settings, evaluate.load_variants(settings))
+    assert len(set(table.groups)) == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({}, "Name one of --eval_data_dir, --dataset_name"),
+        ({"eval_data_dir": "x", "dataset_name": "y"}, "Name one of"),
+        ({"eval_data_dir": "x", "coco_captions": "y.json"}, "needs --coco_instances"),
+    ],
+)
+def test_a_data_set_is_named_once(flags, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate.EvaluateSettings(pretrained_model_name_or_path="b", adapters=["a=b"], **flags)
+
+
 def test_the_spread_is_that_of_a_sample():
     tables = [Table(["a"]), Table(["a"])]
     for table, value in zip(tables, (1.0, 2.0), strict=True):
@@ -169,7 +329,7 @@ def test_intervals_hold_the_mean_and_pair_what_belongs_together():
 def test_masked_out_adapters_change_nothing(make_settings, data, adapter_file):
     base = open_base(make_settings())
     base.place(torch.device("cpu"), None)
-    cases = make_cases(data, 64, read_evaluation_set(), ["left"])[:2]
+    cases = Cases(data, 64, read_evaluation_set(), ["left"])[:2]
     empty = [type(c)(c.picture, c.image, 0 * c.mask, c.mask_name, c.prompt, c.seed) for c in cases]
     variants = [
         load_variant(f"gated={adapter_file}"),
@@ -183,7 +343,7 @@ def test_masked_out_adapters_change_nothing(make_settings, data, adapter_file):
 def test_a_judge_is_asked_about_every_picture(make_settings, data):
     base = open_base(make_settings())
     base.place(torch.device("cpu"), None)
-    cases = make_cases(data, 64, read_evaluation_set(), ["left"])[:3]
+    cases = Cases(data, 64, read_evaluation_set(), ["left"])[:3]
 
     def judge(images, cases):
         return torch.tensor([float(len(case.prompt)) for case in cases])
@@ -203,7 +363,7 @@ def test_clip_scores_depend_on_picture_and_prompt(data, tmp_path):
     square = {"height": 32, "width": 32}
     images = CLIPImageProcessor(size=square, crop_size=square)
     CLIPProcessor(images, load_tokenizer()).save_pretrained(tmp_path)
-    cases = make_cases(data, 64, read_evaluation_set(), ["left"])[::3]
+    cases = Cases(data, 64, read_evaluation_set(), ["left"])[::3]
     sources = torch.stack([case.image for case in cases])
     clip = ClipScore(str(tmp_path))
     found = clip(sources, cases)
@@ -214,11 +374,13 @@ def test_clip_scores_depend_on_picture_and_prompt(data, tmp_path):
     assert not torch.equal(found, clip(sources, cases[::-1]))
 
 
-def test_a_frechet_distance_is_taken_on_inception_features(make_settings, data, tmp_path):
+def test_a_frechet_distance_is_taken_on_inception_features(
+    make_settings, data, tmp_path, monkeypatch
+):
     network = inception_v3(weights=None, init_weights=False)
     save_file(network.state_dict(), tmp_path / "inception.safetensors")
     inception = InceptionFeatures(str(tmp_path / "inception.safetensors"))
-    cases = make_cases(data, 64, read_evaluation_set(), ["left"])[::3]
+    cases = Cases(data, 64, read_evaluation_set(), ["left"])[::3]
     features = inception(torch.stack([case.image for case in cases]))
     assert features.shape == (3, 2048)
     base = open_base(make_settings())
@@ -228,6 +390,7 @@ def test_a_frechet_distance_is_taken_on_inception_features(make_settings, data, 
         return inception(images)[:, :4]  # a root of 4 x 4 takes no time
 
     evaluation = Evaluation(base, Sampling(1), inception=few)
+    monkeypatch.setattr("training.evaluation.scores.FEWEST", 2)
     for chosen, known in ((cases, True), (cases[:1], False)):
         found = evaluation.run(chosen, []).sets["no control"]["Frechet distance, Inception"]
         assert np.isfinite(found) == known
@@ -236,7 +399,7 @@ def test_a_frechet_distance_is_taken_on_inception_features(make_settings, data, 
 def test_pictures_without_control_may_be_handed_in(make_settings, data, adapter_file):
     base = open_base(make_settings())
     base.place(torch.device("cpu"), None)
-    cases = make_cases(data, 64, read_evaluation_set(), ["left"])[:3]
+    cases = Cases(data, 64, read_evaluation_set(), ["left"])[:3]
     variants = [load_variant(f"mine={adapter_file}")]
     evaluation = Evaluation(base, Sampling(2), batch_size=2)
     free = evaluation.uncontrolled(cases)
@@ -310,9 +473,9 @@ def test_adapters_may_read_the_conditions_of_a_column(make_settings, data, tmp_p
     lines = [json.dumps(row | {"grey": f"grey-{row['file_name']}"}) for row in rows]
     (paired / "metadata.jsonl").write_text("\n".join(lines))
     read = check(ImageFolder(paired, Columns(condition="grey")), 32, None, tmp_path / "kept")
-    cases = make_cases(read, 64, read_evaluation_set(), ["left"])[:2]
-    given, read = [], Adapter.forward
-    monkeypatch.setattr(Adapter, "forward", lambda self, c: given.append(c) or read(self, c))
+    cases = Cases(read, 64, read_evaluation_set(), ["left"])[:2]
+    given, forward = [], Adapter.forward
+    monkeypatch.setattr(Adapter, "forward", lambda self, c: given.append(c) or forward(self, c))
     for channels in (3, 1):
         config = AdapterConfig(channels=CHANNELS, in_channels=channels)
         path = tmp_path / f"{channels}.safetensors"
@@ -366,7 +529,9 @@ def test_the_command_writes_its_reports(
         "blended": False,
         "strength": 1.0,
     }
-    assert Image.open(tmp_path / "out" / "sheet.png").size == (4 * 64, 9 * 64)
+    assert Image.open(tmp_path / "out" / "sheet.png").size == (5 * 64, 20 + 9 * 64)
+    assert "too few pictures" in text
+    assert not list((tmp_path / "out").glob("progress-*"))
 
 
 def test_an_adapter_of_another_base_is_a_sentence(base_folder, data, tmp_path, monkeypatch):

@@ -40,6 +40,7 @@ def usual_kernels():
         {"z0_loss_mean": "pixels"},
         {"edge": "none"},
         {"timestep_sampling": "uniform"},
+        {"input_perturbation": 0.1},
         {"max_grad_norm": 0.01},
         {"lr_scheduler": "constant"},
     ],

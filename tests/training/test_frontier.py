@@ -14,7 +14,7 @@ from training.data.checked import check
 from training.data.folder import ImageFolder
 from training.data.records import Columns, DatasetError
 from training.evaluate import load_variant
-from training.evaluation.cases import make_cases, read_evaluation_set
+from training.evaluation.cases import Cases, read_evaluation_set
 from training.evaluation.frontier import Curve, Frontier
 from training.evaluation.frontier_report import as_json, as_markdown, read_best
 from training.evaluation.paths import cost_reaching, gain_within, means, read_off, resamples
@@ -156,7 +156,7 @@ def data(tmp_path_factory):
 def run(make_settings, data, texts, steps=2, strength=1.0, **options):
     base = open_base(make_settings())
     base.place(torch.device("cpu"), None)
-    cases = make_cases(data, 64, read_evaluation_set(), ["left"])[::3]
+    cases = Cases(data, 64, read_evaluation_set(), ["left"])[::3]
     variants = [load_variant(text).at(strength) for text in texts]
     return Evaluation(base, Sampling(steps), **options).run(cases, variants), variants
 
@@ -191,7 +191,7 @@ def test_bounds_are_of_the_autoencoder_and_of_the_next_picture(make_settings, da
     monkeypatch.setattr(Base, "encode_images", lambda self, images: images)
     monkeypatch.setattr(Base, "decode", lambda self, latents: latents.flip(-1))
     monkeypatch.setattr(Evaluation, "_sample", lambda self, part, variant: sources(part))
-    cases = make_cases(data, 64, read_evaluation_set(), ["left"])[::3]
+    cases = Cases(data, 64, read_evaluation_set(), ["left"])[::3]
     evaluation = Evaluation(open_base(make_settings()), Sampling(1))
     found = evaluation.run(cases, []).bounds
     images = sources(cases)

@@ -24,13 +24,20 @@ def a_bare_machine(monkeypatch):
     ("changes", "message"),
     [
         ({"report_to": "wandb"}, "pip install wandb, or use none"),
-        ({"optimizer": "adamw_8bit"}, "pip install bitsandbytes"),
         ({"mixed_precision": "fp16"}, "needs a GPU"),
     ],
 )
 def test_what_is_not_there_is_named(make_settings, changes, message):
     with pytest.raises(MachineError, match=message):
         check_machine(make_settings(**changes))
+
+
+@pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED", "MEGATRON_LM"])
+def test_sharding_by_accelerate_is_refused_in_a_sentence(make_settings, monkeypatch, name):
+    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
+    with pytest.raises(MachineError, match="launch with --multi_gpu") as error:
+        check_machine(make_settings())
+    assert name.lower().replace("_", "") in str(error.value).lower().replace("-", "")
 
 
 def test_what_a_gpu_cannot_repeat_is_refused(make_settings, monkeypatch):

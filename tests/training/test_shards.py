@@ -8,6 +8,7 @@ import pytest
 from data_sets import left_mask, picture, png, records, shard, usable
 
 from training.data.records import Columns, DatasetError
+from training.data.shard_files import local_shards
 from training.data.shards import TarShards, only_shards
 
 
@@ -18,7 +19,7 @@ def test_shards_are_read_at_random(tmp_path):
         files[f"{i:04d}.txt"] = f"number {i}".encode()
         files[f"{i:04d}.mask.png"] = png(left_mask())
     shard(tmp_path / "a.tar", files)
-    found = records(TarShards([tmp_path / "a.tar"], Columns(mask="mask.png")))
+    found = records(TarShards(local_shards([tmp_path / "a.tar"]), Columns(mask="mask.png")))
     assert len(found) == 3
     for i in (2, 0, 1):
         sample = found[i].load()
@@ -32,24 +33,24 @@ def test_suffixes_in_shards_are_told_apart(tmp_path):
     shard(tmp_path / "a.tar", files)
     named = Columns(image="png", mask="jpg", caption="words")
     for columns in (named, Columns(mask="jpg", caption="words")):
-        sample = records(TarShards([tmp_path / "a.tar"], columns))[0].load()
+        sample = records(TarShards(local_shards([tmp_path / "a.tar"]), columns))[0].load()
         assert np.array_equal(sample.image, np.asarray(picture()))
         assert sample.caption == "nothing"
     with pytest.raises(DatasetError, match=r"NAME\.webp.*--image_column"):
-        records(TarShards([tmp_path / "a.tar"], Columns(image="webp")))
+        records(TarShards(local_shards([tmp_path / "a.tar"]), Columns(image="webp")))
 
 
 @pytest.mark.parametrize("columns", [Columns(mask="msak"), Columns(condition="msak")])
 def test_a_column_that_nothing_has_is_named(tmp_path, columns):
     shard(tmp_path / "a.tar", {"1.png": png(picture()), "1.mask.png": png(left_mask())})
     with pytest.raises(DatasetError, match=r"NAME\.msak, only \['mask.png', 'png'\]"):
-        records(TarShards([tmp_path / "a.tar"], columns))
+        records(TarShards(local_shards([tmp_path / "a.tar"]), columns))
 
 
 def test_a_sample_without_its_condition_is_named(tmp_path, caplog):
     files = {"1.png": png(picture()), "1.edges.png": png(picture()), "2.png": png(picture())}
     shard(tmp_path / "a.tar", files)
-    source = TarShards([tmp_path / "a.tar"], Columns(condition="edges.png"))
+    source = TarShards(local_shards([tmp_path / "a.tar"]), Columns(condition="edges.png"))
     assert len(usable(source, tmp_path)) == 1
     assert "a.tar/2 has no file NAME.edges.png" in caplog.text
 
@@ -60,7 +61,7 @@ def test_samples_of_a_shard_are_told_apart_whatever_their_folder(tmp_path, name)
     files |= {name.format(i, "txt"): b"number %d" % i for i in range(2)}
     files[name.format("", "DS_Store")] = b"no sample"
     shard(tmp_path / "a.tar", files)
-    found = records(TarShards([tmp_path / "a.tar"], Columns()))
+    found = records(TarShards(local_shards([tmp_path / "a.tar"]), Columns()))
     assert [record.words() for record in found] == ["number 0", "number 1"]
     assert not any("./" in record.key for record in found)
 
@@ -70,11 +71,11 @@ def test_a_damaged_shard_is_named(tmp_path):
     shard(path, {"0.png": png(picture()), "1.png": png(picture(1))})
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(DatasetError, match=r"a\.tar cannot be read"):
-        records(TarShards([path], Columns()))
+        records(TarShards(local_shards([path]), Columns()))
     with tarfile.open(path, "w:gz"):
         pass
     with pytest.raises(DatasetError, match="without compression"):
-        records(TarShards([path], Columns()))
+        records(TarShards(local_shards([path]), Columns()))
 
 
 def test_links_and_names_that_come_again_are_counted_and_nothing_outside_is_read(tmp_path, caplog):
@@ -88,7 +89,7 @@ def test_links_and_names_that_come_again_are_counted_and_nothing_outside_is_read
             info, content = tarfile.TarInfo(name), png(picture(1))
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-    found = usable(TarShards([tmp_path / "a.tar"], Columns()), tmp_path)
+    found = usable(TarShards(local_shards([tmp_path / "a.tar"]), Columns()), tmp_path)
     images = [found[index].load().image for index in range(len(found))]
     assert len(images) == 3  # those with odd names are read where they are: in the shard
     assert all(np.array_equal(image, np.asarray(picture(1))) for image in images)
@@ -112,7 +113,7 @@ def test_a_member_of_an_absurd_size_is_a_sentence(tmp_path, size):
     whole = (tmp_path / "a.tar").read_bytes()
     (tmp_path / "a.tar").write_bytes(header_with(size) + whole)
     with pytest.raises(DatasetError, match=r"cannot be read|None of the"):
-        usable(TarShards([tmp_path / "a.tar"], Columns()), tmp_path)
+        usable(TarShards(local_shards([tmp_path / "a.tar"]), Columns()), tmp_path)
 
 
 def test_a_stray_shard_does_not_hide_a_folder_of_pictures(tmp_path):

@@ -1,5 +1,6 @@
 """The trainer on a small random base: what it learns, writes, watches and refuses."""
 
+import io
 import json
 from collections import defaultdict
 
@@ -10,12 +11,17 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from prepared import trainer_of
 from small_base import CHANNELS, small_sd, small_sdxl
+from small_runs import train_to_bytes
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import AdapterFile, AdapterFileError, read_adapter, write_adapter
+from training.config.run import TrainSettings
+from training.loop.examples import collate
 from training.loop.parts import control_of
 from training.loop.prepare import open_base
+from training.loop.state import list_states
 from training.models.bases import BaseModelError
 from training.models.batch import Batch
 from training.models.denoise import denoise_at, timesteps
@@ -171,7 +177,7 @@ def test_outputs_beside_the_adapter(run, tmp_path):
         "step-00000006.png",
     ]
     sheet = np.asarray(Image.open(folder / "samples" / "step-00000006.png"))
-    assert sheet.shape == (64, 4 * 64, 3)
+    assert sheet.shape == (20 + 64, 4 * 64, 3)
     assert list(folder.glob("logs/**/events*"))
     coverage = json.loads((folder / "masks.json").read_text())
     assert 0.1 < coverage["mean"] < 0.6
@@ -201,6 +207,19 @@ def test_trackers_get_means_over_steps_rates_and_gradients(make_settings, monkey
         assert {"train/noise", "train/z0"} <= found.keys()
 
 
+def test_trackers_are_shown_the_sheets(run, tmp_path, picture_folder):
+    image = {"validation_prompt": ("x",), "validation_image": (str(picture_folder / "0.png"),)}
+    run(report_to="tensorboard", num_validation_images=1, **image)
+    folder = tmp_path / "run"
+    events = EventAccumulator(str(folder / "logs" / "local_control")).Reload()
+    assert set(events.Tags()["images"]) == {"held out", "prompts"}
+    shown = [event.step for event in events.Images("prompts")]
+    assert shown == [0, 6]
+    sheet = np.asarray(Image.open(folder / "samples" / "prompts-00000006.png"))
+    encoded = events.Images("prompts")[-1].encoded_image_string
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(encoded))), sheet)
+
+
 def test_gradients_are_divided_by_our_accumulation_and_no_other(make_settings, monkeypatch):
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
     for steps in (1, 2):
@@ -224,6 +243,47 @@ def test_weights_that_learn_nothing_are_told_of(make_settings, monkeypatch, capl
     monkeypatch.setattr("training.loop.trainer._TOLD_STEPS", 4)
     trainer_of(make_settings(mask_shares={"empty": 1.0}, z0_loss_weight=0.0)).run()
     assert caplog.text.count("no gradient has reached the adapter") == 1
+
+
+def test_weights_that_do_not_move_are_told_of(make_settings, monkeypatch, caplog):
+    monkeypatch.setattr("training.loop.trainer._LOG_STEPS", 2)
+    monkeypatch.setattr("training.loop.trainer._TOLD_STEPS", 4)
+    trainer_of(make_settings("moving")).run()
+    assert "have not moved" not in caplog.text
+    trainer_of(make_settings(learning_rate=1e-30)).run()
+    assert caplog.text.count("have not moved, though there are gradients") == 1
+
+
+def test_perturbed_inputs_keep_their_targets(make_settings):
+    plain, noisy = (trainer_of(make_settings(input_perturbation=p)).examples for p in (0.0, 0.5))
+    one, other = collate([plain[0, 0]]), collate([noisy[0, 0]])
+    assert torch.equal(one.noise, other.noise)
+    assert one.perturbation is None
+    assert 0.3 < other.perturbation.std() < 0.7
+    base, t = open_base(make_settings()), torch.tensor([500])
+    adapter = control_of(make_settings(), base)
+    first, second = (
+        denoise_at(base, adapter, batch.to(base.device), t, True) for batch in (one, other)
+    )
+    assert torch.equal(first.target, second.target)
+    a = base.alphas_cumprod[500]
+    torch.testing.assert_close(second.z_t - first.z_t, (1 - a).sqrt() * other.perturbation)
+
+
+def test_epochs_are_steps_and_a_run_by_them_goes_on(run, make_settings, tmp_path):
+    whole = run("steps", max_train_steps=6)
+
+    def by_epochs(**changes):  # three steps each
+        told = make_settings("epochs", **changes).model_dump(exclude_unset=True)
+        told.pop("max_train_steps")
+        return TrainSettings(**told, num_train_epochs=2)
+
+    assert train_to_bytes(by_epochs()) == whole
+    list_states(tmp_path / "epochs")[-1].unlink()
+    assert train_to_bytes(by_epochs(resume_from_checkpoint="latest")) == whole
+    written = (tmp_path / "epochs" / "config.toml").read_text()
+    assert "max_train_steps = 6" in written
+    assert "num_train_epochs" not in written
 
 
 def test_noise_is_shifted_as_far_as_it_is_asked_for(make_settings):

@@ -2,13 +2,17 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
-from prepared import trainer_of
+from PIL import Image
+from prepared import prepare, trainer_of
 
 from training.data.condition import Condition
 from training.data.random_masks import DEFAULT_SHARES
-from training.evaluation.sheets import edge_panel
+from training.data.records import DatasetError
+from training.evaluation.sheets import edge_panel, sheet
+from training.loop.prompted import read_prompted
 
 
 def shown_shares(settings):
@@ -42,6 +46,64 @@ def test_a_full_mask_has_no_leak_to_measure(make_settings, tmp_path):
     found = run.validation.pictures(run.control, tmp_path / "sheet.png")
     assert found.keys() == {"adherence"}
     assert not math.isnan(found["adherence"])
+
+
+def test_prompts_are_sampled_with_their_pictures_and_masks(make_settings, picture_folder, tmp_path):
+    prompts = {
+        "validation_prompt": ("a thing that no caption names, and more",),
+        "validation_image": (str(picture_folder / "0.png"), str(picture_folder / "1.png")),
+        "validation_mask": (str(picture_folder / "0.mask.png"), str(picture_folder / "1.mask.png")),
+    }
+    run = trainer_of(make_settings(**prompts, invert_masks=True))
+    path = tmp_path / "prompts.png"
+    run.validation.prompted_pictures(run.control, path)
+    sheet = torch.from_numpy(np.asarray(Image.open(path)).copy())
+    assert sheet.shape == (20 + 2 * 64, 4 * 64, 3)
+    mask = torch.from_numpy(np.asarray(Image.open(picture_folder / "0.mask.png")).copy()) > 127
+    true = torch.from_numpy(np.asarray(Image.open(picture_folder / "0.png")).copy()).int()
+    seen = sheet[20 : 20 + 64, :64].int()
+    edges = Condition()(true.movedim(-1, 0)[None].float() / 255)[0, 0] > 0.5
+    inside, outside = mask & ~edges, ~mask & ~edges
+    assert (seen - true)[inside].abs().max() <= 1
+    assert (seen[outside] <= true[outside]).all()
+    free = sheet[20:, 64:128]
+    run.validation.prompted_pictures(run.control, path)
+    assert torch.equal(torch.from_numpy(np.asarray(Image.open(path)).copy()), sheet)
+    assert not torch.equal(free[:64], free[64:])  # of one prompt, and each of its own noise
+
+
+def test_conditions_of_a_column_are_named_by_validation_image(make_settings, picture_folder):
+    image = str(picture_folder / "2.png")
+    settings = make_settings(validation_prompt=("x",), validation_image=(image,))
+    (made,) = read_prompted(settings)
+    assert made.condition.shape == (1, 64, 64)
+    assert made.mask.min() == 1
+    given = settings.model_copy(update={"conditioning_image_column": "mask"})
+    (own,) = read_prompted(given)
+    assert torch.equal(own.condition, own.image)
+
+
+@pytest.mark.parametrize("name", ["missing.png", "metadata.jsonl"])
+def test_a_validation_image_that_cannot_be_read_is_named_before_the_data_is_prepared(
+    make_settings, picture_folder, monkeypatch, name
+):
+    monkeypatch.setattr("training.loop.prepare.check", None)
+    settings = make_settings(
+        validation_prompt=("x",), validation_image=(str(picture_folder / name),)
+    )
+    with pytest.raises(DatasetError, match=f"--validation_image .*{name} cannot be read"):
+        prepare(settings)
+
+
+def test_headings_are_over_their_columns_and_fit():
+    rows = [[torch.zeros(3, 8, width) for width in (64, 40)]]
+    found = sheet(rows, ["left", "a heading of many words that does not fit"])
+    assert found.shape == (20 + 8, 104, 3)
+    assert found[:20].max() == 255
+    assert found[20:].max() == 0
+    for band in (found[:20, :64], found[:20, 64:]):
+        assert band.min() < 128  # letters
+        assert (band[:, 0] == 255).all()
 
 
 @pytest.mark.parametrize("kind", ["canny", "sobel"])

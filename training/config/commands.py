@@ -16,18 +16,26 @@ from pydantic_settings import (
 )
 
 from .help import help_text
+from .sentences import join_whole
 
 Settings = TypeVar("Settings", bound="CommandSettings")
+
+
+class SettingsError(ValueError):
+    """Settings that do not fit each other; the message says what to do."""
 
 
 class CommandSettings(BaseSettings):
     """Base of every command's settings: each field is a flag, unknown flags are refused.
 
     presets: the folder of TOML files that `--config` knows by name; None: there is no such flag.
-    The environment is not read: a variable that happens to be called SEED must not change a run.
+    alternatives: pairs of settings of which only one may be there; a flag sets aside what a file
+    says of the other. The environment is not read: a variable that happens to be called SEED must
+    not change a run.
     """
 
     presets: ClassVar[Path | None] = None
+    alternatives: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     model_config = SettingsConfigDict(
         extra="forbid",
@@ -53,15 +61,21 @@ class CommandSettings(BaseSettings):
         """
         if cls.presets is None:
             return (init_settings,)
-        return (init_settings, TomlFlag(settings_cls, cls.presets))
+        return (init_settings, TomlFlag(settings_cls, cls.presets, cls.alternatives))
 
 
 class TomlFlag(InitSettingsSource):
     """The TOML file that the flag `--config` names, below the flags themselves."""
 
-    def __init__(self, settings_cls: type[BaseSettings], presets: Path) -> None:
+    def __init__(
+        self,
+        settings_cls: type[BaseSettings],
+        presets: Path,
+        alternatives: Sequence[tuple[str, str]],
+    ) -> None:
         super().__init__(settings_cls, {})
         self._presets = presets
+        self._alternatives = alternatives
 
     def __call__(self) -> dict[str, Any]:
         """The file's settings.
@@ -69,8 +83,14 @@ class TomlFlag(InitSettingsSource):
         Raises:
             ValueError: there is no such file or preset, or it is no TOML.
         """
-        name = self.current_state.get("config")
-        return {} if name is None else read_toml(Path(name), self._presets)
+        flags = self.current_state
+        name = flags.get("config")
+        found = {} if name is None else read_toml(Path(name), self._presets)
+        for pair in self._alternatives:
+            for one, other in (pair, pair[::-1]):
+                if one in flags:
+                    found.pop(other, None)
+        return found
 
 
 def read_toml(name: Path, presets: Path) -> dict[str, Any]:
@@ -99,7 +119,7 @@ def read_settings(kind: type[Settings], arguments: Sequence[str] | None = None) 
         sys.stdout.write(help_text(kind) + "\n")
         raise SystemExit(0)
     try:
-        return CliApp.run(kind, cli_args=flags)
+        return CliApp.run(kind, cli_args=join_whole(kind, flags))
     except ValidationError as error:
         raise SystemExit("\n".join(map(_sentence, error.errors()))) from None
     except ValueError as error:

@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from .sentences import are_whole
+
 _INDENT = 34
 
 
@@ -38,6 +40,8 @@ def _flag(name: str, field: FieldInfo, width: int) -> list[str]:
     """One flag with its values, meaning and default, wrapped."""
     start = f"  --{name}{_values(field.annotation)}"
     told = field.description or ""
+    if are_whole(field.metadata):
+        start = f"  --{name} A B ..."
     if field.annotation is bool:
         start = f"  --[no-]{name}"
     if field.is_required():
@@ -61,7 +65,7 @@ def _values(annotation: Any) -> str:
         return " A=1,B=2"
     if options and NoneType in get_args(annotation):
         return _values(options[0])
-    return f" {annotation.__name__.upper()}"
+    return " " + annotation.__name__.upper().removeprefix("SECRET")
 
 
 def _default(field: FieldInfo) -> str:

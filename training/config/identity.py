@@ -28,10 +28,17 @@ _WITHOUT_EFFECT = frozenset(
         "report_to",
         "tracker_project_name",
         "logging_dir",
+        "push_to_hub",
+        "hub_model_id",
+        "hub_private_repo",
+        "license",
+        "validation_prompt",
+        "validation_image",
+        "validation_mask",
     }
 )
 # Files and folders may have moved; their names must stay.
-_PLACES = frozenset(
+PLACES = frozenset(
     {
         "pretrained_model_name_or_path",
         "base_config",
@@ -39,12 +46,16 @@ _PLACES = frozenset(
         "adapter_model_name_or_path",
         "controlnet_model_name_or_path",
         "train_data_dir",
+        "shards_url",
         "coco_instances",
         "coco_captions",
+        "validation_image",
+        "validation_mask",
     }
 )
 # Together with the processes they make up the global batch, which alone matters.
 _BATCH = frozenset({"train_batch_size", "gradient_accumulation_steps"})
+_LENGTH = frozenset({"max_train_steps", "num_train_epochs"})
 
 
 def defaults(kind: type[BaseModel]) -> dict[str, Any]:
@@ -68,7 +79,7 @@ def differing(
     """
     found = [
         name
-        for name in before.keys() - _WITHOUT_EFFECT - _BATCH - {"max_train_steps"}
+        for name in before.keys() - _WITHOUT_EFFECT - _BATCH - _LENGTH
         if not _same(name, now.get(name), before[name])
     ]
     if not _goes_on(now, before):
@@ -79,7 +90,12 @@ def differing(
 
 
 def _goes_on(now: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-    """Whether steps before the end are the same for both ends; most learning rates know the end."""
+    """Whether steps before the end are the same for both ends; most learning rates know the end.
+
+    Epochs are no steps until the data is known, and then there are none.
+    """
+    if now.get("num_train_epochs") is not None:
+        return True
     if now["lr_scheduler"].startswith("constant"):
         return now["max_train_steps"] >= before["max_train_steps"]
     return now["max_train_steps"] == before["max_train_steps"]
@@ -91,6 +107,6 @@ def global_batch(settings: Mapping[str, Any], processes: int) -> int:
 
 
 def _same(name: str, now: Any, before: Any) -> bool:
-    if name in _PLACES and now is not None and before is not None:
+    if name in PLACES and now is not None and before is not None:
         return Path(now).name == Path(before).name
     return json.dumps(now) == json.dumps(before)  # the order of mask_shares decides their draws

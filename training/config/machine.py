@@ -3,7 +3,8 @@
 import logging
 from importlib.util import find_spec
 
-from .processes import fast_bf16, on_cpu
+from .optimiser_flags import PACKAGES
+from .processes import fast_bf16, on_cpu, sharding
 from .run import TrainSettings
 
 log = logging.getLogger(__name__)
@@ -24,9 +25,17 @@ def check_machine(settings: TrainSettings) -> None:
             f"--report_to {settings.report_to} needs a package that is not installed: pip install "
             f"{settings.report_to}, or use none."
         )
-    if settings.optimizer == "adamw_8bit" and find_spec("bitsandbytes") is None:
+    package = PACKAGES.get(settings.chosen_optimizer())
+    if package is not None and find_spec(package.module) is None:
         raise MachineError(
-            "--optimizer adamw_8bit needs bitsandbytes: pip install bitsandbytes, or use adamw."
+            f"--optimizer {settings.chosen_optimizer()} needs a package that is not installed: pip "
+            f"install {package.pip}, or use adamw or adafactor."
+        )
+    if kind := sharding():
+        raise MachineError(
+            f"accelerate's config asks for {kind}, which shards what is trained, and here that is "
+            f"the adapter alone, which is small; launch with --multi_gpu, and see Memory in "
+            f"training/README.md for bases that do not fit."
         )
     if not on_cpu():
         if settings.deterministic and settings.z0_loss_weight and settings.edge == "laplacian":

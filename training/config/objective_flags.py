@@ -61,6 +61,9 @@ class ObjectiveFlags(CommandSettings):
     noise_offset: float = Field(
         0.0, ge=0, description="how far noise is shifted, each channel of a latent as one"
     )
+    input_perturbation: float = Field(
+        0.0, ge=0, description="noise that is added and not to be predicted, as a share; often 0.1"
+    )
     timestep_sampling: Literal["uniform", "cubic"] = Field(
         "cubic", description="how timesteps are drawn; cubic prefers noisy ones"
     )

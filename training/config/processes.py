@@ -1,5 +1,6 @@
 """The processes of a run: one, or those that `accelerate launch` started."""
 
+import os
 import signal
 from datetime import timedelta
 
@@ -15,6 +16,25 @@ def on_cpu() -> bool:
 def fast_bf16() -> bool:
     """Whether this CPU computes in bf16; others emulate it, some twenty times slower than fp32."""
     return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+# What accelerate's launcher sets for the ways to shard that its config knows.
+_SHARDING = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+}
+
+
+def sharding() -> str | None:
+    """Return what the config of accelerate's launcher shards models by, or None."""
+    asked = (kind for name, kind in _SHARDING.items() if os.environ.get(name) == "true")
+    return next(asked, None)
+
+
+def launched_precision() -> str:
+    """Return the mixed precision of accelerate's own config, or "no"."""
+    return os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
 
 
 def process_state() -> PartialState:

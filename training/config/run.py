@@ -3,7 +3,9 @@
 A run's files follow from these settings, the data and the code alone.
 """
 
+import logging
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -11,23 +13,32 @@ import tomli_w
 from pydantic import Field, model_validator
 
 from .base_flags import BaseFlags
+from .commands import SettingsError
 from .control_flags import ControlFlags
 from .data_flags import DataFlags
+from .hub_flags import HubFlags
 from .identity import defaults, differing
 from .objective_flags import ObjectiveFlags
 from .optimiser_flags import OptimiserFlags
 from .output_flags import OutputFlags
+from .processes import launched_precision
+
+log = logging.getLogger(__name__)
 
 PRESETS = Path(__file__).parent / "presets"
 
 
 # Fields come in the order of the bases from the last to the first.
 class TrainSettings(
-    OutputFlags, OptimiserFlags, ObjectiveFlags, ControlFlags, DataFlags, BaseFlags
+    HubFlags, OutputFlags, OptimiserFlags, ObjectiveFlags, ControlFlags, DataFlags, BaseFlags
 ):
     """Settings of `python -m training.train`; every one is a flag and a key of a TOML file."""
 
     presets: ClassVar[Path | None] = PRESETS
+    alternatives = (
+        ("max_train_steps", "num_train_epochs"),
+        *combinations(("train_data_dir", "dataset_name", "shards_url"), 2),
+    )
 
     config: str | None = Field(None, description="a TOML file, or the name of a preset")
 
@@ -55,10 +66,50 @@ class TrainSettings(
 
     def resolved(self) -> dict[str, Any]:
         """Return every setting as TOML and JSON can hold it; what is not set is left out."""
-        found = self.model_dump(mode="json", exclude_none=True, exclude={"config"})
-        if self.optimizer != "adamw":
+        found = self.model_dump(mode="json", exclude_none=True, exclude={"config", "hub_token"})
+        found |= {"optimizer": self.chosen_optimizer(), "use_8bit_adam": False}
+        if found["optimizer"] != "adamw":
             found["fused"] = False  # it is AdamW's alone, and would be refused when read again
+        if self.num_train_epochs is not None:
+            found.pop("max_train_steps")  # it is not known yet, and would be refused as well
         return found
+
+    def settled(self, processes: int, steps_per_epoch: int | None = None) -> Self:
+        """Return the same run with all that depends on more than settings told outright.
+
+        The learning rate is scaled, epochs are steps (where those of an epoch are known), and the
+        mixed precision is that of accelerate's own config where neither flag nor file names one.
+
+        Raises:
+            SettingsError: these do not fit.
+        """
+        told: dict[str, Any] = {}
+        launched = launched_precision()
+        if "mixed_precision" not in self.model_fields_set:
+            if launched not in ("no", "bf16", "fp16"):
+                raise SettingsError(
+                    f"accelerate's config asks for mixed precision in {launched}, which is not "
+                    f"trained in here; add --mixed_precision bf16."
+                )
+            told["mixed_precision"] = launched
+        elif launched not in ("no", self.mixed_precision):
+            log.warning(
+                "accelerate's config asks for mixed precision %s; --mixed_precision %s counts.",
+                *(launched, self.mixed_precision),
+            )
+        if self.scale_lr:
+            batch = self.train_batch_size * self.gradient_accumulation_steps * processes
+            told |= {"learning_rate": self.learning_rate * batch, "scale_lr": False}
+        if self.num_train_epochs is not None and steps_per_epoch is not None:
+            steps = self.num_train_epochs * steps_per_epoch
+            try:
+                self.check_warmup(steps)
+            except ValueError as error:
+                raise SettingsError(
+                    f"{self.num_train_epochs} epochs are {steps} steps. {error}"
+                ) from None
+            told |= {"max_train_steps": steps, "num_train_epochs": None}
+        return self.model_copy(update=told)
 
     def differences(
         self, other: Mapping[str, Any], processes: int = 1, other_processes: int = 1

@@ -3,7 +3,7 @@
 import numpy as np
 
 # Keys that keep the draws of different purposes apart.
-ORDER, MASK, NOISE, TEXT, CROP, VALIDATION = range(6)
+ORDER, MASK, NOISE, TEXT, CROP, VALIDATION, PERTURBATION = range(7)
 
 
 def generator(*key: int) -> np.random.Generator:

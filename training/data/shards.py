@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from .contents import FileContent, Slice, open_file
 from .digests import digest
 from .folder import TABLE
 from .masks import MaskPictures
 from .pictures import suffixes
 from .records import Columns, DatasetError, Record, Row
+from .shard_files import Shard
 from .words import shown
 
 Files = dict[str, tuple[int, int]]  # suffix -> where its bytes begin, and how many there are
@@ -23,11 +23,10 @@ class TarShards:
     the first file that looks like one and is no condition or mask; the caption may be NAME.txt.
     """
 
-    def __init__(self, shards: Sequence[Path], columns: Columns) -> None:
+    def __init__(self, shards: Sequence[Shard], columns: Columns) -> None:
         if not shards:
             raise DatasetError("There are no .tar shards in the folder.")
-        self._folder = shards[0].parent
-        self._shards = tuple(shards)
+        self._shards = {shard.name: shard for shard in shards}
         self._columns = columns
         pictures = {suffix.removeprefix(".") for suffix in suffixes()}
         pictures -= {columns.condition, columns.mask}
@@ -35,7 +34,7 @@ class TarShards:
 
     def stamp(self) -> str:
         """Return what changes when a shard does."""
-        stamps = [FileContent(shard).stamp() for shard in self._shards]
+        stamps = [shard.stamp() for shard in self._shards.values()]
         return digest(self._columns.by_flag(), *stamps)
 
     def rows(self) -> Iterator[Row]:
@@ -46,7 +45,7 @@ class TarShards:
         """
         self._check_columns()
         columns = self._columns
-        for shard in self._shards:
+        for shard in self._shards.values():
             for name, files in _samples(shard, Counter()).items():
                 image = next((suffix for suffix in files if suffix in self._suffixes), None)
                 if image is None:
@@ -61,23 +60,26 @@ class TarShards:
 
     def _check_columns(self) -> None:
         known: Counter[str] = Counter()
-        for shard in self._shards:
+        for shard in self._shards.values():
             for files in _samples(shard, Counter()).values():
                 known.update(files.keys())
         for flag, column in self._columns.by_flag().items():
             # For captions NAME.txt will do.
             if column not in known and column != self._columns.caption:
                 raise DatasetError(
-                    f"No sample of the shards in {self._folder} has a file NAME.{column}, only "
+                    f"No sample of the shards in {self._place()} has a file NAME.{column}, only "
                     f"{shown(sorted(known))}; name the right one with {flag}."
                 )
+
+    def _place(self) -> str:
+        return next(iter(self._shards.values())).place
 
     def passed_over(self) -> Mapping[str, int]:
         """Return what is in the shards and not read: links, devices, suffixes."""
         found: Counter[str] = Counter()
         columns = self._columns
         used = {columns.caption, "txt", columns.condition, columns.mask}
-        for shard in self._shards:
+        for shard in self._shards.values():
             for files in _samples(shard, found).values():
                 image = next((suffix for suffix in files if suffix in self._suffixes), None)
                 for suffix in files.keys() - {image} - (used if image else set()):
@@ -89,13 +91,14 @@ class TarShards:
         key = shown(f"{row['shard']}/{row['name']}", 1000)
         if "condition" in row and row["condition"] is None:
             raise ValueError(f"{key} has no file NAME.{self._columns.condition}")
+        shard = self._shards[row["shard"]]
         parts = {
-            part: None if row.get(part) is None else Slice(self._folder / row["shard"], *row[part])
+            part: None if row.get(part) is None else shard.part(*row[part])
             for part in ("words", "condition", "masks")
         }
         return Record(
             key,
-            Slice(self._folder / row["shard"], *row["image"]),
+            shard.part(*row["image"]),
             text=parts["words"],
             condition=parts["condition"],
             masks=None if parts["masks"] is None else MaskPictures((parts["masks"],)),
@@ -111,7 +114,7 @@ def only_shards(folder: Path) -> list[Path]:
     return found
 
 
-def _samples(shard: Path, passed: Counter[str]) -> dict[str, Files]:
+def _samples(shard: Shard, passed: Counter[str]) -> dict[str, Files]:
     """The files of a shard by the names of their samples, without a leading `./`.
 
     passed: counts the members that are no files, and names that come again.
@@ -121,7 +124,7 @@ def _samples(shard: Path, passed: Counter[str]) -> dict[str, Files]:
     """
     samples: dict[str, Files] = {}
     try:
-        with open_file(shard) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        with shard.open() as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue] # it keeps all
                 if member.isdir():
@@ -139,8 +142,8 @@ def _samples(shard: Path, passed: Counter[str]) -> dict[str, Files]:
                 files[suffix.lower()] = (member.offset_data, member.size)
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
         raise DatasetError(
-            f"The shard {shard} cannot be read ({shown(str(error))}); it must be a whole tar file "
-            f"without compression: download or write it again, or move it away."
+            f"The shard {shard.place}/{shard.name} cannot be read ({shown(str(error))}); it must "
+            f"be a whole tar file without compression: download or write it again, or move it away."
         ) from error
     passed += Counter()  # drops what was never found
     return samples

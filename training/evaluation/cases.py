@@ -3,8 +3,9 @@
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, overload
 
 import cv2
 import numpy as np
@@ -17,6 +18,18 @@ from ..data.random_streams import CROP, generator
 from ..data.records import DatasetError
 
 EVALUATION_SET = Path(__file__).parent / "evaluation_set.toml"
+# Pictures that are kept in memory: those of a batch or two.
+_SQUARES = 16
+
+
+class _Square(NamedTuple):
+    """What of a picture its cases share: objects are its masks float [K,H,W] in 0..1."""
+
+    key: str
+    image: Tensor
+    caption: str
+    condition: Tensor | None
+    objects: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -73,63 +86,109 @@ def draw_mask(shape: Any, size: tuple[int, int], objects: np.ndarray) -> Tensor 
     return torch.from_numpy(mask)[None]
 
 
-def make_cases(
-    data: Checked,
-    resolution: int,
-    chosen: dict[str, Any],
-    masks: Sequence[str] = (),
-    invert: bool = False,
-) -> list[Case]:
-    """Every picture (its centre square) with every mask and seed; `masks` picks some by name.
+class Cases(Sequence[Case]):
+    """Every picture (its centre square) with every mask and seed, read when it is asked for.
 
-    invert: the pictures' own masks are black = controlled.
+    data: the pictures. resolution: px, side of the squares. chosen: what `read_evaluation_set`
+    returns. masks: names of those of the set that are used; none: all. invert: the pictures' own
+    masks are black = controlled.
 
     Raises:
         DatasetError: a mask is not in the set, or no picture has one of those asked for.
     """
-    names = list(masks) or list(chosen["masks"])
-    if unknown := set(names) - chosen["masks"].keys():
-        raise DatasetError(f"The evaluation set has no mask {sorted(unknown)[0]!r}.")
-    cases = []
-    for index in range(len(data)):
-        record = data[index]
-        size = (resolution, resolution)
-        crop = plan_crop(data.entry(index).size, size, generator(CROP, 0), random=False, flip=False)
+
+    def __init__(
+        self,
+        data: Checked,
+        resolution: int,
+        chosen: dict[str, Any],
+        masks: Sequence[str] = (),
+        invert: bool = False,
+    ) -> None:
+        self._data = data
+        self._resolution = resolution
+        self._chosen = chosen
+        self._invert = invert
+        self._squares = lru_cache(_SQUARES)(self._read)
+        names = list(masks) or list(chosen["masks"])
+        if unknown := set(names) - chosen["masks"].keys():
+            raise DatasetError(f"The evaluation set has no mask {sorted(unknown)[0]!r}.")
+        self._places = [
+            (index, name, seed)
+            for index in range(len(data))
+            for name in names
+            if chosen["masks"][name] != "object" or self._mask(index, name) is not None
+            for seed in chosen["seeds"]
+        ]
+        if not self._places:
+            raise DatasetError("No picture has a mask of its own; choose other --masks.")
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> Case: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Case]: ...
+    def __getitem__(self, index: int | slice) -> Case | list[Case]:
+        if isinstance(index, slice):
+            return [self._case(*place) for place in self._places[index]]
+        return self._case(*self._places[index])
+
+    @property
+    def pictures(self) -> list[str]:
+        """The key of each case's picture."""
+        return [self._data.entry(index).key for index, _, _ in self._places]
+
+    def _case(self, index: int, name: str, seed: int) -> Case:
+        square, mask = self._squares(index), self._mask(index, name)
+        assert mask is not None
+        prompts = self._chosen["prompts"]
+        prompt = square.caption or prompts[index % len(prompts)]
+        return Case(square.key, square.image, mask, name, prompt, seed, square.condition)
+
+    def _mask(self, index: int, name: str) -> Tensor | None:
+        shape, size = self._chosen["masks"][name], (self._resolution, self._resolution)
+        return draw_mask(shape, size, self._squares(index).objects)
+
+    def _read(self, index: int) -> _Square:
+        record = self._data[index]
+        crop = plan_crop(
+            self._data.entry(index).size,
+            (self._resolution, self._resolution),
+            generator(CROP, 0),
+            random=False,
+            flip=False,
+        )
         sample = crop_sample(record.load(), crop)
-        image = _to_tensor(sample.image)
         condition = None if sample.condition is None else _to_tensor(sample.condition)
-        masks_of = sample.masks.astype(np.float32) / 255
-        objects = 1 - masks_of if invert else masks_of
-        prompt = sample.caption or chosen["prompts"][index % len(chosen["prompts"])]
-        for name in names:
-            mask = draw_mask(chosen["masks"][name], size, objects)
-            if mask is not None:
-                cases += [
-                    Case(record.key, image, mask, name, prompt, seed, condition)
-                    for seed in chosen["seeds"]
-                ]
-    if not cases:
-        raise DatasetError("No picture has a mask of its own; choose other --masks.")
-    return cases
+        masks = sample.masks.astype(np.float32) / 255
+        objects = 1 - masks if self._invert else masks
+        return _Square(record.key, _to_tensor(sample.image), sample.caption, condition, objects)
+
+
+def picture_keys(cases: Sequence[Case]) -> list[str]:
+    """Return the key of each case's picture, without reading pictures where that can be."""
+    return cases.pictures if isinstance(cases, Cases) else [case.picture for case in cases]
 
 
 def _to_tensor(image: np.ndarray) -> Tensor:
     return torch.from_numpy(image).movedim(-1, 0).float() / 255
 
 
-def first_of_each(cases: Sequence[Case]) -> list[int]:
-    """The indices of the first case of every picture."""
+def first_of_each(pictures: Sequence[str]) -> list[int]:
+    """The indices of the first case of every picture, by the pictures of cases."""
     first: dict[str, int] = {}
-    for index, case in enumerate(cases):
-        first.setdefault(case.picture, index)
+    for index, picture in enumerate(pictures):
+        first.setdefault(picture, index)
     return list(first.values())
 
 
-def spread_out(cases: Sequence[Case], count: int) -> list[int]:
+def spread_out(pictures: Sequence[str], count: int) -> list[int]:
     """The indices of some cases of as many pictures, masks and seeds as there can be."""
     members: dict[str, list[int]] = {}
-    for index, case in enumerate(cases):
-        members.setdefault(case.picture, []).append(index)
+    for index, picture in enumerate(pictures):
+        members.setdefault(picture, []).append(index)
     # Each picture begins with another one of its cases, since all have the same masks and seeds.
     turned = [own[i % len(own) :] + own[: i % len(own)] for i, own in enumerate(members.values())]
     longest = max(map(len, turned), default=0)

@@ -1,5 +1,6 @@
 """Reports of evaluations in Markdown, with a sheet of pictures."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def markdown(table: Table, *references: str) -> str:
     ]
     for variant in variants:
         cells = [str(interval(table.per_picture(variant, name))) for name in names]
-        cells += [f"{table.sets[variant][name]:.4f}" for name in table.set_names()]
+        cells += [_set(table.sets[variant][name]) for name in table.set_names()]
         lines.append(f"| {variant} | " + " | ".join(cells) + " |")
     for reference in references:
         lines += ["", f"Paired differences to {reference}:", ""]
@@ -37,6 +38,11 @@ def markdown(table: Table, *references: str) -> str:
                 cells = [str(paired(table, variant, reference, name)) for name in names]
                 lines.append(f"| {variant} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _set(value: float) -> str:
+    """A number of a whole set, which is none where there are too few pictures."""
+    return "too few pictures" if math.isnan(value) else f"{value:.4f}"
 
 
 def spread(tables: Sequence[Table]) -> str:
@@ -65,5 +71,5 @@ def write_report(table: Table, folder: Path) -> str:
     table.write(folder / "report.json")
     if table.pictures:
         rows = [list(row) for row in zip(*table.pictures.values(), strict=True)]
-        Image.fromarray(sheet(rows)).save(folder / "sheet.png")
+        Image.fromarray(sheet(rows, list(table.pictures))).save(folder / "sheet.png")
     return text

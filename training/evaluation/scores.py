@@ -26,6 +26,9 @@ SCORES: dict[str, bool] = {
     "hallucination inside": False,
     "hallucination outside": False,
 }
+# True pictures that distances of whole sets need at least; fewer say nothing of a distribution.
+FEWEST = 20
+_ROWS = 4096  # of a matrix of all pairs that are in memory at once
 PERCEPTUAL = "perceptual change outside"
 # Of predictions on the same latent; the rest of the leak is the outside's answer to the inside.
 DIRECT = "direct leak of a step"
@@ -72,11 +75,12 @@ def kernel_distance(a: Tensor, b: Tensor, made_for: Tensor | None = None) -> flo
     """Squared maximum mean discrepancy of features [N,D] and [M,D], unbiased.
 
     The cubic kernel of the Kernel Inception Distance (Binkowski et al., 2018), on standardised
-    features of any kind; 0 for equal distributions, and below 0 by chance. NaN for too few.
+    features of any kind; 0 for equal distributions, and below 0 by chance. NaN for fewer than
+    `FEWEST` true pictures, whose spread in each feature is a matter of chance.
     made_for [N]: the row of b that each of a was made for. Such two are alike for that reason, as
     are two of a that were made for the same, so these pairs are left out.
     """
-    if min(len(a), len(b)) < 2:
+    if len(a) < 2 or len(b) < FEWEST:
         return float("nan")
     mean, std = b.mean(0), b.std(0).clamp(min=1e-6)
     a, b = (a - mean) / std, (b - mean) / std
@@ -85,18 +89,25 @@ def kernel_distance(a: Tensor, b: Tensor, made_for: Tensor | None = None) -> flo
         made_for, rows_b = rows_a, rows_b + len(a)  # nothing has to do with anything
 
     def mean_kernel(x: Tensor, y: Tensor, of_x: Tensor, of_y: Tensor) -> Tensor:
-        apart = of_x[:, None] != of_y[None, :]
-        return ((x @ y.T / x.shape[1] + 1) ** 3)[apart].mean()
+        total, count = x.new_zeros((), dtype=torch.float64), 0
+        for rows, of_rows in zip(x.split(_ROWS), of_x.split(_ROWS), strict=True):
+            apart = of_rows[:, None] != of_y[None, :]
+            total += ((rows @ y.T / x.shape[1] + 1) ** 3)[apart].sum(dtype=torch.float64)
+            count += int(apart.sum())
+        return total / count
 
     within = mean_kernel(a, a, made_for, made_for) + mean_kernel(b, b, rows_b, rows_b)
     return (within - 2 * mean_kernel(a, b, made_for, rows_b)).item()
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """Frechet distance of two Gaussians fitted to features [N,D] and [M,D]; NaN for too few."""
+    """Frechet distance of two Gaussians fitted to features [N,D] and [M,D].
+
+    NaN for fewer than `FEWEST` of either.
+    """
     from scipy.linalg import sqrtm
 
-    if min(len(a), len(b)) < 2:
+    if min(len(a), len(b)) < FEWEST:
         return float("nan")
     a, b = a.double(), b.double()
     first, second = torch.cov(a.T), torch.cov(b.T)

@@ -81,7 +81,7 @@ def describe(control: Control, settings: TrainSettings, base: Base, steps: int) 
         "ss_learning_rate": f"{settings.learning_rate:g}",
         "ss_lr_scheduler": settings.lr_scheduler,
         "ss_lr_warmup_steps": str(settings.lr_warmup_steps),
-        "ss_optimizer": settings.optimizer,
+        "ss_optimizer": settings.chosen_optimizer(),
         "ss_mixed_precision": settings.mixed_precision,
         "ss_seed": str(settings.seed),
     }

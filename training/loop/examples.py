@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from ..cached.prepared import Part, Prepared, PreparedCrop
 from ..config.processes import ignore_signals
 from ..data.random_masks import RandomMasks
-from ..data.random_streams import MASK, NOISE, TEXT, generator
+from ..data.random_streams import MASK, NOISE, PERTURBATION, TEXT, generator
 from ..models.batch import Batch
 from .plan import EpochPlan
 
@@ -25,6 +25,7 @@ class Draws:
 
     empty_share: of prompts. blank_share: of conditions that are blank outside the mask.
     noise_offset: how far the noise of each channel is shifted, as a share of its spread.
+    perturbation: how much noise is added that is not to be predicted, as a share of the other.
     """
 
     seed: int
@@ -32,6 +33,7 @@ class Draws:
     empty_share: float = 0.0
     blank_share: float = 0.0
     noise_offset: float = 0.0
+    perturbation: float = 0.0
 
 
 class Examples(Dataset):
@@ -75,6 +77,11 @@ class Examples(Dataset):
             "mask": mask,
             "time_ids": crop.time_ids,
         }
+        if draws.perturbation:
+            more = generator(draws.seed, PERTURBATION, position).standard_normal(
+                crop.latent.shape, np.float32
+            )
+            out["perturbation"] = torch.from_numpy(more).mul_(draws.perturbation)
         return out | text
 
     def _mask(self, crop: PreparedCrop, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

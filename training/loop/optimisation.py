@@ -8,30 +8,49 @@ import torch
 from diffusers.optimization import get_scheduler
 from torch import nn
 
+from ..config.optimiser_flags import OptimizerName
+
 
 @dataclass(frozen=True)
-class AdamOptions:
-    """How AdamW takes its steps; `bits8` keeps its moments in 8 bits, by bitsandbytes."""
+class Stepping:
+    """How steps are taken: an optimiser by its name, and what it is told.
 
+    betas, epsilon: as AdamW means them; those that know no such thing are not told. fused: of
+    AdamW.
+    """
+
+    optimizer: OptimizerName
     betas: tuple[float, float]
     weight_decay: float
     epsilon: float
     fused: bool = True
-    bits8: bool = False
 
     def new(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
-        """Return an optimiser; its learning rate is set again at every step."""
-        options: dict[str, Any] = {
-            "lr": rate,
-            "betas": self.betas,
-            "weight_decay": self.weight_decay,
-            "eps": self.epsilon,
-        }
-        if not self.bits8:
-            return torch.optim.AdamW(parameters, fused=self.fused, **options)
-        from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports]
+        """Return an optimiser; its learning rate is set again at every step.
 
-        return AdamW8bit(parameters, **options)
+        Raises:
+            ImportError: its library is not there, which `check_machine` says in a sentence.
+        """
+        usual: dict[str, Any] = {"lr": rate, "weight_decay": self.weight_decay}
+        adam = usual | {"betas": self.betas, "eps": self.epsilon}
+        match self.optimizer:
+            case "adamw":
+                return torch.optim.AdamW(parameters, fused=self.fused, **adam)
+            case "adafactor":
+                return torch.optim.Adafactor(parameters, **usual)
+            case "adamw_8bit":
+                from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports]
+
+                return AdamW8bit(parameters, **adam)
+            case "lion":
+                from lion_pytorch import Lion  # pyright: ignore[reportMissingImports]
+
+                return Lion(parameters, betas=self.betas, **usual)
+            case "prodigy":
+                from prodigyopt import Prodigy  # pyright: ignore[reportMissingImports]
+
+                safe = {"use_bias_correction": True, "safeguard_warmup": True}
+                return Prodigy(parameters, **adam, **safe)
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,15 @@ from ..models.controls import Control
 from ..models.new_control import new_adapter, new_controlnet
 from ..models.sample import Sampling
 from .examples import Division, Draws
-from .optimisation import AdamOptions, LearningRate
+from .optimisation import LearningRate, Stepping
 
-_DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+# By the names of --mixed_precision.
+DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def precision_of(settings: TrainSettings) -> torch.dtype | None:
     """Return the dtype of mixed precision, or None."""
-    return _DTYPES[settings.mixed_precision]
+    return DTYPES[settings.mixed_precision]
 
 
 def making_of(settings: TrainSettings) -> Making:
@@ -38,6 +39,7 @@ def draws_of(settings: TrainSettings) -> Draws:
         settings.proportion_empty_prompts,
         settings.masked_condition_share,
         settings.noise_offset,
+        settings.input_perturbation,
     )
 
 
@@ -58,14 +60,14 @@ def control_of(settings: TrainSettings, base: Base) -> Control:
 
 def optimizer_of(settings: TrainSettings, network: nn.Module) -> torch.optim.Optimizer:
     """Return the optimiser of a network."""
-    options = AdamOptions(
+    stepping = Stepping(
+        settings.chosen_optimizer(),
         (settings.adam_beta1, settings.adam_beta2),
         settings.adam_weight_decay,
         settings.adam_epsilon,
         settings.fused,
-        settings.optimizer == "adamw_8bit",
     )
-    return options.new(network.parameters(), settings.learning_rate)
+    return stepping.new(network.parameters(), settings.learning_rate)
 
 
 def learning_rate_of(settings: TrainSettings) -> LearningRate:

@@ -16,16 +16,14 @@ from ..config.run import TrainSettings
 from ..data.buckets import assign_buckets, buckets
 from ..data.catalogue import Catalogue
 from ..data.checked import Checked, check, hold_out
-from ..data.coco import Coco
 from ..data.files import write_text
-from ..data.folder import ImageFolder
-from ..data.hub import HubDataset, is_saved
 from ..data.pictures import Size
-from ..data.records import Columns, DatasetError, Source
-from ..data.shards import TarShards, only_shards
+from ..data.records import DatasetError, Source
 from ..models.bases import Base, Hub, load_base
 from .data import Data
 from .parts import division_of, making_of
+from .prompted import read_prompted
+from .sources import source_of
 from .tell import tell
 
 
@@ -42,31 +40,12 @@ def open_base(settings: TrainSettings) -> Base:
 
 
 def open_source(settings: TrainSettings) -> Source:
-    """Return the data set that the settings name.
+    """Return the data set that the settings of a run name.
 
     Raises:
-        DatasetError: it does not exist or lacks a column.
+        DatasetError: as `source_of` says.
     """
-    folder, outside = settings.train_data_dir, settings.allow_outside_paths
-    columns = Columns(
-        image=settings.image_column or "",
-        caption=settings.caption_column,
-        condition=settings.conditioning_image_column,
-        mask=settings.mask_column,
-    )
-    split = settings.dataset_split
-    if folder is None:
-        name, config = str(settings.dataset_name), settings.dataset_config_name
-        return HubDataset(name, columns, split, config, settings.dataset_revision, outside)
-    if settings.coco_instances is not None:
-        return Coco(folder, settings.coco_instances, settings.coco_captions, outside)
-    if is_saved(folder):
-        return HubDataset(str(folder), columns, split, outside=outside)
-    if shards := only_shards(folder):
-        return TarShards(shards, columns)
-    source = ImageFolder(folder, columns, outside)
-    source.check_apart(settings.output_dir)
-    return source
+    return source_of(settings, settings.train_data_dir, settings.output_dir)
 
 
 def prepare_data(settings: TrainSettings, base: Base, source: Source) -> Data:
@@ -75,6 +54,7 @@ def prepare_data(settings: TrainSettings, base: Base, source: Source) -> Data:
     Every process of a distributed run makes its share.
     """
     process = process_state()
+    prompted = read_prompted(settings)
     checked = _checked(settings, source, process)
     _check_masks(checked.catalogue, settings.mask_source == "dataset")
     train, held_out = hold_out(checked, settings.validation_share)
@@ -87,10 +67,12 @@ def prepare_data(settings: TrainSettings, base: Base, source: Source) -> Data:
         _part(train, choices, batch, settings.crop_variants),
         _part(held_out, choices),
         Prepared(store, making_of(settings), base.autoencoder_name, base.text_name),
+        prompted,
     )
     if process.is_main_process:
         tell(data, settings, batch)
     _build(data, base, settings.dataloader_num_workers, process)
+    _build_prompts(data, base, process)
     return data
 
 
@@ -134,6 +116,20 @@ def _build(data: Data, base: Base, workers: int, process: PartialState) -> None:
         prepared.store.refresh()
     if process.is_main_process:
         write_text(built, json.dumps(prepared.store.shards()))
+
+
+def _build_prompts(data: Data, base: Base, process: PartialState) -> None:
+    """Embed the prompts of validation, which are no captions, and wait for the other processes."""
+    prepared, prompts = data.prepared, {one.prompt for one in data.prompted}
+    missing = [text for text in prompts if not prepared.store.has(prepared.text_name(text))]
+    if not missing:
+        return
+    share = Share(process.process_index, process.num_processes, show=process.is_main_process)
+    with base.text_encoders_on(torch.device(process.device or "cpu")):
+        build_text(prepared, base, sorted(missing), share)
+    process.wait_for_everyone()
+    with process.main_process_first():
+        prepared.store.refresh()
 
 
 def _holds(built: Path, store: TensorStore) -> bool:

@@ -84,6 +84,7 @@ class TrainState:
                 )
         numbers = {k: v for k, v in self._moments().items() if not isinstance(v, Tensor)}
         about = {"step": self.step, "notes": self.notes, "numbers": numbers}
+        about["groups"] = [_numbers(group) for group in self.optimizer.param_groups]
         metadata = {key: json.dumps(value) for key, value in about.items()}
 
         try:
@@ -106,7 +107,8 @@ class TrainState:
         step, notes = read_notes(path)
         with safe_open(path, framework="pt") as file:
             saved: dict[str, Any] = {key: file.get_tensor(key) for key in file.keys()}
-            saved |= json.loads((file.metadata() or {}).get("numbers", "{}"))
+            about = file.metadata() or {}
+        saved |= json.loads(about.get("numbers", "{}"))
         for name, module in self.modules.items():
             prefix = f"module.{name}."
             module.load_state_dict(
@@ -121,6 +123,9 @@ class TrainState:
                 else:
                     values.setdefault(match[2], {})[match[3]] = value
         groups = self.optimizer.state_dict()["param_groups"]
+        if "groups" in about:
+            known = json.loads(about["groups"])
+            groups = [group | _numbers(dict(own)) for group, own in zip(groups, known, strict=True)]
         self.optimizer.load_state_dict({"state": states, "param_groups": groups})
         self.step, self.notes = step, notes
 
@@ -134,6 +139,15 @@ class TrainState:
             else:
                 return True
         return False
+
+
+def _numbers(group: Mapping[str, Any]) -> dict[str, float]:
+    """What an optimiser knows of a group of parameters, such as Prodigy's estimate of a step.
+
+    Its learning rate is a function of the step, and is set again.
+    """
+    kinds = (int, float)
+    return {k: v for k, v in group.items() if type(v) in kinds and k != "lr"}
 
 
 def _set_aside(folder: Path, path: Path) -> None:

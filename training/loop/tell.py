@@ -21,10 +21,13 @@ def tell(data: Data, settings: TrainSettings, batch: int) -> None:
     catalogue = data.train.data.catalogue
     total = train + held_out
     steps = EpochPlan(data.train.buckets, batch, settings.seed).steps_per_epoch
+    whole = settings.max_train_steps
+    if settings.num_train_epochs is not None:
+        whole = settings.num_train_epochs * steps
     log.info(
         "%d pictures to train on and %d held out; %d steps an epoch at a global batch of %d, so "
-        "%.1f epochs; the cache is in %s.",
-        *(train, held_out, steps, batch, settings.max_train_steps / steps, settings.cache_folder),
+        "%d steps are %.1f epochs; the cache is in %s.",
+        *(train, held_out, steps, batch, whole, whole / steps, settings.cache_folder),
     )
     if held_out < _FEW:
         log.warning(

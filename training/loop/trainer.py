@@ -13,17 +13,19 @@ from accelerate.utils import GradientAccumulationPlugin
 from torch import Tensor, distributed
 from tqdm import tqdm
 
-from ..config.processes import on_cpu
+from ..config.processes import on_cpu, process_state
 from ..config.run import TrainSettings
 from ..data.files import remove_left
 from ..models.bases import Base
 from ..models.batch import Batch
 from ..models.controls import Control
 from ..models.denoise import denoise_at, drawn_alpha_bar, timesteps
+from ..models.weights import weights_digest
 from .control_files import to_file, write_file
 from .data import Data
 from .examples import Examples, Places, loader
 from .means import Means
+from .model_card import Made, newest_sheets, write_model_card
 from .optimisation import update_ema
 from .parts import (
     control_of,
@@ -35,9 +37,11 @@ from .parts import (
     sampling_of,
 )
 from .plan import EpochPlan
+from .publish import push
 from .resume import Identity, resume
 from .state import TrainState
 from .stop_signal import StopSignal
+from .trackers import log_sheet
 from .validation import Shown, Validation
 
 log = logging.getLogger(__name__)
@@ -51,11 +55,17 @@ class Trainer:
     """One run: what it trains, on what, and where it writes."""
 
     def __init__(self, settings: TrainSettings, base: Base, data: Data) -> None:
+        process = process_state()
+        rank, world = process.process_index, process.num_processes
+        self._division = division_of(settings, rank, world)
+        self._plan = EpochPlan(data.train.buckets, self._division.whole, settings.seed)
+        settings = settings.settled(world, self._plan.steps_per_epoch)
         self.settings = settings
         self.base = base
+        self.data = data
         self.accelerator = _accelerator(settings)
         self.dtype = precision_of(settings)
-        device, world = self.accelerator.device, self.accelerator.num_processes
+        device = self.accelerator.device
         identity = Identity.of(data, base, world)
         if settings.z0_loss_weight:
             base.check_z0()
@@ -76,16 +86,15 @@ class Trainer:
         if self.accelerator.scaler is not None and "scaler" in self.state.notes:
             self.accelerator.scaler.load_state_dict(self.state.notes["scaler"])
         self._means = Means()
-        self._learnt = False
+        self._learnt, self._told = False, False
+        self._start = "" if self.state.step else weights_digest(network)
         self.objective = settings.loss(drawn_alpha_bar(base, settings.timestep_sampling))
-        self.validation = self._new_validation(data)
+        self.validation = self._new_validation()
         self.examples = Examples(data.train, data.prepared, draws_of(settings))
-        self._division = division_of(settings, self.accelerator.process_index, world)
         self._hosts: Any = distributed.new_group(backend="gloo") if world > 1 else None
-        self._plan = EpochPlan(data.train.buckets, self._division.whole, settings.seed)
 
-    def _new_validation(self, data: Data) -> Validation:
-        settings = self.settings
+    def _new_validation(self) -> Validation:
+        settings, data = self.settings, self.data
         shown = Shown(
             settings.masks().shown(),
             settings.masked_condition_share,
@@ -101,6 +110,7 @@ class Trainer:
             settings.validation_timesteps,
             settings.num_validation_images,
             sampling_of(settings),
+            data.prompted,
         )
 
     def batches(self) -> Iterator[Batch]:
@@ -151,11 +161,28 @@ class Trainer:
                     raise SystemExit(
                         f"stopped at step {state.step}; go on with --resume_from_checkpoint latest"
                     )
-        path = settings.output_dir / f"{self.control.name}.safetensors"
-        if main:
-            write_file(to_file(self.result, settings, self.base), path)
+        files = self._write() if main else []
         self.accelerator.end_training()
-        return path
+        if settings.push_to_hub and main:
+            push(settings, files)
+        return settings.output_dir / f"{self.control.name}.safetensors"
+
+    def _write(self) -> list[Path]:
+        """Write the adapter and its model card -> all that a repository on the hub is to have."""
+        settings, notes = self.settings, self.state.notes
+        folder = settings.output_dir
+        path = folder / f"{self.control.name}.safetensors"
+        file = to_file(self.result, settings, self.base)
+        write_file(file, path)
+        made = Made(
+            file.metadata,
+            len(self.data.train.data),
+            len(self.data.held_out.data),
+            {"lowest held-out loss": notes["best"]} if "best" in notes else {},
+            newest_sheets(folder / "samples"),
+        )
+        card = write_model_card(settings, made)
+        return [card, path, *folder.glob("best.safetensors"), *made.sheets]
 
     def step(self, batches: Iterator[Batch], step: int) -> dict[str, Tensor]:
         """One optimiser step -> the mean of each term, and the norm of the gradient."""
@@ -190,13 +217,25 @@ class Trainer:
         told = {name: f"{value:.1f}" for name, value in speed.items()}
         progress.set_postfix(told | {k: f"{v:.4f}" for k, v in means.items()})
         self._learnt |= means[_NORM] > 0
-        if not self._learnt and self.state.step >= _TOLD_STEPS:
+        if not self._told and self.state.step >= _TOLD_STEPS:
+            self._told = True
+            self._tell_of_weights()
+
+    def _tell_of_weights(self) -> None:
+        """Warn if nothing was learnt, once there were enough steps."""
+        steps = self.state.step
+        if not self._learnt:
             log.warning(
                 "In %d steps no gradient has reached the %s, so its weights do not learn; see "
                 "whether all masks are empty.",
-                *(self.state.step, self.control.name),
+                *(steps, self.control.name),
             )
-            self._learnt = True
+        elif self._start and self._start == weights_digest(self.control.network):
+            log.warning(
+                "In %d steps the %s's weights have not moved, though there are gradients; see "
+                "whether --learning_rate is too small, or go without --mixed_precision fp16.",
+                *(steps, self.control.name),
+            )
 
     def _validate(self, progress: tqdm) -> None:
         if self.accelerator.is_main_process:
@@ -208,6 +247,11 @@ class Trainer:
                 measured = self.validation.pictures(self.result, sheet)
                 text += "".join(f", {key} {value:.3f}" for key, value in measured.items())
                 found |= measured
+                log_sheet(self.accelerator.trackers, "held out", sheet, step)
+            if self.validation.prompted:
+                sheet = folder / "samples" / f"prompts-{step:08d}.png"
+                self.validation.prompted_pictures(self.result, sheet)
+                log_sheet(self.accelerator.trackers, "prompts", sheet, step)
             progress.write(text)
             self.accelerator.log({f"validation/{k}": v for k, v in found.items()}, step)
             # Losses at other timesteps are no measure of these.

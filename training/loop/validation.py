@@ -23,8 +23,11 @@ from ..models.controls import Control
 from ..models.denoise import denoise_at
 from ..models.sample import Sampling, sample
 from .examples import collate
+from .prompted import Prompted
 
 MAX_SAMPLES = 32
+_HEADINGS = ("seen", "no control", "control", "its edges")
+Sampled = tuple[Batch, Tensor, Tensor]  # with its true picture and the one without control
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Validation:
     """Fixed held-out examples: the same pictures, masks, noise and timesteps at every call.
 
     sampled: how many pictures are sampled; sampling: how, its precision that of the losses too.
+    prompted: what is sampled beside them.
     """
 
     base: Base
@@ -56,6 +60,7 @@ class Validation:
     timesteps: Sequence[int]
     sampled: int
     sampling: Sampling
+    prompted: Sequence[Prompted] = ()
 
     @cached_property
     def examples(self) -> list[Batch]:
@@ -102,14 +107,21 @@ class Validation:
 
     @torch.no_grad()
     def pictures(self, control: Control, path: Path) -> dict[str, float]:
-        """Sample some of the examples, write a sheet to `path`, -> mean adherence and leak.
+        """Sample some of the examples, write a sheet to `path`, -> mean adherence and leak."""
+        return self._write_sheet(self._free, control, path)
 
-        The sheet's columns: what the model sees, no control, with control, its edges inside the
-        mask (green) and outside (red).
-        """
+    @torch.no_grad()
+    def prompted_pictures(self, control: Control, path: Path) -> None:
+        """Sample what is prompted, and write a sheet to `path`."""
+        self._write_sheet(self._free_prompted, control, path)
+
+    def _write_sheet(
+        self, shown: Sequence[Sampled], control: Control, path: Path
+    ) -> dict[str, float]:
+        """Sample what is shown with control, write a sheet, -> mean adherence and leak."""
         rows, found = [], []
         condition = self.shown.condition
-        for batch, source, free in self._free:
+        for batch, source, free in shown:
             image = self._sample(batch, control)
             batch = batch.to(torch.device("cpu"))
             mask = batch.mask
@@ -117,13 +129,37 @@ class Validation:
             seen = tinted(source[0], batch.condition[0], mask[0])
             rows.append([seen, free[0], image[0], edge_panel(image[0], mask[0], condition)])
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(sheet(rows)).save(path)
+        Image.fromarray(sheet(rows, _HEADINGS)).save(path)
         joined = {key: torch.cat([measured[key] for measured in found]) for key in found[0]}
         # A full mask has no outside, and so no leak.
         return {k: v.nanmean().item() for k, v in joined.items() if not v.isnan().all()}
 
     @cached_property
-    def _free(self) -> list[tuple[Batch, Tensor, Tensor]]:
+    def _free_prompted(self) -> list[Sampled]:
+        """What is prompted, its pictures and what the base makes of the prompts alone."""
+        batches = [self._prompted(index, one) for index, one in enumerate(self.prompted)]
+        return [
+            (batch, one.image[None], self._sample(batch, None))
+            for batch, one in zip(batches, self.prompted, strict=True)
+        ]
+
+    def _prompted(self, index: int, one: Prompted) -> Batch:
+        """A batch of one that is sampled; its latent and timestep are not looked at."""
+        factor, side = self.base.pipeline.vae_scale_factor, one.image.shape[-1]
+        size = (int(self.base.unet.config["in_channels"]), side // factor, side // factor)
+        noise = generator(VALIDATION, index).standard_normal(size, "float32")
+        entry = {
+            "z0": torch.zeros(size),
+            "noise": torch.from_numpy(noise),
+            "u": torch.tensor(0.0),
+            "condition": one.condition,
+            "mask": one.mask,
+            "time_ids": torch.tensor([side, side, 0, 0, side, side], dtype=torch.float32),
+        }
+        return collate([entry | self.prepared.embedding(one.prompt)])
+
+    @cached_property
+    def _free(self) -> list[Sampled]:
         """The examples to sample, their pictures and what the base makes without control."""
         size = self.examples[0].z0.shape
         chosen = [batch for batch in self.examples if batch.z0.shape == size][: self.sampled]

@@ -11,7 +11,8 @@ from torch import Tensor
 @dataclass(frozen=True)
 class Batch:
     """z0 and noise [B,C,h,w], u [B] in 0..1 (the timestep's draw), context [B,T,D], condition
-    [B,Cin,H,W] and mask [B,1,H,W] in 0..1; for SDXL pooled text [B,P] and time ids [B,6].
+    [B,Cin,H,W] and mask [B,1,H,W] in 0..1; for SDXL pooled text [B,P] and time ids [B,6];
+    perhaps a perturbation [B,C,h,w], which is added to the noise and not to be predicted.
 
     Until it is on its device, condition and mask are uint8 in 0..255, a quarter of the bytes.
     """
@@ -24,6 +25,7 @@ class Batch:
     mask: Tensor
     pooled: Tensor | None = None
     time_ids: Tensor | None = None
+    perturbation: Tensor | None = None
 
     def to(self, device: torch.device) -> Self:
         """Return the batch on the device that it is used on, where all of it is floats."""

@@ -62,7 +62,8 @@ def denoise_at(
     """
     alpha_bar = base.alphas_cumprod.to(timestep.device)[timestep]
     a = alpha_bar.view(-1, 1, 1, 1)
-    z_t = a.sqrt() * batch.z0 + (1 - a).sqrt() * batch.noise
+    added = batch.noise if batch.perturbation is None else batch.noise + batch.perturbation
+    z_t = a.sqrt() * batch.z0 + (1 - a).sqrt() * added
     mask = batch.mask if gated else None
     with torch.autocast(timestep.device.type, dtype, enabled=dtype is not None):
         acting = control.on(batch.condition, mask)

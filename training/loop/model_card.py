@@ -1,0 +1,106 @@
+"""The model card of a run: what the adapter reads, how it was made, and how to make it again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCardData
+
+from ..config.command_line import command_line
+from ..config.run import TrainSettings
+from ..data.files import write_text
+
+_COLUMNS = (
+    "From left to right: what the model sees (the picture, darker where nothing is controlled, "
+    "with its condition in green), without control, with control, and the edges of that, green "
+    "inside the mask and red outside."
+)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a finished run tells of itself.
+
+    metadata: that of the adapter's file. pictures, held_out: how many. measured: numbers of the
+    last validation by name. sheets: pictures in the run's folder.
+    """
+
+    metadata: Mapping[str, str]
+    pictures: int
+    held_out: int
+    measured: Mapping[str, float]
+    sheets: Sequence[Path]
+
+
+def newest_sheets(folder: Path) -> list[Path]:
+    """Return the newest sheet of each kind among those of a run's validations."""
+    found = [sorted(folder.glob(f"{kind}-*.png"))[-1:] for kind in ("step", "prompts")]
+    return [path for newest in found for path in newest]
+
+
+def write_model_card(settings: TrainSettings, made: Made) -> Path:
+    """Write `README.md` beside the adapter and return its path.
+
+    Raises:
+        WriteError: as `write_text` says.
+    """
+    path = settings.output_dir / "README.md"
+    write_text(path, model_card(settings, made))
+    return path
+
+
+def model_card(settings: TrainSettings, made: Made) -> str:
+    """Return the card: front matter for the hub, and Markdown. It has no date and no path."""
+    base = settings.pretrained_model_name_or_path
+    about = ModelCardData(
+        base_model=None if Path(base).exists() else base,
+        datasets=settings.dataset_name if _is_on_hub(settings.dataset_name) else None,
+        license=settings.license,
+        library_name="diffusers",
+        pipeline_tag="text-to-image",
+        tags=["t2i-adapter", "controlnet", "local-control", "comfyui"],
+    )
+    told = made.metadata
+    rows = {
+        "base": Path(base).name if Path(base).exists() else base,
+        "reads": told["local_control.condition"],
+        "trained with": told["local_control.method"],
+        "data": f"{_data_name(settings)}: {made.pictures} pictures, and {made.held_out} held out",
+        "steps": told["local_control.steps"],
+        "licence": settings.license or "not stated; those of the base and of the data may bind it",
+    }
+    rows |= {name: f"{value:.4f}" for name, value in made.measured.items()}
+    pictures = [f"![{path.stem}]({path.parent.name}/{path.name})" for path in made.sheets]
+    command = command_line(TrainSettings, settings.resolved(), "training.train")
+    sections = [
+        f"---\n{about.to_yaml()}\n---",
+        f"# {settings.output_dir.name}",
+        "An adapter that controls one region of a picture by a condition and leaves the rest to "
+        "the prompt, trained with Local Control (arXiv 2602.01991).",
+        _table(rows),
+        *([*pictures, _COLUMNS] if pictures else []),
+        "## Use",
+        "ComfyUI: put `best.safetensors` (the lowest held-out loss) or `adapter.safetensors` (the "
+        "last step) into `models/controlnet`, and choose it in *Load Local Adapter*, or in any "
+        "node that loads a ControlNet. diffusers: `python -m training.export` writes a folder for "
+        "`T2IAdapter.from_pretrained`.",
+        "## Training",
+        f"```sh\n{command}\n```",
+        "## Metadata",
+        _table(dict(sorted(told.items()))),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _is_on_hub(name: str | None) -> bool:
+    return name is not None and not Path(name).exists()
+
+
+def _data_name(settings: TrainSettings) -> str:
+    return Path(settings.dataset_name or settings.shards_url or str(settings.train_data_dir)).name
+
+
+def _table(rows: Mapping[str, Any]) -> str:
+    lines = [f"| {name} | {str(value).replace('|', '/')} |" for name, value in rows.items()]
+    return "\n".join(["| | |", "| --- | --- |", *lines])
