@@ -134,7 +134,10 @@ def test_what_is_trained_on_is_told(own, caplog):
     with caplog.at_level(logging.INFO):
         prepare(own(mask_source="dataset"))
     assert "4 pictures to train on and 1 held out; 2 steps an epoch" in caplog.text
-    assert f"global batch of 2, so 6 steps are 3.0 epochs; the cache is in {own().cache_folder}" in caplog.text
+    assert (
+        f"global batch of 2, so 6 steps are 3.0 epochs; the cache is in {own().cache_folder}"
+        in caplog.text
+    )
     assert "Only 1 pictures are held out" in caplog.text
     assert "1 of 5 pictures have no caption" in caplog.text
     assert "1 of 5 pictures have masks that are black everywhere" in caplog.text
