@@ -1,13 +1,13 @@
 """What keeps control local at sampling, with nothing trained for it, along frontiers.
 
 python -m lab.study.local_inference
-python -m lab.study.local_inference --split test --only gated,exact
+python -m lab.study.local_inference --split test --only '["exact, of the positive prompt"]'
 
 Every way to sample with the demo's plain adapter is tried at several strengths, through the nodes
 of ComfyUI: gated features and blended predictions, levels of features left out, control in a part
-of the sampling, by a curve, of one prompt, with a soft border, by a guidance of its own; closed
-loops and edge guidance stand beside them. On validation objects, since it is to find sound
-defaults.
+of the sampling, by a curve, of one prompt, by a guidance of its own; closed loops and edge guidance
+stand beside them. On validation objects, since it is to find sound defaults. Curves are kept one by
+one: a stopped study goes on.
 """
 
 import logging
@@ -22,6 +22,7 @@ from testbed.comfyui import ROOT
 from training.config.commands import read_settings
 from training.evaluation.frontier import Curve, Frontier
 from training.evaluation.frontier_report import write_frontier
+from training.evaluation.plots import draw
 from training.evaluation.table import Table
 
 from ..world.vocabulary import Split
@@ -36,6 +37,13 @@ _SCALES = {
     "closed loop": (0.6, 0.7, 0.8, 0.9),
     "guidance by control": (2.0, 4.0, 6.0, 8.0),
 }
+# Of many curves, those that the plot shows.
+_DRAWN = frozenset(
+    {
+        *("gated", "exact", "gated, of the positive prompt", "exact, of the positive prompt"),
+        *("exact, guidance by control", "gated, closed loop", "edge guidance alone"),
+    }
+)
 
 
 class LocalInferenceSettings(StudySettings):
@@ -45,7 +53,7 @@ class LocalInferenceSettings(StudySettings):
     steps: int = 10
     seeds: int = 1
     adapter: str = Field("plain", description="of the demo's")
-    strengths: tuple[float, ...] = Field((0.5, 1.0, 2.0, 3.0), min_length=1)
+    strengths: tuple[float, ...] = Field((1.0, 2.0, 3.0), min_length=1)
     only: tuple[str, ...] = Field((), description="curves to draw (default: all)")
     docs: Path = ROOT / "docs" / "frontier"
 
@@ -62,24 +70,17 @@ def ways(adapter: str) -> dict[str, Setting]:
     for i, level in enumerate(_LEVELS):
         weights = ", ".join("0" if i == j else "1" for j in range(len(_LEVELS)))
         found[f"gated, without {level} level"] = with_region(gated, level_weights=weights)
-    for i, level in enumerate(_LEVELS):
-        weights = ", ".join("1" if i == j else "0" for j in range(len(_LEVELS)))
-        found[f"gated, {level} level alone"] = with_region(gated, level_weights=weights)
     for name, setting in (("gated", gated), ("exact", exact)):
         found |= {
             f"{name}, of the positive prompt": with_region(setting, acts_on="positive"),
-            f"{name}, first half": with_region(setting, end_percent=0.5),
             f"{name}, fading out": with_region(setting, strength_curve="2, 0"),
-            f"{name}, feather 16": with_region(setting, feather=16),
         }
     return found | {
-        "gated, feather 8": with_region(gated, feather=8),
-        "gated, second half": with_region(gated, start_percent=0.5),
+        "exact, first half": with_region(exact, end_percent=0.5),
         "gated, guidance by control": replace(gated, control_scale=4.0),
         "exact, guidance by control": replace(exact, control_scale=4.0),
         "gated, closed loop": replace(gated, target=0.8),
         "edge guidance alone": Setting("", edge="sobel_gradients", scale=1.0),
-        "exact, edge guidance": replace(exact, edge="sobel_gradients", scale=1.0),
     }
 
 
@@ -123,10 +124,18 @@ def main() -> None:
     whole = tables[0]
     for table in tables[1:]:
         whole.merge(table)
-    text = write_frontier(
-        Frontier(whole, curves, ADHERENCE), config.docs / f"inference-{config.split}"
+    folder = config.docs / f"inference-{config.split}"
+    about = (
+        f"## What keeps control local at sampling, {config.split} objects\n\n"
+        f"{len(set(whole.groups))} objects, {config.seeds} seeds of noise, the demo's "
+        f"{config.adapter} adapter, {config.steps} steps, guidance {config.cfg:g}. "
+        f"Mean [95 % interval over objects].\n\n"
     )
-    log.info("Objects of the %s split, %d seeds.\n%s", config.split, config.seeds, text)
+    text = about + write_frontier(Frontier(whole, curves, ADHERENCE), folder)
+    (folder / "frontier.md").write_text(text, encoding="utf-8")
+    drawn = [curve for curve in curves if curve.name in _DRAWN] if len(curves) > 8 else curves
+    draw(Frontier(whole, drawn, ADHERENCE), folder / "frontier.png")
+    log.info("%s", text)
 
 
 if __name__ == "__main__":

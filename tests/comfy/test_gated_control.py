@@ -103,7 +103,15 @@ def test_a_closed_loop_raises_the_strength_while_the_region_does_not_follow(setu
     reference = torch.randn(shape(setup, SIZE, 1), generator=torch.Generator().manual_seed(5))
     setup.model, tied = (
         nodes["LocalControl_ClosedLoop"]
-        .execute(setup.model, {"samples": reference}, 1.0, 1.0, 0.25, 2.0, regions)
+        .execute(
+            model=setup.model,
+            regions=regions,
+            reference={"samples": reference},
+            target=1.0,
+            gain=1.0,
+            lowest=0.25,
+            highest=2.0,
+        )
         .result
     )
     conds = nodes["LocalControl_Apply"].execute(*prompts(setup), tied, "add", setup.vae).result

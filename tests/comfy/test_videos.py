@@ -64,7 +64,7 @@ def test_a_closed_loop_looks_at_the_mask_of_each_frame(comfy, setup):
     first[0], second[1] = 1, 1
     loops = comfy.module("nodes.sampler.z0.closed_loop")
     overlay = comfy.module("nodes.sampler.z0.overlay").PlacedOverlay(
-        reference, masks_of(comfy, first, second), "Closed Loop"
+        reference, masks_of(comfy, first, second), "Closed Loop", cell=8
     )
     for loop in (follows, strays):
         loop.reset()
