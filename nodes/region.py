@@ -132,7 +132,8 @@ class Region(io.ComfyNode):
                         options=list(_ACTS_ON),
                         default="both",
                         optional=True,
-                        tooltip="The predictions that are controlled: of both prompts, or of one.",
+                        tooltip="The predictions that are controlled. positive: guidance (cfg) "
+                        "amplifies the control as well, so that it is followed far more closely.",
                     )
                 ),
             ],
