@@ -47,7 +47,7 @@ class FirstHourSettings(CommandSettings):
 
 
 def train(settings: FirstHourSettings) -> Path:
-    """Make a data set and train on it as the README says -> the folder of the run."""
+    """Return the folder of a run: a data set is made, and trained on as the README says."""
     fetch_pictures(settings.data_dir)
     scenes = settings.run_dir / "pictures"
     write_dataset(
