@@ -105,6 +105,7 @@ def test_the_timeline_of_a_cached_run_is_there_after_the_page_was_loaded_again(o
     def open_and_run(page):
         open_template(page, TEMPLATE)
         set_widget(page, "KSampler", "steps", 2)
+        set_widget(page, "KSampler", "seed", 104)  # that no other test has run before
         live = run(page)
         return live, page.locator(".local-control-timeline .step").inner_text()
 
