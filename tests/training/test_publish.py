@@ -57,6 +57,14 @@ def test_a_card_names_what_is_on_the_hub(make_settings):
     assert about["license"] == "openrail++"
 
 
+def test_a_card_tells_what_kind_of_control_it_is_of(make_settings):
+    text = card_of(make_settings(control="controlnet"))
+    assert "A ControlNet that controls one region" in text
+    assert "`controlnet.safetensors`" in text
+    assert "`ControlNetModel.from_pretrained`" in text
+    assert "t2i-adapter" not in text.split("---")[1]
+
+
 def test_the_command_of_a_card_is_the_run(make_settings):
     settings = make_settings(
         mask_shares={"box": 1.0, "full": 0.5},

@@ -11,6 +11,11 @@ from ..config.command_line import command_line
 from ..config.run import TrainSettings
 from ..data.files import write_text
 
+# By kind of control: what it is called, its tag on the hub, and what diffusers opens it with.
+_KINDS = {
+    "adapter": ("An adapter", "t2i-adapter", "T2IAdapter"),
+    "controlnet": ("A ControlNet", "controlnet", "ControlNetModel"),
+}
 _COLUMNS = (
     "From left to right: what the model sees (the picture, darker where nothing is controlled, "
     "with its condition in green), without control, with control, and the edges of that, green "
@@ -53,13 +58,14 @@ def write_model_card(settings: TrainSettings, made: Made) -> Path:
 def model_card(settings: TrainSettings, made: Made) -> str:
     """Return the card: front matter for the hub, and Markdown. It has no date and no path."""
     base = settings.pretrained_model_name_or_path
+    kind, tag, opened_with = _KINDS[settings.control]
     about = ModelCardData(
         base_model=None if Path(base).exists() else base,
         datasets=settings.dataset_name if _is_on_hub(settings.dataset_name) else None,
         license=settings.license,
         library_name="diffusers",
         pipeline_tag="text-to-image",
-        tags=["t2i-adapter", "controlnet", "local-control", "comfyui"],
+        tags=[tag, "local-control", "comfyui"],
     )
     told = made.metadata
     rows = {
@@ -76,15 +82,15 @@ def model_card(settings: TrainSettings, made: Made) -> str:
     sections = [
         f"---\n{about.to_yaml()}\n---",
         f"# {settings.output_dir.name}",
-        "An adapter that controls one region of a picture by a condition and leaves the rest to "
-        "the prompt, trained with Local Control (arXiv 2602.01991).",
+        f"{kind} that controls one region of a picture by a condition and leaves the rest to the "
+        "prompt, trained with Local Control (arXiv 2602.01991).",
         _table(rows),
         *([*pictures, _COLUMNS] if pictures else []),
         "## Use",
-        "ComfyUI: put `best.safetensors` (the lowest held-out loss) or `adapter.safetensors` (the "
-        "last step) into `models/controlnet`, and choose it in *Load Local Adapter*, or in any "
-        "node that loads a ControlNet. diffusers: `python -m training.export` writes a folder for "
-        "`T2IAdapter.from_pretrained`.",
+        f"ComfyUI: put `best.safetensors` (the lowest held-out loss) or `{settings.control}."
+        "safetensors` (the last step) into `models/controlnet`, and choose it in *Load Local "
+        "Adapter*, or in any node that loads a ControlNet. diffusers: `python -m training.export` "
+        f"writes a folder for `{opened_with}.from_pretrained`.",
         "## Training",
         f"```sh\n{command}\n```",
         "## Metadata",
