@@ -528,6 +528,7 @@ def test_the_command_writes_its_reports(
         "condition": "canny 50 150",
         "gated": False,
         "blended": False,
+        "acts_on": "both",
         "strength": 1.0,
     }
     assert Image.open(tmp_path / "out" / "sheet.png").size == (5 * 64, 20 + 9 * 64)
