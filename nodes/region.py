@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..local_control.placement import Fit
 from ..local_control.region_mask import RegionMask
+from .acting import ACTS_ON, acts_on_input
 from .comfy_types import (
     CATEGORY,
     Regions,
@@ -29,11 +30,6 @@ from .sampler.control.loaded import LoadedAdapter
 AnyRegion = AdapterRegion | ControlRegion
 # ComfyUI calls Cascade's controls adapters too; they are gated as any other control.
 _ADAPTER_NETWORKS = (Adapter, Adapter_light)
-_ACTS_ON = {
-    "both": frozenset(("positive", "negative")),
-    "positive": frozenset(("positive",)),
-    "negative": frozenset(("negative",)),
-}
 
 
 def to_adapter(control: ControlBase) -> LoadedAdapter | None:
@@ -126,16 +122,7 @@ class Region(io.ComfyNode):
                         "fades out.",
                     )
                 ),
-                advanced(
-                    io.Combo.Input(
-                        "acts_on",
-                        options=list(_ACTS_ON),
-                        default="both",
-                        optional=True,
-                        tooltip="The predictions that are controlled. positive: guidance (cfg) "
-                        "amplifies the control as well, so that it is followed far more closely.",
-                    )
-                ),
+                acts_on_input(),
             ],
             outputs=[
                 Regions.Output(
@@ -176,7 +163,7 @@ class Region(io.ComfyNode):
             "percent_range": check_range(start_percent, end_percent, f"region {number}"),
             "curve": parse_curve(strength_curve),
             "level_weights": parse_level_weights(level_weights, count),
-            "acts_on": _ACTS_ON[acts_on],
+            "acts_on": ACTS_ON[acts_on],
             "number": number,
         }
         region = (
