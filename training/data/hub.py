@@ -60,7 +60,7 @@ def _pictures(rows: Any, column: str, index: int) -> list[Any]:
 
 
 def is_saved(folder: Path) -> bool:
-    """Whether `datasets` has saved a data set there, of one split or of several."""
+    """Return whether `datasets` has saved a data set there, of one split or of several."""
     names = ("dataset_info.json", "dataset_dict.json", "state.json")
     return any((folder / name).is_file() for name in names)
 

@@ -53,7 +53,7 @@ class Sample:
 
     @property
     def size(self) -> Size:
-        """Its height and width."""
+        """Return its height and width in px."""
         return self.image.shape[0], self.image.shape[1]
 
 

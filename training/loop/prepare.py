@@ -49,9 +49,13 @@ def open_source(settings: TrainSettings) -> Source:
 
 
 def prepare_data(settings: TrainSettings, base: Base, source: Source) -> Data:
-    """Check the pictures, hold some out, and encode what is missing -> what the run reads.
+    """Return what a run reads: pictures checked, some of them held out, what was missing encoded.
 
     Every process of a distributed run makes its share.
+
+    Raises:
+        DatasetError: the data cannot be trained on.
+        OSError: the disk is nearly full; what was encoded before stays.
     """
     process = process_state()
     prompted = read_prompted(settings)

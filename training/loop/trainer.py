@@ -121,11 +121,16 @@ class Trainer:
 
     @property
     def result(self) -> Control:
-        """What is validated and written: the average, if there is one."""
+        """Return what is validated and written: the average of weights, if there is one."""
         return self.control if self.ema is None else self.control.around(self.ema)
 
     def run(self) -> Path:
-        """Train to `max_train_steps` -> the control's file."""
+        """Return the control's file, trained to `max_train_steps`.
+
+        Raises:
+            SystemExit: it was stopped, and saved; the message says how to go on.
+            StateError: a checkpoint cannot be written, or the run has diverged.
+        """
         settings, state = self.settings, self.state
         main = self.accelerator.is_main_process
         if main:
@@ -185,7 +190,7 @@ class Trainer:
         return [card, path, *folder.glob("best.safetensors"), *made.sheets]
 
     def step(self, batches: Iterator[Batch], step: int) -> dict[str, Tensor]:
-        """One optimiser step -> the mean of each term, and the norm of the gradient."""
+        """Return the mean of each term over one optimiser step, and the norm of its gradient."""
         settings, parts = self.settings, self.settings.gradient_accumulation_steps
         sums: dict[str, Tensor] = {}
         for part in range(parts):

@@ -74,27 +74,27 @@ class Base:
 
     @property
     def unet(self) -> UNet2DConditionModel:
-        """The denoiser."""
+        """Return the denoiser."""
         return self.pipeline.unet
 
     @property
     def is_xl(self) -> bool:
-        """Whether the UNet wants pooled text and time ids."""
+        """Return whether the UNet wants pooled text and time ids."""
         return getattr(self.unet.config, "addition_embed_type", None) == "text_time"
 
     @property
     def device(self) -> torch.device:
-        """Where the UNet is."""
+        """Return where the UNet is."""
         return self.unet.device
 
     @property
     def resolution(self) -> int:
-        """Side of the squares that the base was made for, in pixels."""
+        """Return the side of the squares that the base was made for, in px."""
         return self.pipeline.vae_scale_factor * self.unet.config["sample_size"]
 
     @property
     def family(self) -> str:
-        """SD1.5, SD2 (with "v" if it predicts v), SDXL, or the width of other bases.
+        """Return SD1.5, SD2 (with "v" if it predicts v), SDXL, or the width of other bases.
 
         SD2 has SD1.5's channels and another text encoder.
         """
@@ -108,7 +108,11 @@ class Base:
         return "SD2 v" if self.kind is PredictionType.V else "SD2"
 
     def adapter_config(self, kind: Kind | None, in_channels: int) -> AdapterConfig:
-        """The shape of an adapter for this base; `kind` None: xl for SDXL, else full."""
+        """Return the shape of an adapter for this base; `kind` None: xl for SDXL, else full.
+
+        Raises:
+            BaseModelError: no adapter of that kind fits the base.
+        """
         channels = tuple(self.unet.config["block_out_channels"])
         kind = kind or ("xl" if self.is_xl else "full")
         if (kind == "xl") != self.is_xl:
@@ -160,28 +164,28 @@ class Base:
             raise BaseModelError(f"{error} Or train without it: --z0_loss_weight 0.") from None
 
     def autoencoder_on(self, device: torch.device) -> AbstractContextManager[None]:
-        """Bring the autoencoder to `device` for a while, then back to the CPU."""
+        """Return a context in which the autoencoder is on `device`; after it, on the CPU."""
         return _lent([self.pipeline.vae], device)
 
     def text_encoders_on(self, device: torch.device) -> AbstractContextManager[None]:
-        """Bring the text encoders to `device` for a while, then back to the CPU."""
+        """Return a context in which the text encoders are on `device`; after it, on the CPU."""
         return _lent(self._text_encoders(), device)
 
     @cached_property
     def unet_name(self) -> str:
-        """What predictions depend on; to be asked for before the UNet is placed."""
+        """Return a name for what predictions depend on; ask before the UNet is placed."""
         schedule = self.alphas_cumprod.cpu().numpy().tobytes()
         return digest(weights_digest(self.unet), schedule, self.kind.name)
 
     @cached_property
     def autoencoder_name(self) -> str:
-        """What latents depend on."""
+        """Return a name for what latents depend on."""
         vae = self.pipeline.vae
         return digest(weights_digest(vae), vae.config["scaling_factor"], str(vae.dtype))
 
     @cached_property
     def text_name(self) -> str:
-        """What text embeddings depend on."""
+        """Return a name for what text embeddings depend on."""
         names = ("tokenizer", "tokenizer_2")
         tokenizers = [getattr(self.pipeline, name, None) for name in names]
         said = [(t.get_vocab(), t.pad_token, t.model_max_length) for t in tokenizers if t]
@@ -189,7 +193,7 @@ class Base:
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
-        """Images [B,3,H,W] in 0..1 -> latents [B,C,H/8,W/8] at the scale of the UNet, fp32."""
+        """Return latents [B,C,H/8,W/8] in the UNet's scale of images [B,3,H,W] in 0..1, fp32."""
         vae = self.pipeline.vae
         encoded = vae.encode((2 * images - 1).to(vae.device, vae.dtype))
         mode = encoded.latents if isinstance(vae, AutoencoderTiny) else encoded.latent_dist.mode()
@@ -197,7 +201,7 @@ class Base:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents at the scale of the UNet -> images [B,3,H,W] in 0..1, fp32."""
+        """Return images [B,3,H,W] in 0..1 of latents [B,C,H/8,W/8] in the UNet's scale, fp32."""
         vae = self.pipeline.vae
         unscaled = latents / vae.config["scaling_factor"]
         images = vae.decode(unscaled.to(vae.device, vae.dtype)).sample
@@ -205,7 +209,7 @@ class Base:
 
     @torch.no_grad()
     def encode_text(self, captions: Sequence[str]) -> dict[str, Tensor]:
-        """context [B,T,D], and for SDXL pooled [B,P]; what is too long for it is cut off."""
+        """Return context [B,T,D], and for SDXL pooled [B,P], of captions; long ones are cut off."""
         with _quiet():  # it would print all that is cut off
             found = self.pipeline.encode_prompt(
                 prompt=list(captions),
@@ -217,7 +221,7 @@ class Base:
         return text | {"pooled": found[2]} if self.is_xl else text
 
     def is_cut(self, caption: str) -> bool:
-        """Whether a caption is too long for the text encoder."""
+        """Return whether a caption is too long for the text encoder."""
         tokenizer = self.pipeline.tokenizer
         return len(tokenizer(caption, verbose=False).input_ids) > tokenizer.model_max_length
 
@@ -258,7 +262,7 @@ def load_base(
     prediction: str | None = None,
     hub: Hub | None = None,
 ) -> Base:
-    """A base from a diffusers folder, the hub, or one .safetensors file.
+    """Return a base of a diffusers folder, the hub, or one .safetensors file.
 
     config: folder or hub name of the configs of a single file; without it diffusers knows one.
     vae: another autoencoder, as a diffusers folder or hub name.
