@@ -19,7 +19,8 @@ from ..data.checked import Checked, check, hold_out
 from ..data.files import write_text
 from ..data.pictures import Size
 from ..data.records import DatasetError, Source
-from ..models.bases import Base, Hub, load_base
+from ..models.base_files import Hub, load_base
+from ..models.bases import Base
 from .data import Data
 from .parts import division_of, making_of
 from .prompted import read_prompted
