@@ -13,11 +13,11 @@ from .config.processes import end_as_by_hand, process_state
 from .config.run import TrainSettings
 from .data.records import Source
 from .errors import one_sentence
-from .loop.data import Data
 from .loop.prepare import open_base, open_source, prepare_data
 from .loop.preview import write_preview
 from .loop.publish import open_repository
 from .loop.resume import check_resumable
+from .loop.run_data import Data
 from .loop.trainer import Trainer
 from .models.bases import Base
 

@@ -21,9 +21,9 @@ from ..data.pictures import Size
 from ..data.records import DatasetError, Source
 from ..models.base_files import Hub, load_base
 from ..models.bases import Base
-from .data import Data
 from .parts import division_of, making_of
 from .prompted import read_prompted
+from .run_data import Data
 from .sources import source_of
 from .tell import tell
 

@@ -19,7 +19,6 @@ from ..models.batch import Batch
 from ..models.controls import Control
 from ..models.denoise import denoise_at, drawn_alpha_bar, timesteps
 from .control_files import to_file, write_file
-from .data import Data
 from .examples import Examples, Places, loader
 from .learning import Learning
 from .machinery import accelerator_of, choose_kernels
@@ -39,6 +38,7 @@ from .peers import Peers
 from .plan import EpochPlan
 from .publish import push
 from .resume import Identity, resume
+from .run_data import Data
 from .state import TrainState
 from .stop_signal import StopSignal
 from .trackers import log_sheet
