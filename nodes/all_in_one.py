@@ -14,6 +14,7 @@ from .acting import Outside, acts_on_input, outside_input
 from .adapter_files import DEFAULTS, FOLDER, adapter_names, condition_of
 from .comfy_types import CATEGORY, Regions, make_schema
 from .inputs import checked
+from .shared_inputs import range_inputs, strength_input
 
 _AUTO = "auto"
 _READY = "as it is"  # the picture is the condition
@@ -73,30 +74,8 @@ class LocalControl(io.ComfyNode):
                     tooltip="What the adapter reads of the picture. auto: what its file says, or "
                     "canny if it says nothing. as it is: the picture is a condition already.",
                 ),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=10.0,
-                    step=0.01,
-                    tooltip="More follows the picture more closely.",
-                ),
-                io.Float.Input(
-                    "start_percent",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="The share of the sampling at which control begins.",
-                ),
-                io.Float.Input(
-                    "end_percent",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="The share of the sampling at which control ends.",
-                ),
+                strength_input("More follows the picture more closely."),
+                *range_inputs(),
                 acts_on_input(),
                 outside_input(Outside.EXACT),
                 io.Int.Input(

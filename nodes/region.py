@@ -26,6 +26,7 @@ from .region_inputs import check_range, parse_curve, parse_level_weights, place_
 from .sampler.control.adapter import AdapterControl, AdapterRegion
 from .sampler.control.any_region import ControlRegion
 from .sampler.control.loaded import LoadedAdapter
+from .shared_inputs import range_inputs, strength_input
 
 AnyRegion = AdapterRegion | ControlRegion
 # ComfyUI calls Cascade's controls adapters too; they are gated as any other control.
@@ -64,30 +65,8 @@ class Region(io.ComfyNode):
                 io.ControlNet.Input("control_net", tooltip="An adapter or any ControlNet."),
                 io.Image.Input("image", tooltip="The condition, over the whole frame."),
                 io.Mask.Input("mask", tooltip="White = controlled; as large as the condition."),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=10.0,
-                    step=0.01,
-                    tooltip="More follows the condition more closely; 1 is as trained.",
-                ),
-                io.Float.Input(
-                    "start_percent",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="The share of the sampling at which control begins.",
-                ),
-                io.Float.Input(
-                    "end_percent",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="The share of the sampling at which control ends.",
-                ),
+                strength_input("More follows the condition more closely; 1 is as trained."),
+                *range_inputs(),
                 io.Int.Input(
                     "feather",
                     default=0,

@@ -43,7 +43,7 @@ from .evaluation.variants import FREE, Outside, Variant
 from .loop.parts import DTYPES
 from .loop.sources import source_of
 from .loop.trained import read_condition, read_trained
-from .models.bases import load_base
+from .models.base_files import load_base
 from .models.new_control import check_control
 from .models.sample import ActsOn, Sampling
 from .models.weights import tensors_digest

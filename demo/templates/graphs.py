@@ -1,7 +1,6 @@
 """The templates, each a function that draws one for a setting."""
 
-from .canvas import Canvas
-from .parts import (
+from .blocks import (
     CONTROL,
     LOAD,
     PROMPT,
@@ -22,6 +21,7 @@ from .parts import (
     show_edges,
     write_prompts,
 )
+from .canvas import Canvas
 from .settings import Setting
 
 

@@ -52,7 +52,7 @@ from ..world.data import DEFAULT_FOLDER
 from ..world.dataset import ScenesSettings, write_dataset
 from ..world.scenes import SceneSet
 from ..world.vocabulary import Split
-from .cases import CategoryJudge, scene_cases
+from .demo_cases import CategoryJudge, scene_cases
 from .methods import (
     CANNY_SEARCH,
     COLOUR_SEARCH,

@@ -34,7 +34,7 @@ from training.loop.prepare import open_base
 
 from ..world.scenes import SceneSet
 from ..world.vocabulary import Split
-from .cases import CategoryJudge, scene_cases
+from .demo_cases import CategoryJudge, scene_cases
 from .experiment import ExperimentSettings, Run, Study, prepare, uncontrolled
 from .methods import FRONTIER, FRONTIER_SEARCH, Method
 

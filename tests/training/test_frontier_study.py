@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from lab.study.cases import subject_scene
+from lab.study.demo_cases import subject_scene
 from lab.study.frontier import FrontierSettings, frontier, pieces, report, whole_seeds
 from lab.study.methods import FRONTIER, FRONTIER_SEARCH
 from training.evaluation.table import Table
