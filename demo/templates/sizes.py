@@ -16,7 +16,7 @@ _PICTURE = 380  # what a node shows below its widgets, once it has run
 # What is in no schema: a switch, sliders in place of a text, panels.
 _ADDED = {
     "LocalControl_Condition": _WIDGET,
-    "LocalControl_LoadAdapter": 120,
+    "LocalControl_LoadAdapter": 200,
     "LocalControl_Region": 3 * _WIDGET,
     "LocalControl_LocalControl": 350,
     "LocalControl_Compare": 350,
