@@ -22,7 +22,9 @@ from .comfy_types import (
 )
 from .inputs import check_least, checked
 from .pictures.cards import draw_card
+from .shared_inputs import condition_inputs
 
+_MADE = "edges: as in the node that made the condition."
 _LEAST = 8  # pixels; DiffCC looks at pictures of an eighth of the size
 # What the colours of a report mean, each word in its own.
 LEGENDS = {
@@ -72,35 +74,7 @@ class Score(io.ComfyNode):
                         tooltip="edges: pixels by which an edge may be off.",
                     )
                 ),
-                io.Int.Input(
-                    "low_threshold",
-                    default=100,
-                    min=0,
-                    max=1000,
-                    tooltip="edges: as in the node that made the condition.",
-                ),
-                io.Int.Input(
-                    "high_threshold",
-                    default=200,
-                    min=0,
-                    max=1000,
-                    tooltip="edges: as in the node that made the condition.",
-                ),
-                io.Float.Input(
-                    "blur",
-                    default=0.0,
-                    min=0.0,
-                    max=64.0,
-                    step=0.1,
-                    tooltip="edges: as in the node that made the condition.",
-                ),
-                io.Int.Input(
-                    "blocks",
-                    default=8,
-                    min=1,
-                    max=256,
-                    tooltip="colour: blocks along the shorter side.",
-                ),
+                *condition_inputs(_MADE, _MADE, _MADE),
                 io.Image.Input(
                     "uncontrolled", optional=True, tooltip="The same seed without control."
                 ),

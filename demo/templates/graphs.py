@@ -1,7 +1,6 @@
 """The templates, each a function that draws one for a setting."""
 
-from .canvas import Canvas
-from .parts import (
+from .blocks import (
     CONTROL,
     LOAD,
     PROMPT,
@@ -22,6 +21,7 @@ from .parts import (
     show_edges,
     write_prompts,
 )
+from .canvas import Canvas
 from .settings import Setting
 
 
@@ -45,6 +45,8 @@ def one_node(canvas: Canvas, setting: Setting) -> None:
             mask=mask,
             adapter_name=setting.edges[0],
             strength=setting.edges[1],
+            acts_on=setting.acts_on,
+            outside=setting.outside,
             width=setting.size,
             height=setting.size,
             steps=setting.steps,
@@ -76,7 +78,7 @@ def one_region(canvas: Canvas, setting: Setting) -> None:
         region = add_region(canvas, setting, adapter, source)
     with canvas.group("Prompt", PROMPT):
         prompts = write_prompts(canvas, setting, model.clip)
-        controlled = apply(canvas, prompts, region["regions"])
+        controlled = apply(canvas, setting, prompts, region["regions"])
         latent = empty_latent(canvas, setting)
     with canvas.group("Sampling, in view", SAMPLE):
         shown = preview(canvas, model, regions=region["regions"])
@@ -110,6 +112,7 @@ def several_regions(canvas: Canvas, setting: Setting) -> None:
             image=one.condition,
             mask=one.mask,
             strength=setting.edges[1],
+            acts_on=setting.acts_on,
         )
     with canvas.group("Region 2: colours", CONTROL):
         picture, mask = load_picture(canvas, setting.second)
@@ -125,10 +128,11 @@ def several_regions(canvas: Canvas, setting: Setting) -> None:
             mask=mask,
             regions=first["regions"],
             strength=setting.colours[1],
+            acts_on=setting.acts_on,
         )
     with canvas.group("Prompt", PROMPT):
         prompts = write_prompts(canvas, setting, model.clip, setting.two)
-        controlled = apply(canvas, prompts, second["regions"])
+        controlled = apply(canvas, setting, prompts, second["regions"])
         latent = empty_latent(canvas, setting)
         canvas.next_column()
         canvas.add(
@@ -168,7 +172,7 @@ def watch_and_time(canvas: Canvas, setting: Setting) -> None:
         region = add_region(canvas, setting, adapter, source)
     with canvas.group("Prompt", PROMPT):
         prompts = write_prompts(canvas, setting, model.clip)
-        controlled = apply(canvas, prompts, region["regions"])
+        controlled = apply(canvas, setting, prompts, region["regions"])
         latent = empty_latent(canvas, setting)
         reference = canvas.add(
             "VAEEncode", "Reference for the numbers", pixels=source.picture, vae=model.vae
@@ -240,7 +244,7 @@ def with_and_without(canvas: Canvas, setting: Setting) -> None:
         region = add_region(canvas, setting, adapter, source)
     with canvas.group("Prompt", PROMPT):
         prompts = write_prompts(canvas, setting, model.clip)
-        controlled = apply(canvas, prompts, region["regions"])
+        controlled = apply(canvas, setting, prompts, region["regions"])
         latent = empty_latent(canvas, setting)
     with canvas.group("The same seed twice", SAMPLE):
         with_control = sample(canvas, setting, model.model, controlled, latent, "With control")
@@ -278,7 +282,7 @@ def inpaint(canvas: Canvas, setting: Setting) -> None:
         region = add_region(canvas, setting, adapter, source)
     with canvas.group("Prompt", PROMPT):
         prompts = write_prompts(canvas, setting, model.clip)
-        controlled = apply(canvas, prompts, region["regions"])
+        controlled = apply(canvas, setting, prompts, region["regions"])
         encoded = canvas.add("VAEEncode", pixels=source.picture, vae=model.vae)
         masked = canvas.add("SetLatentNoiseMask", samples=encoded["LATENT"], mask=source.mask)
     with canvas.group("Sampling, in view", SAMPLE):
@@ -303,7 +307,7 @@ def hires(canvas: Canvas, setting: Setting) -> None:
         region = add_region(canvas, setting, adapter, source)
     with canvas.group("Prompt", PROMPT):
         prompts = write_prompts(canvas, setting, model.clip)
-        controlled = apply(canvas, prompts, region["regions"])
+        controlled = apply(canvas, setting, prompts, region["regions"])
         latent = empty_latent(canvas, setting)
     with canvas.group("Small, then twice as large", SAMPLE):
         small = sample(canvas, setting, model.model, controlled, latent)
@@ -341,7 +345,7 @@ def controlnet_in_a_region(canvas: Canvas, setting: Setting) -> None:
         )
     with canvas.group("Prompt", PROMPT):
         prompts = write_prompts(canvas, setting, model.clip)
-        controlled = apply(canvas, prompts, region["regions"], vae=model.vae)
+        controlled = apply(canvas, setting, prompts, region["regions"], vae=model.vae)
         latent = canvas.add("EmptySD3LatentImage", width=setting.size, height=setting.size)
     with canvas.group("Sampling, in view", SAMPLE):
         shifted = canvas.add("ModelSamplingAuraFlow", model=model.model, shift=3.1)

@@ -37,9 +37,10 @@ from training.data.condition import ConditionKind
 from training.data.digests import digest
 from training.evaluate import load_variant
 from training.evaluation.cases import Case
+from training.evaluation.evaluator import Evaluator
 from training.evaluation.report import markdown, spread
 from training.evaluation.table import Table
-from training.evaluation.variants import Evaluation, Variant
+from training.evaluation.variants import Variant
 from training.loop.prepare import open_base, open_source, prepare_data
 from training.models.bases import Base
 from training.models.sample import Sampling
@@ -51,7 +52,7 @@ from ..world.data import DEFAULT_FOLDER
 from ..world.dataset import ScenesSettings, write_dataset
 from ..world.scenes import SceneSet
 from ..world.vocabulary import Split
-from .cases import CategoryJudge, scene_cases
+from .demo_cases import CategoryJudge, scene_cases
 from .methods import (
     CANNY_SEARCH,
     COLOUR_SEARCH,
@@ -223,7 +224,7 @@ class Run:
             for method in self.methods
         ]
         judge = CategoryJudge(scenes)
-        evaluation = Evaluation(base, config.sampling(), batch_size=16, judge=judge, canny=EDGES)
+        evaluation = Evaluator(base, config.sampling(), batch_size=16, judge=judge, canny=EDGES)
         cases = scene_cases(scenes, [self.seed])
         table = evaluation.run(cases, variants, self._uncontrolled(config, evaluation, cases))
         stamp = self.stamp(config)
@@ -231,7 +232,7 @@ class Run:
         return table
 
     def _uncontrolled(
-        self, config: ExperimentSettings, evaluation: Evaluation, cases: Sequence[Case]
+        self, config: ExperimentSettings, evaluation: Evaluator, cases: Sequence[Case]
     ) -> Tensor:
         """Pictures without control, sampled by the first run of a split and seed for all others."""
         stamp = self.stamp(config)
@@ -240,7 +241,7 @@ class Run:
 
 
 def uncontrolled(
-    config: ExperimentSettings, name: str, evaluation: Evaluation, cases: Sequence[Case]
+    config: ExperimentSettings, name: str, evaluation: Evaluator, cases: Sequence[Case]
 ) -> Tensor:
     """Return pictures without control, kept under a name of all that they depend on."""
     kept = TensorStore(config.output_dir / "uncontrolled")

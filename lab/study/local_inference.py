@@ -54,12 +54,14 @@ class LocalInferenceSettings(StudySettings):
     seeds: int = 1
     adapter: str = Field("plain", description="of the demo's")
     strengths: tuple[float, ...] = Field((1.0, 2.0, 3.0), min_length=1)
+    reference: str = Field("gated", description="curve that the others are held against")
     only: tuple[str, ...] = Field((), description="curves to draw (default: all)")
+    name: str = Field("inference", description="of the folder in docs, before the split")
     docs: Path = ROOT / "docs" / "frontier"
 
 
 def ways(adapter: str) -> dict[str, Setting]:
-    """Return every way to sample, by its name; the first is what the others are held against."""
+    """Return every way to sample, by its name."""
     gated = Setting("", adapter)
     exact = replace(gated, outside="exact")
 
@@ -75,7 +77,16 @@ def ways(adapter: str) -> dict[str, Setting]:
             f"{name}, of the positive prompt": with_region(setting, acts_on="positive"),
             f"{name}, fading out": with_region(setting, strength_curve="2, 0"),
         }
+    positive = with_region(exact, acts_on="positive")
+    for radius in (4, 8, 16):
+        region = {"acts_on": "positive", "feather": radius}
+        found[f"exact, of the positive prompt, feather {radius}"] = with_region(exact, **region)
+    for name, share in (("first half", (0.0, 0.5)), ("second half", (0.5, 1.0))):
+        start, end = share
+        region = {"acts_on": "positive", "start_percent": start, "end_percent": end}
+        found[f"exact, of the positive prompt, {name}"] = with_region(exact, **region)
     return found | {
+        "exact, of the positive prompt, closed loop": replace(positive, target=0.8),
         "exact, first half": with_region(exact, end_percent=0.5),
         "gated, guidance by control": replace(gated, control_scale=4.0),
         "exact, guidance by control": replace(exact, control_scale=4.0),
@@ -101,14 +112,14 @@ def chosen(config: LocalInferenceSettings) -> Iterator[tuple[str, dict[float, Se
     """Yield the curves to draw: the reference first, whether asked for or not.
 
     Raises:
-        SystemExit: `only` names a curve that there is not.
+        SystemExit: `reference` or `only` names a curve that there is not.
     """
     every = ways(config.adapter)
-    if unknown := set(config.only) - every.keys():
+    if unknown := {config.reference, *config.only} - every.keys():
         raise SystemExit(f"{min(unknown)} is none of these curves: {'; '.join(every)}")
-    for i, (name, way) in enumerate(every.items()):
-        if i == 0 or not config.only or name in config.only:
-            yield name, along(name, way, config.strengths)
+    others = [name for name in config.only or every if name != config.reference]
+    for name in (config.reference, *others):
+        yield name, along(name, every[name], config.strengths)
 
 
 def main() -> None:
@@ -124,7 +135,7 @@ def main() -> None:
     whole = tables[0]
     for table in tables[1:]:
         whole.merge(table)
-    folder = config.docs / f"inference-{config.split}"
+    folder = config.docs / f"{config.name}-{config.split}"
     about = (
         f"## What keeps control local at sampling, {config.split} objects\n\n"
         f"{len(set(whole.groups))} objects, {config.seeds} seeds of noise, the demo's "

@@ -33,7 +33,7 @@ from training.evaluation.table import Table
 from ..make.probe import PROBE
 from ..world.scenes import SceneSet
 from ..world.vocabulary import load_items
-from .cases import CategoryJudge, scene_cases
+from .demo_cases import CategoryJudge, scene_cases
 from .graph import GraphSettings, Sampler
 
 ADHERENCE = "edge F1 inside"

@@ -3,7 +3,7 @@
 import pytest
 from comfy_page import RENDERERS, crowded, node_id, open_template, run, set_widget
 
-from demo.templates.catalogue import TEMPLATES
+from demo.templates.listing import TEMPLATES
 
 RUNNABLE = [template.name for template in TEMPLATES if template.setting.suffix == "demo"]
 LEAST_GAP = 38  # 40, less the borders that are drawn

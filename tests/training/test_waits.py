@@ -18,7 +18,8 @@ from local_control.z0 import PredictionType
 from training.loop.examples import collate
 from training.loop.optimisation import update_ema
 from training.loop.parts import learning_rate_of
-from training.models.bases import Base, BaseModelError, Hub, load_base
+from training.models.base_files import Hub, load_base
+from training.models.bases import Base, BaseModelError
 from training.models.batch import Batch
 from training.models.controls import AdapterControl, ControlNetControl
 from training.models.denoise import denoise_at, timesteps

@@ -82,6 +82,19 @@ def test_no_modules_import_each_other_in_a_circle(part):
     assert not {str(path.relative_to(ROOT)) for path in graph}
 
 
+# Names of two files for one idea: its maths or its file, and what samples, shows or studies it.
+IDEAS = {
+    *("adapter", "base", "closed_loop", "condition", "controlnet", "frontier", "guidance"),
+    *("region", "resume", "view"),
+}
+
+
+def test_no_file_has_the_name_of_another_but_for_one_idea():
+    names = [path.stem for part in (*FLOORS, *APART) for path in modules(ROOT / part)]
+    often = {name for name in names if names.count(name) > 1 and not name.startswith("__")}
+    assert often == IDEAS
+
+
 # Rooms whose public functions say first what they return.
 TOLD = ("local_control", "nodes", "testbed", "demo", "lab")
 

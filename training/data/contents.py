@@ -35,7 +35,12 @@ def read(content: Content, most: int = MAX_BYTES) -> bytes:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a regular file; ValueError if it is a pipe or a device, which might never end."""
+    """Return a regular file, opened.
+
+    Raises:
+        ValueError: it is a pipe or a device, which might never end.
+        OSError: it is missing or may not be read.
+    """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

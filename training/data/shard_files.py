@@ -26,12 +26,12 @@ class Shard(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called among the others."""
+        """Return what it is called among the others."""
         ...
 
     @property
     def place(self) -> str:
-        """Where it is, for messages."""
+        """Return where it is, for messages."""
         ...
 
     def open(self) -> BinaryIO:
@@ -55,12 +55,12 @@ class LocalShard:
 
     @property
     def name(self) -> str:
-        """The name of the file."""
+        """Return the name of the file."""
         return self.path.name
 
     @property
     def place(self) -> str:
-        """The folder."""
+        """Return the folder."""
         return str(self.path.parent)
 
     def open(self) -> BinaryIO:
@@ -85,12 +85,12 @@ class RemoteShard:
 
     @property
     def name(self) -> str:
-        """The last part of the address."""
+        """Return the last part of the address."""
         return self.url.rpartition("/")[2]
 
     @property
     def place(self) -> str:
-        """The address without its last part."""
+        """Return the address without its last part."""
         return self.url.rpartition("/")[0]
 
     def open(self) -> BinaryIO:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ....local_control.steering import StrengthLoop, edge_alignment
 from .overlay import Overlay, PlacedOverlay, to_images
-from .run import Run
+from .sampling_run import Run
 from .steps import watch_steps
 
 _KEY = "local_control_closed_loop"

@@ -84,6 +84,7 @@ def add_region(canvas: Canvas, setting: Setting, adapter: Output, source: Source
         image=source.condition,
         mask=source.mask,
         strength=setting.edges[1],
+        acts_on=setting.acts_on,
     )
 
 
@@ -94,11 +95,16 @@ def write_prompts(canvas: Canvas, setting: Setting, clip: Output, text: str = ""
     return positive["CONDITIONING"], negative["CONDITIONING"]
 
 
-def apply(canvas: Canvas, prompts: tuple, regions: Output, **more: Any) -> tuple:
+def apply(canvas: Canvas, setting: Setting, prompts: tuple, regions: Output, **more: Any) -> tuple:
     """Return both prompts under the control of the regions."""
     positive, negative = prompts
     node = canvas.add(
-        "LocalControl_Apply", positive=positive, negative=negative, regions=regions, **more
+        "LocalControl_Apply",
+        positive=positive,
+        negative=negative,
+        regions=regions,
+        outside=setting.outside,
+        **more,
     )
     return node["positive"], node["negative"]
 
