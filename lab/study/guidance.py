@@ -27,12 +27,16 @@ log = logging.getLogger(__name__)
 class GuidanceSettings(StudySettings):
     """Settings of the study; every one is a command-line flag."""
 
-    split: Split = "validation"
-    output: Path = BUILD / "guidance.json"
-    scales: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
-    edges: tuple[str, ...] = ("sobel_gradients", "sobel")
-    strengths: tuple[float, ...] = Field((1.0, 1.5, 2.0), min_length=1)
-    targets: tuple[float, ...] = (0.8, 0.9)
+    split: Split = Field("validation", description="whose objects are used")
+    output: Path = Field(BUILD / "guidance.json", description="the file of scores")
+    scales: tuple[float, ...] = Field((0.5, 1.0, 2.0, 4.0), description="of edge guidance")
+    edges: tuple[str, ...] = Field(
+        ("sobel_gradients", "sobel"), description="filters that guidance compares"
+    )
+    strengths: tuple[float, ...] = Field(
+        (1.0, 1.5, 2.0), min_length=1, description="of the adapter"
+    )
+    targets: tuple[float, ...] = Field((0.8, 0.9), description="of closed loops")
 
 
 def settings(config: GuidanceSettings) -> Iterator[Setting]:

@@ -49,15 +49,15 @@ _DRAWN = frozenset(
 class LocalInferenceSettings(StudySettings):
     """Settings of the study; every one is a command-line flag."""
 
-    split: Split = "validation"
-    steps: int = 10
-    seeds: int = 1
+    split: Split = Field("validation", description="whose objects are used")
+    steps: int = Field(10, description="in which pictures are sampled")
+    seeds: int = Field(1, description="scenes of each object")
     adapter: str = Field("plain", description="of the demo's")
-    strengths: tuple[float, ...] = Field((1.0, 2.0, 3.0), min_length=1)
+    strengths: tuple[float, ...] = Field((1.0, 2.0, 3.0), min_length=1, description="along a curve")
     reference: str = Field("gated", description="curve that the others are held against")
     only: tuple[str, ...] = Field((), description="curves to draw (default: all)")
     name: str = Field("inference", description="of the folder in docs, before the split")
-    docs: Path = ROOT / "docs" / "frontier"
+    docs: Path = Field(ROOT / "docs" / "frontier", description="where tables and plots are written")
 
 
 def ways(adapter: str) -> dict[str, Setting]:

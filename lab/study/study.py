@@ -64,7 +64,7 @@ class Setting:
 class StudySettings(GraphSettings):
     """What every study can be told by flags."""
 
-    parts_dir: Path = BUILD / "study"
+    parts_dir: Path = Field(BUILD / "study", description="where scores are kept, part by part")
     jobs: int = Field(2, ge=1, description="processes side by side, one thread each")
 
 
