@@ -20,6 +20,7 @@ from typing import Literal
 import cv2
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from demo.base import CHECKPOINT
@@ -43,12 +44,14 @@ _BATCHES = 50
 class GrowthSettings(CommandSettings):
     """Settings of the benchmark; every one is a command-line flag."""
 
-    checkpoint: Path = CHECKPOINT
-    counts: tuple[int, ...] = (1_000, 10_000, 100_000)
-    crop_variants: int = 1
-    output_dir: Path = BUILD / "benchmark" / "growth"
-    one: int | None = None
-    start: Literal["cold", "warm"] = "cold"
+    checkpoint: Path = Field(CHECKPOINT, description="the base as ComfyUI reads it")
+    counts: tuple[int, ...] = Field((1_000, 10_000, 100_000), description="of pictures")
+    crop_variants: int = Field(1, description="crops of each that are cached")
+    output_dir: Path = Field(
+        BUILD / "benchmark" / "growth", description="where folders and runs are written"
+    )
+    one: int | None = Field(None, description="measure a start on so many alone, in this process")
+    start: Literal["cold", "warm"] = Field("cold", description="what that start finds of the cache")
 
 
 def make_pictures(folder: Path, count: int) -> None:

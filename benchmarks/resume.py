@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import tomli_w
+from pydantic import Field
 from safetensors.torch import load_file
 
 from demo.base import CHECKPOINT
@@ -30,12 +31,12 @@ log = logging.getLogger(__name__)
 class ResumeSettings(CommandSettings):
     """Settings of the demonstration; every one is a command-line flag."""
 
-    checkpoint: Path = CHECKPOINT
-    output_dir: Path = BUILD / "benchmark" / "resume"
-    runs: int = 3
-    max_train_steps: int = 12
-    train_batch_size: int = 4
-    pictures: int = 64
+    checkpoint: Path = Field(CHECKPOINT, description="the base as ComfyUI reads it")
+    output_dir: Path = Field(BUILD / "benchmark" / "resume", description="where runs are written")
+    runs: int = Field(3, description="how many are stopped")
+    max_train_steps: int = Field(12, description="of each run")
+    train_batch_size: int = Field(4, description="pictures a step")
+    pictures: int = Field(64, description="how many there are")
 
 
 def state_digest(folder: Path) -> str:

@@ -61,13 +61,15 @@ _SD15 = {
 class SamplingSettings(CommandSettings):
     """Settings of the benchmark; every one is a command-line flag."""
 
-    shape: Literal["demo", "sd15"] = "demo"
-    checkpoint: Path = CHECKPOINT
-    adapter: Path = ADAPTERS["local"]
-    side: int = 256
-    steps: int = Field(10, ge=2)
-    rounds: int = 7
-    only: str | None = None
+    shape: Literal["demo", "sd15"] = Field(
+        "demo", description="of the model: the demo's, or a random one of SD1.5's"
+    )
+    checkpoint: Path = Field(CHECKPOINT, description="of the demo's shape, as ComfyUI reads it")
+    adapter: Path = Field(ADAPTERS["local"], description="for the demo's shape")
+    side: int = Field(256, description="px, of the pictures")
+    steps: int = Field(10, ge=2, description="in which a picture is sampled")
+    rounds: int = Field(7, description="turns of every variant")
+    only: str | None = Field(None, description="time one variant alone, in this process")
     advanced_controlnet: Path | None = Field(
         None, description="folder of ComfyUI-Advanced-ControlNet, to time its masked controls too"
     )

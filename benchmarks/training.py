@@ -58,15 +58,16 @@ class Seconds(NamedTuple):
 class ThroughputSettings(CommandSettings):
     """Settings of the benchmark; every one is a command-line flag."""
 
-    checkpoint: Path = CHECKPOINT
-    pictures: int = 256
-    train_batch_size: int = 16
-    steps: int = 8
-    rounds: int = 3
+    checkpoint: Path = Field(CHECKPOINT, description="the base as ComfyUI reads it")
+    pictures: int = Field(256, description="how many there are")
+    train_batch_size: int = Field(16, description="pictures a step")
+    steps: int = Field(8, description="that are timed, of every way in each round")
+    rounds: int = Field(3, description="turns of every way")
     mixed_precision: Literal["no", "bf16"] = Field(
-        default_factory=lambda: "bf16" if fast_bf16() else "no"
+        default_factory=lambda: "bf16" if fast_bf16() else "no",
+        description="of all ways (default: bf16 where the CPU has it)",
     )
-    way: Way | None = None
+    way: Way | None = Field(None, description="measure one alone, in this process")
 
 
 def settings_of(config: ThroughputSettings, **changes: object) -> TrainSettings:

@@ -14,8 +14,8 @@ class Picture:
 @dataclass(frozen=True)
 class Setting:
     """suffix: of the workflows' names. edges, colours: the adapters' files, each with a strength.
-    canny: options of the condition, and of the score that compares with it. acts_on and outside: of
-    adapters.
+    canny: options of the condition, and of the score that compares with it. acts_on: of
+    edges; outside: of all adapters.
     """
 
     suffix: str

@@ -38,7 +38,7 @@ def body_height(node_type: str, info: Mapping[str, Any], is_showing: bool) -> in
 
 def note_height(text: str, width: int) -> int:
     """Return the height of a note without its title, whose paragraphs stand an empty line apart."""
-    letters = (width - 40) // _LETTER
+    letters = (width - 50) // _LETTER
     paragraphs = text.split("\n\n")
     lines = sum(len(textwrap.wrap(paragraph, letters)) for paragraph in paragraphs)
     return round(_MARGINS + _LINE * lines + _PARAGRAPH * (len(paragraphs) - 1))
