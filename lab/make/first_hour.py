@@ -69,7 +69,9 @@ def train(settings: FirstHourSettings) -> Path:
         "resume_from_checkpoint": "latest",
     }
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    subprocess.run([sys.executable, "-m", "training.train", *words], cwd=ROOT, check=True)
+    command = [sys.executable, "-m", "training.train", *words]
+    if status := subprocess.run(command, cwd=ROOT, check=False).returncode:
+        raise SystemExit(status)  # it has said why
     return run
 
 

@@ -27,13 +27,15 @@ README = ROOT / "docs" / "pictures"
 MOST_BYTES = 60_000
 _MARGIN = 22
 _RUN_MS = 900_000
-_CORNER = (110, 130)  # where what is shown begins, beside the frontend's own bars
+_CORNER = (110, 200)  # where what is shown begins, beside the frontend's own bars and notices
 _LEAST_QUALITY, _QUALITY_STEP = 40, 8
 
-# Puts what is shown into the corner, at a scale; returns its place on the screen.
+# Puts what is shown into the corner, at a scale; returns its place on the screen. All nodes are
+# shown with their groups.
 _SHOW = """([ids, scale, margin, [x, y]]) => {
     const { canvas, graph } = window.app;
-    const boxes = ids.map((id) => graph.getNodeById(id)).map(({ id, pos, size }) => {
+    const groups = ids.length === graph._nodes.length ? graph._groups : [];
+    const nodes = ids.map((id) => graph.getNodeById(id)).map(({ id, pos, size }) => {
         const drawn = document.querySelector(`[data-node-id='${id}']`);
         const now = canvas.ds.scale;
         const { width, height } = drawn
@@ -41,6 +43,8 @@ _SHOW = """([ids, scale, margin, [x, y]]) => {
             : { width: now * size[0], height: now * (size[1] + 30) };
         return [pos[0], pos[1] - 30, pos[0] + width / now, pos[1] - 30 + height / now];
     });
+    const areas = groups.map(({ pos: [x, y], size: [wide, high] }) => [x, y, x + wide, y + high]);
+    const boxes = [...nodes, ...areas];
     const [left, top] = [0, 1].map((i) => Math.min(...boxes.map((box) => box[i])) - margin);
     const [right, bottom] = [2, 3].map((i) => Math.max(...boxes.map((box) => box[i])) + margin);
     canvas.deselectAll?.();
@@ -51,6 +55,14 @@ _SHOW = """([ids, scale, margin, [x, y]]) => {
     const place = canvas.canvas.getBoundingClientRect();
     const [width, height] = [scale * (right - left), scale * (bottom - top)];
     return { x: place.left + x, y: place.top + y, width, height };
+}"""
+
+# Moves the sliders of comparisons to their middle, so that both pictures are seen.
+_HALF = """() => {
+    for (const slider of document.querySelectorAll(".local-control-comparison input")) {
+        slider.value = 50;
+        slider.dispatchEvent(new Event("input"));
+    }
 }"""
 
 # Adds a node to a template: [type, [x, y], {input: [type of the source, its output, which]}],
@@ -73,7 +85,8 @@ _ADD = """([type, pos, inputs]) => {
 class Shot:
     """What a picture shows: nodes of a template by their types, or all, once it has run.
 
-    added: a node that the template does not have, as _ADD wants it.
+    added: a node that the template does not have, as _ADD wants it. halved: sliders are in their
+    middle.
     """
 
     template: str
@@ -81,6 +94,7 @@ class Shot:
     runs: bool = True
     added: tuple | None = None
     scale: float = 1.0
+    halved: bool = False
 
 
 def _own(name, template, **more):
@@ -119,6 +133,7 @@ SHOTS = {
     **_own(
         "Compare",
         _WITH_AND_WITHOUT,
+        halved=True,
         added=(
             (3600, 900),
             {
@@ -162,6 +177,8 @@ def shoot(page, name, shot):
         wait_for_pictures(page)
     settle(page)
     clip = page.evaluate(_SHOW, place)
+    if shot.halved:
+        page.evaluate(_HALF)
     page.mouse.move(5, 500)
     settle(page)
     return Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")

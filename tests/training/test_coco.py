@@ -55,6 +55,19 @@ def test_run_lengths_are_as_its_library_reads_them():
     assert np.array_equal(draw(text, (32, 40)), mask)
 
 
+def test_sizes_that_are_written_as_floats_are_read(tmp_path):
+    (record,) = records(coco_of(tmp_path, [LEFT], width=40.0, height=32.0))
+    assert record.load().masks[0].mean() / 255 == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "width", [0, -40, 40.5, float("nan"), float("inf"), "40", None, True, [40]]
+)
+def test_a_size_that_is_none_is_named(tmp_path, width, caplog):
+    with pytest.raises(DatasetError, match="for its height and width"):
+        usable(coco_of(tmp_path, [LEFT], width=width), tmp_path)
+
+
 def test_annotations_without_a_shape_are_left_out(tmp_path):
     (record,) = records(coco_of(tmp_path, [[], None, LEFT]))
     assert record.load().masks.shape == (1, 32, 40)

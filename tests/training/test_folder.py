@@ -158,6 +158,15 @@ def test_masks_and_conditions_from_outside_are_not_read_either(tmp_path):
             records(listed(folder, row, columns=columns))
 
 
+@pytest.mark.parametrize(
+    "name", ["x" * 5000 + ".png", "a.png\0.png", "", ".", "\ud800.png", 5, ["a.png"] * 2]
+)
+def test_a_line_whose_name_is_none_is_skipped(tmp_path, name):
+    picture().save(tmp_path / "a.png")
+    source = listed(tmp_path, {"file_name": name}, {"file_name": "a.png", "text": "a"})
+    assert keys(usable(source, tmp_path)) == ["a.png"]
+
+
 def test_pipes_devices_and_names_that_are_no_text_end_nothing(tmp_path, caplog):
     picture().save(tmp_path / "a.png")
     shutil.copy(tmp_path / "a.png", os.fsencode(tmp_path) + b"/caf\xe9.png")

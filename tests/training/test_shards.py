@@ -66,6 +66,16 @@ def test_samples_of_a_shard_are_told_apart_whatever_their_folder(tmp_path, name)
     assert not any("./" in record.key for record in found)
 
 
+@pytest.mark.parametrize("kept", [100, 600, 3000, 4700, 5000])
+def test_a_shard_that_was_cut_anywhere_is_named(tmp_path, kept):
+    """Also in a header: behind the first one that looks like the end of the shard."""
+    path = tmp_path / "a.tar"
+    shard(path, {"1.png": png(picture()), "1.txt": b"words", "2.png": png(picture(1))})
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(DatasetError, match=r"a\.tar cannot be read .*whole tar file"):
+        records(TarShards(local_shards([path]), Columns()))
+
+
 def test_a_damaged_shard_is_named(tmp_path):
     path = tmp_path / "a.tar"
     shard(path, {"0.png": png(picture()), "1.png": png(picture(1))})

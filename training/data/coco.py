@@ -112,7 +112,7 @@ class Coco:
 
     def record(self, row: Row) -> Record:
         """Return how the sample of a row is read; ValueError: it names no file or no frame."""
-        name, (height, width) = row["image"], row["frame"]
+        name, (height, width) = row["image"], map(_whole, row["frame"])
         if not isinstance(name, str) or not name:
             raise ValueError(f"an entry of its images has {shown(name)} for file_name")
         if not all(type(side) is int and side > 0 for side in (height, width)):
@@ -131,6 +131,11 @@ class Coco:
 
 def _objects(values: Any) -> list[Row]:
     return [value for value in values if isinstance(value, dict)] if values else []
+
+
+def _whole(value: Any) -> Any:
+    """A number that some tools write as 640.0, as an integer; anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _id(value: Any) -> str:

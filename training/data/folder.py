@@ -144,7 +144,8 @@ class ImageFolder:
             return None
         stem = os.path.splitext(image)[0]
         named = (stem + suffix for suffix in _WORDS)
-        return next((name for name in named if (self._folder / name).is_file()), None)
+        # Path.is_file fails where a name is too long for the file system.
+        return next((name for name in named if os.path.isfile(self._folder / name)), None)
 
     def _files(self, row: Row, part: str) -> list[FileContent]:
         """The files that a cell names; ValueError if it names none."""

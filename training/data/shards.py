@@ -1,5 +1,6 @@
 """WebDataset shards: tar files of pictures and what belongs to them."""
 
+import os
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -140,6 +141,8 @@ def _samples(shard: Shard, passed: Counter[str]) -> dict[str, Files]:
                 files = samples.setdefault(str(name.with_name(stem)), {})
                 passed["files of a name that came before"] += suffix.lower() in files
                 files[suffix.lower()] = (member.offset_data, member.size)
+            if file.seek(0, os.SEEK_END) % tarfile.BLOCKSIZE:  # a cut header looks like an end
+                raise tarfile.ReadError("unexpected end of data")
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
         raise DatasetError(
             f"The shard {shard.place}/{shard.name} cannot be read ({shown(str(error))}); it must "
