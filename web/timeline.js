@@ -3,7 +3,7 @@
 import { app } from "../../scripts/app.js";
 import { allNodes } from "./graph.js";
 import { addPanel, element, urlOf } from "./panel.js";
-import { mark, t, textsOf } from "./texts.js";
+import { mark, t } from "./texts.js";
 import { setWidget, widgetOf } from "./widgets.js";
 
 const NODE = "LocalControl_Z0Frames";
@@ -71,9 +71,9 @@ function drawChart({ steps, inside, outside }, select) {
     return { chart, markAt };
 }
 
-// What the language of the interface calls an input of a region.
+// What the interface calls an input of these nodes.
 function nameOf(input) {
-    return textsOf("LocalControl_Region")?.inputs[input]?.name ?? input;
+    return timedNodes().map((node) => widgetOf(node, input)?.label).find(Boolean) ?? input;
 }
 
 // A choice of the nodes that act for a time, and buttons that set it.

@@ -74,7 +74,12 @@ def test_what_is_written_is_read_again(tmp_path):
         (["--snr_gamma", "-1"], "--snr_gamma is"),
         (["--max_grad_norm", "0"], "--max_grad_norm is"),
         (["--colour_blocks", "0"], "--colour_blocks is"),
-        (["--mask_shares", "box=nan"], "at least 0"),
+        (["--mask_shares", "box=nan"], "finite number"),
+        (["--mask_shares", "box"], "--mask_shares cannot be read"),
+        (["--learning_rate", "inf"], "finite number"),
+        (["--z0_loss_weight", "1e400"], "finite number"),
+        (["--snr_gamma", "nan"], "finite number"),
+        (["--max_grad_norm", "nan"], "--max_grad_norm is"),
         (["--base_config", "configs"], "one .safetensors file"),
         (["--validation_timesteps", "100,1000"], r"--validation_timesteps\.1 is 1000"),
         (["--canny_low", "300"], "--canny_low 300 is more than --canny_high 200"),
@@ -93,6 +98,10 @@ def test_what_is_wrong_is_said_in_a_sentence(flags, message):
     with pytest.raises(SystemExit, match=message) as error:
         read(*flags)
     assert "\n" not in str(error.value)
+
+
+def test_gradients_may_be_left_unclipped():
+    assert read("--max_grad_norm", "inf").max_grad_norm == float("inf")
 
 
 def test_prompts_are_whole_arguments_and_lists_in_files(tmp_path):

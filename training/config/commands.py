@@ -1,5 +1,6 @@
 """Settings of commands: typed, from command-line flags and perhaps a TOML file."""
 
+import re
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ from pydantic_settings import (
 
 from .help import help_text
 from .sentences import join_whole
+
+# What is said of a flag whose words cannot be taken apart.
+_UNREAD = re.compile(r"^Parsing error encountered for (\w+): (.+)$", re.DOTALL)
 
 Settings = TypeVar("Settings", bound="CommandSettings")
 
@@ -40,6 +44,7 @@ class CommandSettings(BaseSettings):
     model_config = SettingsConfigDict(
         extra="forbid",
         frozen=True,
+        allow_inf_nan=False,
         cli_implicit_flags=True,
         cli_avoid_json=True,
         cli_hide_none_type=True,
@@ -127,7 +132,9 @@ def read_settings(kind: type[Settings], arguments: Sequence[str] | None = None) 
     except ValidationError as error:
         raise SystemExit("\n".join(map(_sentence, error.errors()))) from None
     except ValueError as error:
-        raise SystemExit(str(error)) from None
+        raise SystemExit(
+            _UNREAD.sub(r"--\1 cannot be read (\2); see --help.", str(error))
+        ) from None
 
 
 def _sentence(error: Any) -> str:

@@ -62,7 +62,9 @@ class OptimiserFlags(CommandSettings):
     )
     adam_weight_decay: float = Field(1e-2, ge=0, description="decay of the weights")
     adam_epsilon: float = Field(1e-8, gt=0, description="added to the root of the mean square")
-    max_grad_norm: float = Field(1.0, gt=0, description="inf: gradients are never clipped")
+    max_grad_norm: float = Field(
+        1.0, gt=0, allow_inf_nan=True, description="inf: gradients are never clipped"
+    )
     use_ema: bool = Field(False, description="validate and write an average of the weights")
     ema_decay: float = Field(0.999, ge=0, lt=1, description="how slowly the average follows")
     mixed_precision: Literal["no", "bf16", "fp16"] = Field(
