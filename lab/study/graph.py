@@ -107,19 +107,6 @@ class Sampler:
             edge=edge,
         )[0]
 
-    def looped(self, regions: Any, scene: Tensor, target: float) -> tuple[Any, Any]:
-        """Return model and regions whose strengths follow how well z0' is aligned with `scene`."""
-        return self.comfy.call(
-            "LocalControl_ClosedLoop",
-            model=self.model,
-            regions=regions,
-            reference=self.encode(scene),
-            target=target,
-            gain=1.0,
-            lowest=0.25,
-            highest=2.0,
-        )
-
     def sample_by_control(
         self, controlled: list, free: list, negative: list, scale: float, seed: int
     ) -> Tensor:

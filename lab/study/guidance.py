@@ -1,4 +1,4 @@
-"""What edge guidance, an adapter's strength and closed loops buy on the demo base.
+"""What edge guidance, and an adapter's strength buy on the demo base.
 
 python -m lab.study.guidance
 
@@ -36,19 +36,16 @@ class GuidanceSettings(StudySettings):
     strengths: tuple[float, ...] = Field(
         (1.0, 1.5, 2.0), min_length=1, description="of the adapter"
     )
-    targets: tuple[float, ...] = Field((0.8, 0.9), description="of closed loops")
 
 
 def settings(config: GuidanceSettings) -> Iterator[Setting]:
-    """Yield guidance without and with the adapter, strengths of both adapters, closed loops."""
+    """Yield guidance without and with the adapter and strengths of both adapters."""
     yield Setting("no adapter")
     for name, adapter in (("no adapter", None), ("local adapter", "local")):
         for edge, scale in product(config.edges, config.scales):
             yield Setting(f"{name}, {edge} {scale:g}", adapter, scale=scale, edge=edge)
     for kind, strength in product(("plain", "local"), config.strengths):
         yield Setting(f"{kind} adapter, strength {strength:g}", kind, strength=strength)
-    for target in config.targets:
-        yield Setting(f"local adapter, closed loop to {target:g}", "local", target=target)
 
 
 def main() -> None:
