@@ -84,7 +84,7 @@ def test_no_modules_import_each_other_in_a_circle(part):
 
 # Names of two files for one idea: its maths or its file, and what samples, shows or studies it.
 IDEAS = {
-    *("adapter", "base", "condition", "controlnet", "frontier", "guidance"),
+    *("adapter", "condition", "controlnet", "frontier", "guidance"),
     *("region", "resume", "view"),
 }
 
