@@ -96,7 +96,7 @@ def test_no_file_has_the_name_of_another_but_for_one_idea():
 
 
 # Rooms whose public functions say first what they return.
-TOLD = ("local_control", "nodes", "testbed", "demo", "lab")
+TOLD = ("local_control", "nodes", "training", "testbed", "demo", "lab", "benchmarks")
 
 
 def public_functions(path: Path) -> Iterator[ast.FunctionDef]:
