@@ -88,14 +88,12 @@ def add_region(canvas: Canvas, setting: Setting, adapter: Output, source: Source
     )
 
 
-def open_model(
-    canvas: Canvas, setting: Setting, words: str, height: int = 200
-) -> tuple[Model, Output]:
+def open_model(canvas: Canvas, setting: Setting, words: str) -> tuple[Model, Output]:
     """Return model and adapter in a group of their own, where words say what the template does."""
     with canvas.group("Model and adapter", LOAD):
         model = load_checkpoint(canvas, setting)
         adapter = load_adapter(canvas, setting)
-        canvas.note(f"{words}\n\n{setting.note}", height)
+        canvas.note(f"{words}\n\n{setting.note}")
     return model, adapter
 
 

@@ -59,8 +59,7 @@ def one_node(canvas: Canvas, setting: Setting) -> None:
             "**White in the mask is controlled**: there the image follows the edges of the "
             "picture, elsewhere the prompt alone. Press *Run*, and move the slider: it shows what "
             "control has changed.\n\nEdges not followed? Raise *strength*. Too stiff? Lower it, or "
-            "end earlier.\n\n" + setting.note,
-            260,
+            "end earlier.\n\n" + setting.note
         )
 
 
@@ -82,7 +81,7 @@ def one_region(canvas: Canvas, setting: Setting) -> None:
         samples = sample(canvas, setting, shown["model"], controlled, latent)
     with canvas.group("Result", RESULT):
         save(canvas, decode(canvas, samples, model.vae))
-        canvas.note("Too free? Raise the *strength* of the region. Too stiff? Lower it.", 90)
+        canvas.note("Too free? Raise the *strength* of the region. Too stiff? Lower it.")
 
 
 def several_regions(canvas: Canvas, setting: Setting) -> None:
@@ -95,8 +94,7 @@ def several_regions(canvas: Canvas, setting: Setting) -> None:
         colours = canvas.add("LocalControl_LoadAdapter", adapter_name=setting.colours[0])
         canvas.note(
             "Two regions, each with a control and a picture of its own: one follows **edges**, the "
-            "other **colours**. Elsewhere the prompt is free.\n\n" + setting.note,
-            200,
+            "other **colours**. Elsewhere the prompt is free.\n\n" + setting.note
         )
     with canvas.group("Region 1: edges", CONTROL):
         one = make_source(canvas, setting)
@@ -159,7 +157,6 @@ def watch_and_time(canvas: Canvas, setting: Setting) -> None:
         "while it samples; *z0' Frames* keeps every step and draws how far its edges are from "
         "the picture's: green inside the mask, red outside. Where the green line is flat the "
         "control has done its work: click there, press *Set end_percent*, and run again.",
-        height=350,
     )
     source, region = choose_region(canvas, setting, adapter)
     with canvas.group("Prompt", PROMPT):
@@ -194,8 +191,7 @@ def guide_without_adapter(canvas: Canvas, setting: Setting) -> None:
         canvas.note(
             "No adapter: at each step *Edge Guidance* moves the predicted image towards the edges "
             "of the picture, where the mask is white. It works with every model. Raise *scale* for "
-            "more.\n\n" + setting.note,
-            210,
+            "more.\n\n" + setting.note
         )
     with canvas.group("What guides, and where", CONTROL):
         picture, mask = load_picture(canvas, setting.picture)
@@ -308,8 +304,7 @@ def controlnet_in_a_region(canvas: Canvas, setting: Setting) -> None:
         control = canvas.add("ControlNetLoader", control_net_name=setting.edges[0])
         canvas.note(
             "Regions take any ControlNet. This one reads latents, so *Apply Local Control* has the "
-            "VAE.\n\n" + setting.note,
-            170,
+            "VAE.\n\n" + setting.note
         )
     with canvas.group("What is controlled, and where", CONTROL):
         source = make_source(canvas, setting)
@@ -349,8 +344,7 @@ def patch_in_a_region(canvas: Canvas, setting: Setting) -> None:
         patch = canvas.add("ModelPatchLoader", name=name)
         canvas.note(
             "Some controls are patches of the model and no ControlNet. *Gate Model Patches* lets "
-            "them act where the mask is white.\n\n" + setting.note,
-            170,
+            "them act where the mask is white.\n\n" + setting.note
         )
     with canvas.group("What is controlled, and where", CONTROL):
         picture, mask = load_picture(canvas, setting.picture)
