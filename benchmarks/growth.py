@@ -84,7 +84,7 @@ def without_encoders(base: Base) -> None:
 
 
 def settings_of(config: GrowthSettings, count: int) -> TrainSettings:
-    """A run on so many pictures."""
+    """Return the settings of a run on so many pictures."""
     folder = config.output_dir / str(count)
     return TrainSettings(
         pretrained_model_name_or_path=str(
@@ -100,7 +100,7 @@ def settings_of(config: GrowthSettings, count: int) -> TrainSettings:
 
 
 def measure(config: GrowthSettings, count: int) -> dict[str, float]:
-    """Prepare the data, plan an epoch and read some batches, in this process."""
+    """Return what a start takes in this process: data prepared, an epoch planned, batches read."""
     settings = settings_of(config, count)
     base = open_base(settings)
     without_encoders(base)
@@ -129,7 +129,7 @@ def _peak() -> int:
 
 
 def run_apart(config: GrowthSettings, count: int, start: str) -> dict[str, float]:
-    """One start in a process of its own."""
+    """Return what one start takes in a process of its own."""
     flags = ["--one", str(count), "--start", start, "--output_dir", str(config.output_dir)]
     flags += ["--checkpoint", str(config.checkpoint)]
     flags += ["--crop_variants", str(config.crop_variants)]

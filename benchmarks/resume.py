@@ -40,7 +40,7 @@ class ResumeSettings(CommandSettings):
 
 
 def state_digest(folder: Path) -> str:
-    """A digest of all that a run ended with: fp32 weights, average, moments of the optimiser."""
+    """Return a digest of what a run ended with: fp32 weights, average, the optimiser's moments."""
     hasher = hashlib.sha256()
     for key, value in sorted(load_file(list_states(folder)[-1]).items()):
         hasher.update(key.encode() + value.numpy().tobytes())
@@ -48,7 +48,7 @@ def state_digest(folder: Path) -> str:
 
 
 def start(config: ResumeSettings, folder: Path) -> subprocess.Popen:
-    """One run as a process that writes into `folder`, from where it was."""
+    """Return a run as a process that writes into `folder`, from where it was."""
     settings = demo_settings(
         config.checkpoint,
         folder,
@@ -76,7 +76,7 @@ def check(process: subprocess.Popen, folder: Path) -> None:
 
 
 def run_and_kill(config: ResumeSettings, folder: Path, seed: int) -> int:
-    """Kill a run after every one to five of its checkpoints until it is done -> how often."""
+    """Return how often a run was killed, after one to five checkpoints each time, until done."""
     rng = np.random.default_rng(seed)
     kills = 0
     while True:
@@ -96,7 +96,7 @@ def run_and_kill(config: ResumeSettings, folder: Path, seed: int) -> int:
 
 
 def len_done(folder: Path) -> int:
-    """The step of the newest checkpoint."""
+    """Return the step of the newest checkpoint."""
     states = list_states(folder)
     return int(states[-1].stem.removeprefix("state-")) if states else 0
 

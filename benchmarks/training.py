@@ -71,7 +71,7 @@ class ThroughputSettings(CommandSettings):
 
 
 def settings_of(config: ThroughputSettings, **changes: object) -> TrainSettings:
-    """The demo preset on a few pictures."""
+    """Return the settings of the demo preset on a few pictures."""
     folder = BUILD / "benchmark" / "training"
     settings = demo_settings(
         config.checkpoint,
@@ -98,7 +98,7 @@ def ours(config: ThroughputSettings, local: bool) -> list[Seconds]:
 
 
 def plain(config: ThroughputSettings, tuned: bool) -> list[Seconds]:
-    """A loop as in the examples of diffusers, written for this comparison."""
+    """Return the seconds of each step of a loop as in the examples of diffusers."""
     folder = export_base(BaseExportSettings(checkpoint=config.checkpoint))
     pipeline = StableDiffusionPipeline.from_pretrained(folder)
     unet: UNet2DConditionModel = pipeline.unet.requires_grad_(False)

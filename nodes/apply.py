@@ -18,9 +18,9 @@ from .region import AnyRegion
 from .sampler.control.adapter import AdapterControl, AdapterRegion
 from .sampler.control.any import GatedControl
 from .sampler.control.any_region import ControlRegion
-from .sampler.control.base import RegionControl
 from .sampler.control.predictions import blend_exact
 from .sampler.control.prompts import keep_sides
+from .sampler.control.region_control import RegionControl
 from .sampler.control.view import view_hooks
 
 _PROMPTS = ("positive", "negative")

@@ -45,11 +45,11 @@ def test_sizes_that_are_not_square_or_odd(setup, size):
 
 def test_only_tensors_of_the_masked_half_are_left(setup):
     """The gate itself: tensors are zero exactly where the mask is."""
-    base = setup.comfy.module("nodes.sampler.control.base")
+    calls = setup.comfy.module("nodes.sampler.control.call")
     masks = setup.comfy.module("local_control.region_mask")
     view = setup.comfy.module("local_control.view").View(SIZE, SIZE)
     x = torch.zeros(shape(setup, SIZE, 1))
-    call = base.Call(x, torch.ones(1), {}, {}, (view,))
+    call = calls.Call(x, torch.ones(1), {}, {}, (view,))
     mask = masks.RegionMask(half()[None])
     tokens = torch.ones(1, 8 * 8, 4)
     gate = call.gate(mask, tokens) * tokens

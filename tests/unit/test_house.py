@@ -84,7 +84,7 @@ def test_no_modules_import_each_other_in_a_circle(part):
 
 # Names of two files for one idea: its maths or its file, and what samples, shows or studies it.
 IDEAS = {
-    *("adapter", "base", "condition", "controlnet", "frontier", "guidance"),
+    *("adapter", "condition", "controlnet", "frontier", "guidance"),
     *("region", "resume", "view"),
 }
 
@@ -96,7 +96,7 @@ def test_no_file_has_the_name_of_another_but_for_one_idea():
 
 
 # Rooms whose public functions say first what they return.
-TOLD = ("local_control", "nodes", "testbed", "demo", "lab")
+TOLD = ("local_control", "nodes", "training", "testbed", "demo", "lab", "benchmarks")
 
 
 def public_functions(path: Path) -> Iterator[ast.FunctionDef]:
