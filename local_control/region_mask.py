@@ -29,10 +29,6 @@ class RegionMask:
         """Return a mask that is white all over, for frames of any size."""
         return cls(torch.ones(1, 1, 1, 1))
 
-    def is_black(self, view: View, batch: int = 1, steps: int = 1) -> bool:
-        """Return whether nothing of what is seen is in the region; arguments as of `on_grid`."""
-        return not self.seen(view, batch, steps).any()
-
     def on_grid(self, grid: Size, view: View, batch: int = 1, steps: int = 1) -> Tensor:
         """Return the mask on a grid (h, w) of cells that covers what is seen.
 

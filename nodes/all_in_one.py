@@ -10,9 +10,11 @@ from comfy_execution.graph_utils import GraphBuilder
 
 from ..local_control.checkpoint import read_metadata
 from ..local_control.conditions import CONDITIONS
+from .acting import Outside, acts_on_input, outside_input
 from .adapter_files import DEFAULTS, FOLDER, adapter_names, condition_of
 from .comfy_types import CATEGORY, Regions, make_schema
 from .inputs import checked
+from .shared_inputs import range_inputs, strength_input
 
 _AUTO = "auto"
 _READY = "as it is"  # the picture is the condition
@@ -72,30 +74,10 @@ class LocalControl(io.ComfyNode):
                     tooltip="What the adapter reads of the picture. auto: what its file says, or "
                     "canny if it says nothing. as it is: the picture is a condition already.",
                 ),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=10.0,
-                    step=0.01,
-                    tooltip="More follows the picture more closely.",
-                ),
-                io.Float.Input(
-                    "start_percent",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="The share of the sampling at which control begins.",
-                ),
-                io.Float.Input(
-                    "end_percent",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="The share of the sampling at which control ends.",
-                ),
+                strength_input("More follows the picture more closely."),
+                *range_inputs(),
+                acts_on_input(),
+                outside_input(Outside.EXACT),
                 io.Int.Input(
                     "width", default=512, min=16, max=16384, step=8, tooltip="Of the new picture."
                 ),
@@ -176,6 +158,8 @@ class LocalControl(io.ComfyNode):
         sampler_name: str,
         scheduler: str,
         compare: bool,
+        acts_on: str = "both",
+        outside: str = Outside.EXACT,
     ) -> io.NodeOutput:
         """Return the graph of parts that takes this node's place; links are [node id, slot]."""
         graph = GraphBuilder()
@@ -199,6 +183,7 @@ class LocalControl(io.ComfyNode):
             end_percent=end_percent,
             feather=0,
             level_weights="1, 1, 1, 1",
+            acts_on=acts_on,
         )
         applied = graph.node(
             "LocalControl_Apply",
@@ -207,6 +192,7 @@ class LocalControl(io.ComfyNode):
             regions=region.out(0),
             overlap="add",
             vae=vae,
+            outside=outside,
         )
         shown = graph.node("LocalControl_Z0Preview", model=model, regions=region.out(0), vae=vae)
         latent = graph.node("EmptyLatentImage", width=width, height=height, batch_size=1)

@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from enum import StrEnum
 from typing import Any
 
 from comfy.controlnet import ControlBase
@@ -12,25 +11,19 @@ from comfy_api.v0_0_2 import io
 
 from ..local_control.overlap import Overlap, align_masks, resolve_overlap
 from ..local_control.region_mask import RegionMask
+from .acting import Outside, outside_input
 from .comfy_types import CATEGORY, Regions, advanced, make_schema
 from .inputs import checked
 from .region import AnyRegion
 from .sampler.control.adapter import AdapterControl, AdapterRegion
 from .sampler.control.any import GatedControl
 from .sampler.control.any_region import ControlRegion
-from .sampler.control.base import RegionControl
 from .sampler.control.predictions import blend_exact
 from .sampler.control.prompts import keep_sides
+from .sampler.control.region_control import RegionControl
 from .sampler.control.view import view_hooks
 
 _PROMPTS = ("positive", "negative")
-
-
-class Outside(StrEnum):
-    """What regions may do to the picture outside them."""
-
-    GATED = "gated"  # their features end at the mask, and what the model makes of these does not
-    EXACT = "exact"  # nothing in any step: predictions with and without them are blended
 
 
 class Apply(io.ComfyNode):
@@ -65,16 +58,7 @@ class Apply(io.ComfyNode):
                     optional=True,
                     tooltip="For controls that read latents; others ignore it.",
                 ),
-                io.Combo.Input(
-                    "outside",
-                    options=[outside.value for outside in Outside],
-                    default=Outside.GATED.value,
-                    optional=True,
-                    tooltip="gated: control ends at the mask, but what lies around it answers a "
-                    "little; costs nothing. exact: each step is predicted with and without "
-                    "control, and the two are blended by the mask; costs one more run a step for "
-                    "each prompt that is controlled.",
-                ),
+                outside_input(Outside.GATED),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="For the sampler."),

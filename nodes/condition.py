@@ -9,6 +9,7 @@ from .adapter_files import DEFAULTS, condition_of
 from .comfy_types import CATEGORY, from_comfy_image, make_schema, to_comfy_image
 from .inputs import check_least, checked
 from .region import to_adapter
+from .shared_inputs import condition_inputs
 
 _SHOWN = 16
 _LEAST = 3  # pixels; filters of edges look at that many
@@ -44,35 +45,11 @@ class Condition(io.ComfyNode):
                     default="canny",
                     tooltip="What the adapter reads; the info of Load Local Adapter may say it.",
                 ),
-                io.Int.Input(
-                    "low_threshold",
-                    default=100,
-                    min=0,
-                    max=1000,
-                    tooltip="canny: weaker gradients are no edge.",
-                ),
-                io.Int.Input(
-                    "high_threshold",
-                    default=200,
-                    min=0,
-                    max=1000,
-                    tooltip="canny: stronger gradients start an edge.",
-                ),
-                io.Float.Input(
-                    "blur",
-                    default=0.0,
-                    min=0.0,
-                    max=64.0,
-                    step=0.1,
-                    tooltip="canny: smooth the picture first, by a Gaussian of so many pixels; "
-                    "texture goes, outlines stay.",
-                ),
-                io.Int.Input(
-                    "blocks",
-                    default=8,
-                    min=1,
-                    max=256,
-                    tooltip="colour: blocks along the shorter side.",
+                *condition_inputs(
+                    "canny: weaker gradients are no edge.",
+                    "canny: stronger gradients start an edge.",
+                    "canny: smooth the picture first, by a Gaussian of so many pixels; texture "
+                    "goes, outlines stay.",
                 ),
                 io.ControlNet.Input(
                     "control_net",

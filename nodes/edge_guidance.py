@@ -16,6 +16,7 @@ from .reference import reference_overlay
 from .region import AnyRegion
 from .region_inputs import check_range, check_white
 from .sampler.z0.guidance import Guidance, guide_edges
+from .shared_inputs import range_inputs
 
 _OWNER = "Edge Guidance"
 
@@ -55,21 +56,10 @@ class EdgeGuidance(io.ComfyNode):
                     tooltip="1 moves by a full step of the gradient descent, whatever size and "
                     "family.",
                 ),
-                io.Float.Input(
-                    "start_percent",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="The share of the sampling at which guidance begins.",
-                ),
-                io.Float.Input(
-                    "end_percent",
-                    default=0.8,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="The share at which guidance ends; later steps mend the picture.",
+                *range_inputs(
+                    "The share of the sampling at which guidance begins.",
+                    "The share at which guidance ends; later steps mend the picture.",
+                    end=0.8,
                 ),
                 advanced(
                     io.Combo.Input(

@@ -8,7 +8,7 @@ from ..local_control.region_mask import RegionMask
 from .comfy_types import CATEGORY, from_comfy_mask, make_schema
 from .inputs import checked
 from .region_inputs import check_white
-from .sampler.control.patch import gate_patches
+from .sampler.control.gated_model import gate_patches
 
 
 class GatePatches(io.ComfyNode):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..local_control.placement import Fit
 from ..local_control.region_mask import RegionMask
+from .acting import ACTS_ON, acts_on_input
 from .comfy_types import (
     CATEGORY,
     Regions,
@@ -25,15 +26,11 @@ from .region_inputs import check_range, parse_curve, parse_level_weights, place_
 from .sampler.control.adapter import AdapterControl, AdapterRegion
 from .sampler.control.any_region import ControlRegion
 from .sampler.control.loaded import LoadedAdapter
+from .shared_inputs import range_inputs, strength_input
 
 AnyRegion = AdapterRegion | ControlRegion
 # ComfyUI calls Cascade's controls adapters too; they are gated as any other control.
 _ADAPTER_NETWORKS = (Adapter, Adapter_light)
-_ACTS_ON = {
-    "both": frozenset(("positive", "negative")),
-    "positive": frozenset(("positive",)),
-    "negative": frozenset(("negative",)),
-}
 
 
 def to_adapter(control: ControlBase) -> LoadedAdapter | None:
@@ -68,30 +65,8 @@ class Region(io.ComfyNode):
                 io.ControlNet.Input("control_net", tooltip="An adapter or any ControlNet."),
                 io.Image.Input("image", tooltip="The condition, over the whole frame."),
                 io.Mask.Input("mask", tooltip="White = controlled; as large as the condition."),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=10.0,
-                    step=0.01,
-                    tooltip="More follows the condition more closely; 1 is as trained.",
-                ),
-                io.Float.Input(
-                    "start_percent",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="The share of the sampling at which control begins.",
-                ),
-                io.Float.Input(
-                    "end_percent",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="The share of the sampling at which control ends.",
-                ),
+                strength_input("More follows the condition more closely; 1 is as trained."),
+                *range_inputs(),
                 io.Int.Input(
                     "feather",
                     default=0,
@@ -126,16 +101,7 @@ class Region(io.ComfyNode):
                         "fades out.",
                     )
                 ),
-                advanced(
-                    io.Combo.Input(
-                        "acts_on",
-                        options=list(_ACTS_ON),
-                        default="both",
-                        optional=True,
-                        tooltip="The predictions that are controlled. positive: guidance (cfg) "
-                        "amplifies the control as well, so that it is followed far more closely.",
-                    )
-                ),
+                acts_on_input(),
             ],
             outputs=[
                 Regions.Output(
@@ -176,7 +142,7 @@ class Region(io.ComfyNode):
             "percent_range": check_range(start_percent, end_percent, f"region {number}"),
             "curve": parse_curve(strength_curve),
             "level_weights": parse_level_weights(level_weights, count),
-            "acts_on": _ACTS_ON[acts_on],
+            "acts_on": ACTS_ON[acts_on],
             "number": number,
         }
         region = (

@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import torch
-from comfy.utils import common_upscale
 from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
@@ -12,6 +11,7 @@ from ..local_control.conditions import canny, colour
 from ..local_control.masks import dilate
 from ..local_control.metrics import diffcc, divergence, edge_match, leak, match_map
 from ..local_control.region_mask import match_batch
+from ..local_control.view import Size, cover
 from .comfy_types import (
     CATEGORY,
     advanced,
@@ -22,7 +22,9 @@ from .comfy_types import (
 )
 from .inputs import check_least, checked
 from .pictures.cards import draw_card
+from .shared_inputs import condition_inputs
 
+_MADE = "edges: as in the node that made the condition."
 _LEAST = 8  # pixels; DiffCC looks at pictures of an eighth of the size
 # What the colours of a report mean, each word in its own.
 LEGENDS = {
@@ -72,35 +74,7 @@ class Score(io.ComfyNode):
                         tooltip="edges: pixels by which an edge may be off.",
                     )
                 ),
-                io.Int.Input(
-                    "low_threshold",
-                    default=100,
-                    min=0,
-                    max=1000,
-                    tooltip="edges: as in the node that made the condition.",
-                ),
-                io.Int.Input(
-                    "high_threshold",
-                    default=200,
-                    min=0,
-                    max=1000,
-                    tooltip="edges: as in the node that made the condition.",
-                ),
-                io.Float.Input(
-                    "blur",
-                    default=0.0,
-                    min=0.0,
-                    max=64.0,
-                    step=0.1,
-                    tooltip="edges: as in the node that made the condition.",
-                ),
-                io.Int.Input(
-                    "blocks",
-                    default=8,
-                    min=1,
-                    max=256,
-                    tooltip="colour: blocks along the shorter side.",
-                ),
+                *condition_inputs(_MADE, _MADE, _MADE),
                 io.Image.Input(
                     "uncontrolled", optional=True, tooltip="The same seed without control."
                 ),
@@ -153,15 +127,16 @@ class Score(io.ComfyNode):
         """Return means over the batch, a report and words; what cannot be told is NaN."""
         check_least(image, _LEAST, "The image of Local Control Score")
         picture, wanted = from_comfy_image(image), from_comfy_image(condition)
-        white = cover(picture, from_comfy_mask(mask), "area")
+        size = (picture.shape[-2], picture.shape[-1])
+        white = cover(from_comfy_mask(mask), size, "area")
         check_inside(white, kind)
         white = for_each(picture, white, "mask")
         wanted = for_each(picture, wanted, "condition")
         if kind == "colour":
-            found = colour_scores(picture, cover(picture, wanted, "area"), white, blocks)
+            found = colour_scores(picture, cover(wanted, size, "area"), white, blocks)
         else:
             edges = canny(picture, low_threshold, high_threshold, blur)
-            found = edge_scores(edges, cover_lines(picture, wanted), white, tolerance)
+            found = edge_scores(edges, cover_lines(wanted, size), white, tolerance)
         report = found.pop("report")
         free = {"leak": float("nan"), "change outside": float("nan")}
         if uncontrolled is not None:
@@ -223,17 +198,15 @@ def check_size(image: Tensor, uncontrolled: Tensor) -> None:
         )
 
 
-def cover(image: Tensor, other: Tensor, method: str) -> Tensor:
-    """Return a condition or mask where it acted: scaled to cover the image, centred."""
-    return common_upscale(other, image.shape[-1], image.shape[-2], method, "center")
+def cover_lines(edges: Tensor, size: Size) -> Tensor:
+    """Return edges [B,3,h,w], white on black, scaled to cover `size`: 0 or 1, no line lost.
 
-
-def cover_lines(image: Tensor, edges: Tensor) -> Tensor:
-    """Return the same for edges [B,3,h,w], white on black: 0 or 1 [B,1,H,W], no line lost."""
+    -> [B,1,H,W]
+    """
     lines = (edges.amax(1, keepdim=True) >= 0.5).float()
-    pixels = min(side / own for side, own in zip(edges.shape[-2:], image.shape[-2:], strict=True))
+    pixels = min(side / own for side, own in zip(edges.shape[-2:], size, strict=True))
     widened = dilate(lines, math.ceil((pixels - 1) / 2))
-    return cover(image, widened, "nearest-exact")
+    return cover(widened, size, "nearest-exact")
 
 
 def edge_scores(edges: Tensor, wanted: Tensor, mask: Tensor, tolerance: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from .pictures.rendering import Renderer, write_errors
 from .region import AnyRegion
 from .sampler.z0.live import LivePreview
 from .sampler.z0.overlay import Overlay, to_images, union
-from .sampler.z0.run import Run
+from .sampler.z0.sampling_run import Run
 from .sampler.z0.trace import Z0Trace
 from .sampler.z0.watch import watch_z0
 

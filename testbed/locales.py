@@ -6,6 +6,7 @@ Other languages stand beside it and have the same keys; a test names those that 
 """
 
 import json
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ LOCALES = ROOT / "locales"
 _PREFIX = "LocalControl_"
 # Whose options are no words of ours: files, and what ComfyUI samples with.
 _OF_OTHERS = {"adapter_name", "sampler_name", "scheduler"}
+# How a script has words that are shown.
+_WORDS = re.compile(r'\b(?:t|mark)\("([^"]+)"')
 _TYPES = {"LOCAL_REGIONS": "LOCAL REGIONS", "Z0_TRACE": "Z0 TRACE"}
 
 Infos = Mapping[str, Mapping[str, Any]]
@@ -33,14 +36,24 @@ def node_texts(infos: Infos) -> dict[str, Any]:
 
 
 def main_texts(infos: Infos) -> dict[str, Any]:
-    """Return the contents of main.json: the parts of categories, and the names of our types."""
+    """Return the contents of main.json: parts of categories, our types, our scripts' words."""
     parts = [
         part
         for name, info in infos.items()
         if name.startswith(_PREFIX)
         for part in info["category"].split("/")
     ]
-    return {"nodeCategories": {part: part for part in parts}, "dataTypes": _TYPES}
+    return {
+        "nodeCategories": {part: part for part in parts},
+        "dataTypes": _TYPES,
+        "localControl": {words: words for words in script_words()},
+    }
+
+
+def script_words() -> list[str]:
+    """Return the words that the scripts of the pack show, as they stand in them."""
+    scripts = sorted((ROOT / "web").glob("*.js"))
+    return [w for script in scripts for w in _WORDS.findall(script.read_text(encoding="utf-8"))]
 
 
 def _node(info: Mapping[str, Any]) -> dict[str, Any]:

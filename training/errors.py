@@ -28,7 +28,9 @@ _USER_ERRORS = (
 
 @contextmanager
 def one_sentence(out_of_memory: str) -> Iterator[None]:
-    """Around a command; `out_of_memory` says what to do if memory is not enough.
+    """Yield to a command, of whose errors a user reads what can be mended in one sentence.
+
+    out_of_memory: says what to do if memory is not enough.
 
     Raises:
         SystemExit: with the sentence.

@@ -4,8 +4,9 @@ python -m training.evaluate --pretrained_model_name_or_path base --eval_data_dir
     --adapters mine=my-adapter/adapter.safetensors,theirs=other.safetensors@everywhere
 
 FILE is an adapter or a ControlNet, gated by the mask. NAME=FILE@exact blends predictions with and
-without control by it instead, @both does both, @everywhere neither; --outside sets it for those
-that say nothing.
+without control by it instead, @both does both, @everywhere neither; with @positive behind it,
+control acts on the prediction for the prompt alone. --outside and --acts_on are for those that say
+nothing.
 
 --strengths 0.5,0.75,1,1.5,2,3 draws each adapter's frontier: adherence inside against what it
 costs. Each one's best strength is to be chosen on other pictures: evaluate on those first, then
@@ -30,6 +31,7 @@ from .data.digests import digest
 from .data.records import DatasetError
 from .errors import one_sentence
 from .evaluation.cases import EVALUATION_SET, Cases, read_evaluation_set
+from .evaluation.evaluator import Evaluator
 from .evaluation.frontier import Curve, Frontier
 from .evaluation.frontier_report import read_best, write_frontier
 from .evaluation.perceptual import PerceptualChange
@@ -37,22 +39,25 @@ from .evaluation.progress import Progress
 from .evaluation.report import write_report
 from .evaluation.scores import ClipScore, InceptionFeatures
 from .evaluation.table import Table
-from .evaluation.variants import FREE, Evaluation, Outside, Variant
+from .evaluation.variants import FREE, Outside, Variant
 from .loop.parts import DTYPES
 from .loop.sources import source_of
 from .loop.trained import read_condition, read_trained
-from .models.bases import load_base
+from .models.base_files import load_base
 from .models.new_control import check_control
-from .models.sample import Sampling
+from .models.sample import ActsOn, Sampling
 from .models.weights import tensors_digest
 
 log = logging.getLogger(__name__)
 
 
-def load_variant(text: str, column: bool = False, outside: Outside = "gated") -> Variant:
-    """Return the variant of NAME=FILE or NAME=FILE@OUTSIDE.
+def load_variant(
+    text: str, column: bool = False, outside: Outside = "gated", acts_on: ActsOn = "both"
+) -> Variant:
+    """Return the variant of NAME=FILE, which @OUTSIDE and @positive may follow.
 
-    column: whether the data has conditions of its own. outside: where the text does not say.
+    column: whether the data has conditions of its own. outside, acts_on: where the text does not
+    say.
 
     Raises:
         DatasetError, AdapterFileError: it has another form, or the file cannot be read.
@@ -60,17 +65,20 @@ def load_variant(text: str, column: bool = False, outside: Outside = "gated") ->
     name, _, file = text.partition("=")
     if not file:
         raise DatasetError(f"--adapters has {text!r}; write NAME=FILE.")
+    words: dict[str, dict[str, Any]] = {side: {"outside": side} for side in get_args(Outside)}
+    words["positive"] = {"acts_on": "positive"}
+    how: dict[str, Any] = {"outside": outside, "acts_on": acts_on}
+    while (word := file.rpartition("@")[2]) in words:
+        file = file.removesuffix(f"@{word}")
+        how |= words[word]
     path = Path(file)
-    for known in get_args(Outside):
-        if file.endswith(f"@{known}"):
-            path, outside = Path(file.removesuffix(f"@{known}")), known
     if "@" in path.name and not path.exists():
         raise DatasetError(
-            f"--adapters has {text!r}; after the @ only {', '.join(get_args(Outside))} are known."
+            f"--adapters has {text!r}; after the @ only {', '.join(words)} are known."
         )
     found = read_trained(path)
     condition = read_condition(found, path.name, column)
-    return Variant(name, found, condition, outside)
+    return Variant(name, found, condition, **how)
 
 
 class EvaluateSettings(SourceFlags):
@@ -88,11 +96,19 @@ class EvaluateSettings(SourceFlags):
     pretrained_vae_model_name_or_path: str | None = Field(
         None, description="another autoencoder: diffusers folder or hub name"
     )
-    adapters: list[str] = Field(description="NAME=FILE or NAME=FILE@OUTSIDE, in a list with commas")
+    adapters: list[str] = Field(
+        description="NAME=FILE, NAME=FILE@OUTSIDE or NAME=FILE@OUTSIDE@positive, in a list with "
+        "commas"
+    )
     outside: Outside = Field(
         "gated",
         description="of adapters that do not say: features gated by the mask; exact: blend "
         "predictions with and without control, twice the cost; both; everywhere: neither",
+    )
+    acts_on: ActsOn = Field(
+        "both",
+        description="prompts whose predictions are controlled, for adapters that do not say: "
+        "positive amplifies control by guidance as well",
     )
     strengths: tuple[PositiveFloat, ...] = Field(
         (), description="of every adapter, in a list with commas: draws their frontiers"
@@ -179,7 +195,9 @@ def load_variants(settings: EvaluateSettings) -> list[Variant]:
         DatasetError, AdapterFileError: a name is there twice, or a file is amiss.
     """
     column = settings.conditioning_image_column is not None
-    found = [load_variant(text, column, settings.outside) for text in settings.adapters]
+    found = [
+        load_variant(text, column, settings.outside, settings.acts_on) for text in settings.adapters
+    ]
     names = [FREE, *(variant.name for variant in found)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DatasetError(f"--adapters has the name {twice[0]!r} twice; give each one its own.")
@@ -203,7 +221,7 @@ def frontier_of(
 
 
 def evaluate(settings: EvaluateSettings, adapters: Sequence[Variant]) -> tuple[Table, Progress]:
-    """Sample and score adapters as the settings say -> the table, and what it was joined from.
+    """Return the scores of adapters, sampled as the settings say, and what they were joined from.
 
     Raises:
         DatasetError, BaseModelError, AdapterFileError, OSError: something named there is amiss.
@@ -236,7 +254,7 @@ def evaluate(settings: EvaluateSettings, adapters: Sequence[Variant]) -> tuple[T
     sampling = Sampling(settings.num_inference_steps, settings.guidance_scale, precision)
     canny = Condition("canny", settings.canny_low, settings.canny_high, settings.canny_blur)
     batch, direct = settings.batch_size, settings.direct_leak
-    evaluation = Evaluation(base, sampling, batch, judge, inception, canny, perceptual, direct)
+    evaluation = Evaluator(base, sampling, batch, judge, inception, canny, perceptual, direct)
     name = digest("evaluation 1", parts, _progress_of(settings, variants, chosen, resolution))
     progress = Progress(settings.output_dir / f"progress-{name}")
     table = evaluation.run(cases, variants, progress=progress)
@@ -247,6 +265,7 @@ def evaluate(settings: EvaluateSettings, adapters: Sequence[Variant]) -> tuple[T
                 "condition": str(v.condition or PICTURES),
                 "gated": v.gated,
                 "blended": v.blended,
+                "acts_on": v.acts_on,
                 "strength": v.strength,
             }
             for v in variants
@@ -264,7 +283,7 @@ def _progress_of(
     without |= {"pretrained_model_name_or_path", "pretrained_vae_model_name_or_path"}
     flags = settings.model_dump(mode="json", exclude=without)
     adapters = [
-        (v.name, str(v.condition), v.outside, v.strength, tensors_digest(v.file.tensors))
+        (v.name, str(v.condition), v.outside, v.acts_on, v.strength, tensors_digest(v.file.tensors))
         for v in variants
         if v.file is not None
     ]

@@ -13,11 +13,11 @@ from .config.processes import end_as_by_hand, process_state
 from .config.run import TrainSettings
 from .data.records import Source
 from .errors import one_sentence
-from .loop.data import Data
 from .loop.prepare import open_base, open_source, prepare_data
 from .loop.preview import write_preview
 from .loop.publish import open_repository
 from .loop.resume import check_resumable
+from .loop.run_data import Data
 from .loop.trainer import Trainer
 from .models.bases import Base
 
@@ -25,12 +25,21 @@ log = logging.getLogger(__name__)
 
 
 def train(settings: TrainSettings, base: Base, source: Source) -> Path:
-    """Prepare the data and train -> the adapter's file."""
+    """Return the control's file, trained on a data set that is prepared first.
+
+    Raises:
+        as `prepare` and `Trainer.run` say.
+    """
     return run(settings, base, prepare(settings, base, source))
 
 
 def prepare(settings: TrainSettings, base: Base, source: Source) -> Data:
-    """Refuse what cannot work, and prepare the data."""
+    """Return what the run reads, prepared once all that cannot work is refused.
+
+    Raises:
+        SettingsError, MachineError, ResumeError, PublishError: it would fail later.
+        DatasetError, OSError: as `prepare_data` says.
+    """
     processes = process_state().num_processes
     settings = settings.settled(processes)
     check_machine(settings)
@@ -41,7 +50,7 @@ def prepare(settings: TrainSettings, base: Base, source: Source) -> Data:
 
 
 def run(settings: TrainSettings, base: Base, data: Data) -> Path:
-    """Train on what is prepared -> the adapter's file."""
+    """Return the control's file, trained on what is prepared."""
     trainer = Trainer(settings, base, data)
     if process_state().is_main_process:
         write_preview(trainer.examples, settings.output_dir)

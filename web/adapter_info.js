@@ -2,11 +2,11 @@
 // of a Local Control Condition that is connected to it.
 import { app } from "../../scripts/app.js";
 import { addPanel, element } from "./panel.js";
+import { t } from "./texts.js";
 import { afterChange, afterLoading, setWidget, widgetOf } from "./widgets.js";
 
 const LOADER = "LocalControl_LoadAdapter";
 const CONDITION = "LocalControl_Condition";
-const HEIGHT = 110;
 
 const STYLE = `
 .local-control-adapter { width: 100%; height: 100%; overflow-y: auto;
@@ -67,12 +67,11 @@ app.registerExtension({
             name: "adapter_info",
             className: "local-control-adapter",
             style: STYLE,
-            height: HEIGHT,
             draw,
         });
         const chosen = widgetOf(node, "adapter_name");
         const refresh = () => {
-            const words = "This file tells nothing that is known of adapters.";
+            const words = t("This file tells nothing that is known of adapters.");
             show(infos[chosen.value] ?? { words });
             if (node.graph) followers(node).forEach(follow);
         };

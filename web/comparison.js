@@ -2,6 +2,7 @@
 // Local Control and on With and Without Control.
 import { app } from "../../scripts/app.js";
 import { addPanel, element, urlOf } from "./panel.js";
+import { t } from "./texts.js";
 
 const NODES = ["LocalControl_LocalControl", "LocalControl_Compare"];
 const HEIGHT = 340;
@@ -19,18 +20,18 @@ const STYLE = `
 
 // The slider shows the picture without control left of its position, and with control right of it.
 function draw({ words, with: controlled, without }) {
-    const over = element("img", { src: urlOf(controlled), alt: "with control" });
+    const over = element("img", { src: urlOf(controlled), alt: t("with control") });
     const stage = element("div", { className: "stage" });
     const parts = [stage];
     if (without) {
-        stage.append(element("img", { src: urlOf(without), alt: "without control" }));
+        stage.append(element("img", { src: urlOf(without), alt: t("without control") }));
         const slider = element("input", { type: "range", min: 0, max: 100, value: 0 });
-        slider.setAttribute("aria-label", "without control to with control");
+        slider.setAttribute("aria-label", t("with control to without control"));
         const move = () => { over.style.clipPath = `inset(0 0 0 ${slider.value}%)`; };
         slider.addEventListener("input", move);
         slider.addEventListener("pointerdown", (event) => event.stopPropagation());
         move();
-        parts.push(element("div", { className: "ends" }, ["with", slider, "without"]));
+        parts.push(element("div", { className: "ends" }, [t("with"), slider, t("without")]));
     }
     stage.append(over);
     parts.push(element("p", { textContent: words.split("\n")[0] }));

@@ -2,6 +2,7 @@
 // (and whatever it needs upstream), so that its own preview follows while thresholds are tuned.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { t } from "./texts.js";
 
 const DELAY_MS = 250;
 
@@ -45,7 +46,8 @@ app.registerExtension({
         if (node.comfyClass !== "LocalControl_Condition") return;
         const live = node.addWidget("toggle", "live", false, () => {}, { serialize: false });
         live.serialize = false;
-        live.tooltip = "Run this node after every change of its options.";
+        live.label = t("live");
+        live.tooltip = t("Run this node after every change of its options.");
         runSoonAfterChanges(node, live);
     },
 });

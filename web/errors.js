@@ -3,6 +3,7 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { nodeOf } from "./graph.js";
+import { t } from "./texts.js";
 
 // The name of the pack's folder, as tracebacks have it: /extensions/NAME/errors.js
 const FOLDER = new URL(import.meta.url).pathname.split("/").at(-2);
@@ -20,7 +21,7 @@ app.registerExtension({
             if (!isOurs(detail)) return;
             app.extensionManager.toast.add({
                 severity: "error",
-                summary: nodeOf(detail.node_id)?.title ?? "Local Control",
+                summary: nodeOf(detail.node_id)?.title ?? t("Local Control"),
                 detail: detail.exception_message,
                 life: LIFE_MS,
             });

@@ -1,18 +1,11 @@
 // What a combo of ours offers, in the language of the interface; its values stay as they are.
-import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-
-let texts = {};
+import { textsOf } from "./texts.js";
 
 app.registerExtension({
     name: "localcontrol.labels",
-    async init() {
-        const locale = app.extensionManager.setting.get("Comfy.Locale");
-        const all = await (await api.fetchApi("/i18n")).json();
-        texts = all[locale]?.nodeDefs ?? {};
-    },
     nodeCreated(node) {
-        const ours = node.comfyClass?.startsWith("LocalControl_") && texts[node.comfyClass];
+        const ours = node.comfyClass?.startsWith("LocalControl_") && textsOf(node.comfyClass);
         if (!ours) return;
         for (const widget of node.widgets ?? []) {
             const labels = ours.inputs[widget.name]?.options;

@@ -26,19 +26,32 @@ async function outputOf(node) {
     return null;
 }
 
+// Gives a node at least the room that its widgets need.
+function grow(node) {
+    const [width, height] = node.computeSize();
+    node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
+    node.graph?.setDirtyCanvas(true, true);
+}
+
 // A panel that what is returned fills with the elements that `draw` makes of what is shown. With a
-// `key`, what a run of the node tells by it is shown. Until then it takes no room.
+// `key`, what a run of the node tells by it is shown. Until then it takes no room; then `height`, or
+// as much as they fill.
 export function addPanel(node, { name, className, style, key, height, draw }) {
     const root = element("div", { className });
-    const options = { serialize: false, hideOnZoom: false, getMinHeight: () => 0 };
+    const content = height ? root : element("div");
+    if (!height) root.append(content);
+    let room = 0;
+    const options = { serialize: false, hideOnZoom: false, getMinHeight: () => room };
     const widget = node.addDOMWidget(name, `local_control_${name}`, root, options);
     widget.serialize = false;
+    const take = () => {
+        room = height ?? content.offsetHeight + 2 * (widget.margin ?? 0);
+        grow(node);
+    };
+    if (!height) new ResizeObserver(take).observe(content);
     const show = (shown) => {
-        options.getMinHeight = () => height;
-        root.replaceChildren(element("style", { textContent: style }), ...draw(shown));
-        const [width, least] = node.computeSize();
-        node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], least)]);
-        node.graph?.setDirtyCanvas(true, true);
+        content.replaceChildren(element("style", { textContent: style }), ...draw(shown));
+        take();
     };
     if (!key) return show;
     const showRun = (output) => output?.[key]?.[0] && show(output[key][0]);
@@ -47,6 +60,6 @@ export function addPanel(node, { name, className, style, key, height, draw }) {
         before?.apply(this, arguments);
         showRun(output);
     };
-    outputOf(node).then((output) => { if (!root.hasChildNodes()) showRun(output); });
+    outputOf(node).then((output) => { if (!content.hasChildNodes()) showRun(output); });
     return show;
 }

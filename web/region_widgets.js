@@ -3,11 +3,14 @@
 import { app } from "../../scripts/app.js";
 import { allNodes } from "./graph.js";
 import { curveOf, factorsOf, numbersOf, textOf } from "./curves.js";
+import { mark, t } from "./texts.js";
 import { afterChange, afterLoading, hide, isLinked, widgetOf } from "./widgets.js";
 
-const LEVELS = ["finest level", "fine level", "coarse level", "coarsest level"];
+const LEVELS = [
+    mark("finest level"), mark("fine level"), mark("coarse level"), mark("coarsest level"),
+];
 const MOST = 2; // of a slider
-const CURVE = "strength over time";
+const CURVE = mark("strength over time");
 const SAVED = "strength_curve"; // the property that keeps the points of a rounded curve
 
 function lieIn(numbers, most) {
@@ -15,8 +18,9 @@ function lieIn(numbers, most) {
 }
 
 // A widget for people only: never saved, and advanced where the text is.
-function addFor(text, node, ...options) {
-    const widget = node.addWidget(...options);
+function addFor(text, node, type, name, ...options) {
+    const widget = node.addWidget(type, name, ...options);
+    widget.label = t(name);
     widget.serialize = false;
     widget.options.serialize = false;
     widget.advanced = text.advanced;

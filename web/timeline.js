@@ -3,13 +3,16 @@
 import { app } from "../../scripts/app.js";
 import { allNodes } from "./graph.js";
 import { addPanel, element, urlOf } from "./panel.js";
+import { mark, t, textsOf } from "./texts.js";
 import { setWidget, widgetOf } from "./widgets.js";
 
 const NODE = "LocalControl_Z0Frames";
 const HEIGHT = 500;
 const WHOLE_MS = 4000; // of a play through all steps
 const LEAST_MS = 60;
-const SIDES = { inside: "#3cb44b", outside: "#e13c3c" }; // as the curve of the node's output
+// As the curve of the node's output.
+const SIDES = { inside: "#3cb44b", outside: "#e13c3c" };
+const WORDS = { inside: mark("inside {error}"), outside: mark("outside {error}") };
 const SVG = "http://www.w3.org/2000/svg";
 
 const STYLE = `
@@ -68,9 +71,14 @@ function drawChart({ steps, inside, outside }, select) {
     return { chart, markAt };
 }
 
+// What the language of the interface calls an input of a region.
+function nameOf(input) {
+    return textsOf("LocalControl_Region")?.inputs[input]?.name ?? input;
+}
+
 // A choice of the nodes that act for a time, and buttons that set it.
 function drawSetters(bounds, current) {
-    const choice = element("select", { title: "the node whose range is set" });
+    const choice = element("select", { title: t("the node whose range is set") });
     const fill = () => {
         const { value } = choice;
         choice.replaceChildren(...timedNodes().map((node, i) => element("option", {
@@ -79,7 +87,7 @@ function drawSetters(bounds, current) {
         if ([...choice.options].some((option) => option.value === value)) choice.value = value;
     };
     const setter = (name, bound) => element("button", {
-        textContent: `Set ${name}`,
+        textContent: t("Set {name}", { name: nameOf(name) }),
         onclick() {
             const chosen = timedNodes().find((node) => `${node.graph.id}:${node.id}` === choice.value);
             if (chosen) setWidget(chosen, name, bounds[bound()]);
@@ -96,17 +104,19 @@ function drawSetters(bounds, current) {
 function describe({ steps, ...errors }, step) {
     const told = Object.entries(SIDES).filter(([side]) => errors[side][step] !== null)
         .map(([side, color]) => {
-            const textContent = ` ${side} ${errors[side][step].toPrecision(3)}`;
-            return element("span", { textContent, style: `color: ${color}` });
+            const words = t(WORDS[side], { error: errors[side][step].toPrecision(3) });
+            return element("span", { textContent: ` ${words}`, style: `color: ${color}` });
         });
-    return [`Step ${step + 1} of ${steps}. Edge error`, ...told];
+    return [t("Step {step} of {steps}. Edge error", { step: step + 1, steps }), ...told];
 }
 
 function timing({ bounds }, step) {
-    return bounds
-        ? `Control until this step: end_percent ${bounds[step + 1]}. `
-            + `From this step on: start_percent ${bounds[step]}.`
-        : "This sampler has steps of its own, so no start_percent or end_percent is that of a step.";
+    const names = { start: nameOf("start_percent"), end: nameOf("end_percent") };
+    if (!bounds) {
+        return t("This sampler has steps of its own, so no {start} or {end} is that of a step.", names);
+    }
+    const values = { ...names, first: bounds[step], last: bounds[step + 1] };
+    return t("Control until this step: {end} {last}. From this step on: {start} {first}.", values);
 }
 
 function draw(shown) {
@@ -116,7 +126,7 @@ function draw(shown) {
     const sheet = element("img", { src: urlOf(shown.sheet) });
     const play = element("button");
     const scrubber = element("input", { type: "range", min: 0, max: steps - 1 });
-    scrubber.setAttribute("aria-label", "step");
+    scrubber.setAttribute("aria-label", t("step"));
     const about = element("p", { className: "step" });
     const when = element("p", { className: "when" });
     let step = steps - 1;
@@ -134,7 +144,7 @@ function draw(shown) {
     const stop = () => {
         clearInterval(timer);
         timer = null;
-        play.textContent = "Play";
+        play.textContent = t("Play");
     };
     const select = (chosen) => {
         stop();
@@ -151,7 +161,7 @@ function draw(shown) {
         if (timer) return stop();
         step = step + 1 < steps ? step : 0;
         show();
-        play.textContent = "Pause";
+        play.textContent = t("Pause");
         timer = setInterval(next, Math.max(WHOLE_MS / steps, LEAST_MS));
     });
     scrubber.addEventListener("input", () => select(Number(scrubber.value)));

@@ -1,5 +1,7 @@
 // Widgets of nodes, in whichever way they are drawn.
 
+const NO_ROOM = [0, -4]; // with the gap of 4 after every widget
+
 export function widgetOf(node, name) {
     return node.widgets?.find((widget) => widget.name === name);
 }
@@ -14,6 +16,9 @@ export function setWidget(node, name, value) {
 export function hide(widget, hidden) {
     widget.hidden = hidden; // as the canvas reads it
     widget.options.hidden = hidden; // as Nodes 2.0 does
+    // Older canvases leave the room of a hidden widget empty.
+    if (hidden) widget.computeSize = () => NO_ROOM;
+    else delete widget.computeSize;
 }
 
 // Whether a node has something connected in the place of a widget or at an input.

@@ -17,7 +17,7 @@ from ..example_files import DEMO_EXAMPLES
 from ..workspace import prepare_demo_workspace
 from .blueprints import BLUEPRINTS, CONTROL_A_REGION, control_a_region
 from .canvas import Canvas, Infos
-from .catalogue import TEMPLATES
+from .listing import TEMPLATES
 
 
 def write_all(infos: Infos) -> None:

@@ -14,7 +14,8 @@ class Picture:
 @dataclass(frozen=True)
 class Setting:
     """suffix: of the workflows' names. edges, colours: the adapters' files, each with a strength.
-    canny: options of the condition, and of the score that compares with it.
+    canny: options of the condition, and of the score that compares with it. acts_on: of
+    edges; outside: of all adapters.
     """
 
     suffix: str
@@ -31,23 +32,27 @@ class Setting:
     second: Picture | None = None
     two: str = ""
     canny: dict[str, float] = field(default_factory=dict)
+    acts_on: str = "both"
+    outside: str = "gated"
 
 
 DEMO = Setting(
     suffix="demo",
     checkpoint="local_control_demo.safetensors",
-    edges=("local_canny_demo.safetensors", 2.0),
+    edges=("local_canny_demo.safetensors", 1.0),
     picture=Picture("local_control_demo.png", "local_control_demo_mask.png"),
     prompt="a fruit on the left and a smiling face on the right on a green background",
     negative="",
     size=128,
     steps=20,
     cfg=4.0,
-    note="This runs on the small demo model of `make demo`.",
+    note="This runs on the small demo model that *make demo* sets up.",
     colours=("local_colour_demo.safetensors", 1.0),
     second=Picture("local_control_demo_colours.png", "local_control_demo_colours_mask.png"),
     two="a lemon on the left and a vegetable on the right on a gray background",
     canny={"low_threshold": 150, "high_threshold": 300, "blur": 1.0},
+    acts_on="positive",
+    outside="exact",
 )
 _PAINT = "Right-click the picture, choose *Open in MaskEditor*, and paint what is to be controlled."
 SD15 = Setting(

@@ -11,7 +11,7 @@ from testbed.server import ComfyServer
 from testbed.workflow import EXAMPLES, find, to_prompt
 
 from ..example_files import DEMO_EXAMPLES, EDGES_PICTURE, PICTURES, mask_of
-from .catalogue import TEMPLATES, Template
+from .listing import TEMPLATES, Template
 
 _CELL = 256
 _DIM = 0.45

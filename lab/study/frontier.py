@@ -25,20 +25,23 @@ from training.config.commands import read_settings
 from training.data.condition import ConditionKind
 from training.data.digests import digest
 from training.evaluate import load_variant
+from training.evaluation.evaluator import Evaluator
 from training.evaluation.frontier import Curve, Frontier
 from training.evaluation.frontier_report import write_frontier
 from training.evaluation.table import Table
-from training.evaluation.variants import FREE, Evaluation, Outside, Variant
+from training.evaluation.variants import FREE, Variant
 from training.loop.prepare import open_base
 
 from ..world.scenes import SceneSet
 from ..world.vocabulary import Split
-from .cases import CategoryJudge, scene_cases
+from .demo_cases import CategoryJudge, scene_cases
 from .experiment import ExperimentSettings, Run, Study, prepare, uncontrolled
 from .methods import FRONTIER, FRONTIER_SEARCH, Method
 
 log = logging.getLogger(__name__)
 
+# How control is kept inside, as `load_variant` reads it.
+Way = Literal["gated", "exact", "both", "gated@positive", "exact@positive"]
 _BATCH = 22  # divides the objects of both splits
 _METHODS = {method.run: method for method in (*FRONTIER, *FRONTIER_SEARCH)}
 
@@ -46,17 +49,24 @@ _METHODS = {method.run: method for method in (*FRONTIER, *FRONTIER_SEARCH)}
 class FrontierSettings(ExperimentSettings):
     """Settings of the study; every one is a command-line flag."""
 
-    docs: Path = ROOT / "docs" / "frontier"
-    conditions: tuple[Literal["canny", "colour"], ...] = ("canny",)
-    max_train_steps: int = 250
-    num_inference_steps: int = 10
+    docs: Path = Field(ROOT / "docs" / "frontier", description="where tables and plots are written")
+    conditions: tuple[Literal["canny", "colour"], ...] = Field(
+        ("canny",), description="what adapters read"
+    )
+    max_train_steps: int = Field(250, description="of each training")
+    num_inference_steps: int = Field(10, description="steps in which pictures are sampled")
     direct_leak: bool = Field(
         False, description="tell leak of single steps too, in a results_dir of its own"
     )
-    outsides: tuple[Literal["gated", "exact", "both"], ...] = Field(
-        ("gated", "exact"), min_length=1, description="ways to keep control inside"
+    ways: tuple[Way, ...] = Field(
+        ("gated", "exact", "exact@positive"),
+        min_length=1,
+        description="to keep control inside, of both prompts or of the positive one; the first is "
+        "what the others are held against",
     )
-    strengths: tuple[float, ...] = Field((0.5, 1.0, 2.0, 3.0), min_length=1)
+    strengths: tuple[float, ...] = Field(
+        (0.5, 1.0, 2.0, 3.0), min_length=1, description="along a frontier"
+    )
     methods: tuple[str, ...] = Field(
         tuple(method.run for method in FRONTIER),
         min_length=1,
@@ -78,14 +88,14 @@ class Piece:
 
     condition: ConditionKind
     method: Method
-    outside: Outside
+    way: Way
     split: Split
     seed: int
 
     @property
     def curve(self) -> str:
         """Return the name of its curve."""
-        return f"{self.method.label}, {self.outside}"
+        return f"{self.method.label}, {self.way.replace('@', ', ')}"
 
     def run(self, config: FrontierSettings) -> Run:
         """Return its training, which it shares with others."""
@@ -112,12 +122,12 @@ class Piece:
         """Train, unless that is done, evaluate, and keep the scores."""
         run = self.run(config)
         base = open_base(run.settings(config))
-        adapter = load_variant(f"{self.curve}={run.trained(config, base)}@{self.outside}")
+        adapter = load_variant(f"{self.curve}={run.trained(config, base)}@{self.way}")
         base.place(torch.device("cpu"), None)
         scenes = SceneSet(config.data_dir, self.split)
         judge = CategoryJudge(scenes, number=self.seed)
         sampling, direct = config.sampling(), config.direct_leak
-        evaluation = Evaluation(base, sampling, _BATCH, judge, canny=EDGES, direct=direct)
+        evaluation = Evaluator(base, sampling, _BATCH, judge, canny=EDGES, direct=direct)
         cases = scene_cases(scenes, [self.seed], number=self.seed)
         stamp = run.stamp(config)
         depends = [stamp[key] for key in ("base", "scenes", "split", "sampling")]
@@ -144,8 +154,8 @@ def pieces(config: FrontierSettings) -> Iterator[Piece]:
                 if split not in config.splits or (split == "validation" and seed > 0):
                     continue
                 for method in (_METHODS[run] for run in config.methods):
-                    for outside in config.outsides:
-                        yield Piece(condition, method, outside, split, seed)
+                    for way in config.ways:
+                        yield Piece(condition, method, way, split, seed)
 
 
 def whole_seeds(config: FrontierSettings, some: Sequence[Piece]) -> tuple[list[Table], list[str]]:

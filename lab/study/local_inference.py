@@ -5,9 +5,9 @@ python -m lab.study.local_inference --split test --only '["exact, of the positiv
 
 Every way to sample with the demo's plain adapter is tried at several strengths, through the nodes
 of ComfyUI: gated features and blended predictions, levels of features left out, control in a part
-of the sampling, by a curve, of one prompt, by a guidance of its own; closed loops and edge guidance
-stand beside them. On validation objects, since it is to find sound defaults. Curves are kept one by
-one: a stopped study goes on.
+of the sampling, by a curve, of one prompt, with a feathered mask, by a guidance of its own; edge
+guidance stands beside them. On validation objects, since it is to find sound defaults. Curves are
+kept one by one: a stopped study goes on.
 """
 
 import logging
@@ -34,14 +34,13 @@ _LEVELS = ("finest", "fine", "coarse", "coarsest")
 # Beside the strengths, these have a scale of their own, which their curves run over.
 _SCALES = {
     "edge guidance": (0.25, 0.5, 1.0, 2.0),
-    "closed loop": (0.6, 0.7, 0.8, 0.9),
     "guidance by control": (2.0, 4.0, 6.0, 8.0),
 }
 # Of many curves, those that the plot shows.
 _DRAWN = frozenset(
     {
         *("gated", "exact", "gated, of the positive prompt", "exact, of the positive prompt"),
-        *("exact, guidance by control", "gated, closed loop", "edge guidance alone"),
+        *("exact, guidance by control", "edge guidance alone"),
     }
 )
 
@@ -49,17 +48,19 @@ _DRAWN = frozenset(
 class LocalInferenceSettings(StudySettings):
     """Settings of the study; every one is a command-line flag."""
 
-    split: Split = "validation"
-    steps: int = 10
-    seeds: int = 1
+    split: Split = Field("validation", description="whose objects are used")
+    steps: int = Field(10, description="in which pictures are sampled")
+    seeds: int = Field(1, description="scenes of each object")
     adapter: str = Field("plain", description="of the demo's")
-    strengths: tuple[float, ...] = Field((1.0, 2.0, 3.0), min_length=1)
+    strengths: tuple[float, ...] = Field((1.0, 2.0, 3.0), min_length=1, description="along a curve")
+    reference: str = Field("gated", description="curve that the others are held against")
     only: tuple[str, ...] = Field((), description="curves to draw (default: all)")
-    docs: Path = ROOT / "docs" / "frontier"
+    name: str = Field("inference", description="of the folder in docs, before the split")
+    docs: Path = Field(ROOT / "docs" / "frontier", description="where tables and plots are written")
 
 
 def ways(adapter: str) -> dict[str, Setting]:
-    """Return every way to sample, by its name; the first is what the others are held against."""
+    """Return every way to sample, by its name."""
     gated = Setting("", adapter)
     exact = replace(gated, outside="exact")
 
@@ -75,11 +76,22 @@ def ways(adapter: str) -> dict[str, Setting]:
             f"{name}, of the positive prompt": with_region(setting, acts_on="positive"),
             f"{name}, fading out": with_region(setting, strength_curve="2, 0"),
         }
+    for radius in (4, 8, 16):
+        region = {"acts_on": "positive", "feather": radius}
+        found[f"exact, of the positive prompt, feather {radius}"] = with_region(exact, **region)
+    for name, start, end in (
+        ("first half", 0.0, 0.5),
+        ("from 10 %", 0.1, 1.0),
+        ("from 20 %", 0.2, 1.0),
+        ("from 30 %", 0.3, 1.0),
+        ("second half", 0.5, 1.0),
+    ):
+        region = {"acts_on": "positive", "start_percent": start, "end_percent": end}
+        found[f"exact, of the positive prompt, {name}"] = with_region(exact, **region)
     return found | {
         "exact, first half": with_region(exact, end_percent=0.5),
         "gated, guidance by control": replace(gated, control_scale=4.0),
         "exact, guidance by control": replace(exact, control_scale=4.0),
-        "gated, closed loop": replace(gated, target=0.8),
         "edge guidance alone": Setting("", edge="sobel_gradients", scale=1.0),
     }
 
@@ -88,8 +100,6 @@ def along(name: str, way: Setting, strengths: tuple[float, ...]) -> dict[float, 
     """Return the settings of one curve, by their strength, or by the scale that stands for it."""
     if way.control_scale is not None:
         points = {s: replace(way, control_scale=s) for s in _SCALES["guidance by control"]}
-    elif way.target is not None:
-        points = {s: replace(way, target=s) for s in _SCALES["closed loop"]}
     elif way.scale and way.adapter is None:
         points = {s: replace(way, scale=s) for s in _SCALES["edge guidance"]}
     else:
@@ -101,14 +111,14 @@ def chosen(config: LocalInferenceSettings) -> Iterator[tuple[str, dict[float, Se
     """Yield the curves to draw: the reference first, whether asked for or not.
 
     Raises:
-        SystemExit: `only` names a curve that there is not.
+        SystemExit: `reference` or `only` names a curve that there is not.
     """
     every = ways(config.adapter)
-    if unknown := set(config.only) - every.keys():
+    if unknown := {config.reference, *config.only} - every.keys():
         raise SystemExit(f"{min(unknown)} is none of these curves: {'; '.join(every)}")
-    for i, (name, way) in enumerate(every.items()):
-        if i == 0 or not config.only or name in config.only:
-            yield name, along(name, way, config.strengths)
+    others = [name for name in config.only or every if name != config.reference]
+    for name in (config.reference, *others):
+        yield name, along(name, every[name], config.strengths)
 
 
 def main() -> None:
@@ -124,7 +134,7 @@ def main() -> None:
     whole = tables[0]
     for table in tables[1:]:
         whole.merge(table)
-    folder = config.docs / f"inference-{config.split}"
+    folder = config.docs / f"{config.name}-{config.split}"
     about = (
         f"## What keeps control local at sampling, {config.split} objects\n\n"
         f"{len(set(whole.groups))} objects, {config.seeds} seeds of noise, the demo's "

@@ -14,7 +14,7 @@ from testbed.server import ComfyServer
 
 SCREENSHOTS = BUILD / "screenshots"
 OURS = "extensions/local_control"
-RUN = {"en": "Run", "es": "Ejecutar"}
+RUN = {"en": "Run", "es": "Ejecutar", "fr": "Exécuter"}
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """What an adapter's file says of itself, on its node and on a condition that follows it."""
 
 import pytest
-from comfy_page import RENDERERS, open_template, run, set_widget
+from comfy_page import RENDERERS, add_node, empty_canvas, open_template, run, set_widget, settle
 
 LOADER, CONDITION = "LocalControl_LoadAdapter", "LocalControl_Condition"
 
@@ -42,6 +42,28 @@ def test_an_adapter_says_what_it_is_as_soon_as_it_is_chosen(opened):
     assert "condition: colour 8" in told.inner_text()
     set_widget(opened, LOADER, "adapter_name", "text.safetensors")
     assert "nothing that is known" in told.inner_text()
+
+
+def test_a_new_node_has_room_for_all_of_it(opened):
+    empty_canvas(opened)
+    node = add_node(opened, "Load Local Adapter", "Load Local Adapter", (700, 300))
+    words = opened.locator(".local-control-adapter")
+    words.get_by_text("condition: canny 100 200").wait_for()
+    settle(opened)
+    assert words.evaluate("e => e.scrollHeight - e.clientHeight") <= 1
+    below = opened.evaluate(
+        """(id) => {
+            const drawn = document.querySelector(`[data-node-id='${id}']`);
+            if (drawn) return drawn.getBoundingClientRect().bottom;
+            const { canvas, graph } = window.app;
+            const { pos, size } = graph.getNodeById(id);
+            const { top } = canvas.canvas.getBoundingClientRect();
+            return top + canvas.ds.convertOffsetToCanvas([pos[0], pos[1] + size[1]])[1];
+        }""",
+        node,
+    )
+    box = words.bounding_box()
+    assert box["y"] + box["height"] <= below
 
 
 def test_local_adapters_are_listed_first(opened):

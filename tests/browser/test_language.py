@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from comfy_page import RENDERERS, add_node, empty_canvas
+from comfy_page import RENDERERS, add_node, empty_canvas, set_widget, settle
 
 from testbed.locales import LOCALES
 
@@ -13,6 +13,7 @@ ENGLISH, SPANISH = (
 )
 TITLE = "window.LiteGraph.registered_node_types.LocalControl_Condition.title"
 CONDITION = SPANISH["LocalControl_Condition"]
+WORDS = json.loads((LOCALES / "es" / "main.json").read_text(encoding="utf-8"))["localControl"]
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)
@@ -38,3 +39,25 @@ def test_a_node_has_its_words_in_the_language_of_the_interface(open_page, screen
         }}"""
     )
     assert shown == ["laplacian", CONDITION["inputs"]["kind"]["options"]["laplacian"]]
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+@pytest.mark.parametrize("locale", ["en", "es", "fr"])
+def test_scripts_speak_the_language_of_the_interface_or_english(open_page, renderer, locale):
+    page = open_page(renderer, locale=locale)
+    empty_canvas(page)
+    labels = page.evaluate(
+        """(types) => types.flatMap((type) => {
+            const node = LiteGraph.createNode(type);
+            window.app.graph.add(node);
+            return node.widgets.map((widget) => widget.label);
+        })""",
+        ["LocalControl_Region", "LocalControl_Condition", "LocalControl_LoadAdapter"],
+    )
+    set_widget(page, "LocalControl_LoadAdapter", "adapter_name", "text.safetensors")
+    settle(page)
+    told = page.locator(".local-control-adapter").inner_text()
+    for words in ("finest level", "coarsest level", "live"):
+        assert (WORDS[words] if locale == "es" else words) in labels
+    words = "This file tells nothing that is known of adapters."
+    assert (WORDS[words] if locale == "es" else words) in told

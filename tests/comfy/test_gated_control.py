@@ -45,11 +45,11 @@ def test_sizes_that_are_not_square_or_odd(setup, size):
 
 def test_only_tensors_of_the_masked_half_are_left(setup):
     """The gate itself: tensors are zero exactly where the mask is."""
-    base = setup.comfy.module("nodes.sampler.control.base")
+    calls = setup.comfy.module("nodes.sampler.control.call")
     masks = setup.comfy.module("local_control.region_mask")
     view = setup.comfy.module("local_control.view").View(SIZE, SIZE)
     x = torch.zeros(shape(setup, SIZE, 1))
-    call = base.Call(x, torch.ones(1), {}, {}, (view,))
+    call = calls.Call(x, torch.ones(1), {}, {}, (view,))
     mask = masks.RegionMask(half()[None])
     tokens = torch.ones(1, 8 * 8, 4)
     gate = call.gate(mask, tokens) * tokens
@@ -94,29 +94,6 @@ def test_a_curve_scales_the_strength(setup):
     torch.testing.assert_close(flat, half_strength, **CLOSE)
     fading = sample(setup, *local(setup, ones, strength_curve="1, 0"))
     assert not torch.allclose(fading, flat)
-
-
-def test_a_closed_loop_raises_the_strength_while_the_region_does_not_follow(setup):
-    before = sample(setup, *local(setup, half()))
-    nodes = setup.comfy.nodes
-    (regions,) = nodes["LocalControl_Region"].execute(setup.control, picture(), half()).result
-    reference = torch.randn(shape(setup, SIZE, 1), generator=torch.Generator().manual_seed(5))
-    setup.model, tied = (
-        nodes["LocalControl_ClosedLoop"]
-        .execute(
-            model=setup.model,
-            regions=regions,
-            reference={"samples": reference},
-            target=1.0,
-            gain=1.0,
-            lowest=0.25,
-            highest=2.0,
-        )
-        .result
-    )
-    conds = nodes["LocalControl_Apply"].execute(*prompts(setup), tied, "add", setup.vae).result
-    assert not torch.equal(sample(setup, *conds), before)
-    assert tied[0].loop.factor > 1
 
 
 def test_one_prompt_alone_can_be_controlled(setup):

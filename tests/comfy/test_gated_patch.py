@@ -97,7 +97,7 @@ def adding_one(args):
 
 def test_tokens_are_changed_inside_the_mask_and_those_of_no_place_by_its_share(comfy):
     mask = comfy.module("local_control.region_mask").RegionMask(left()[:, None])
-    gated = comfy.module("nodes.sampler.control.patch").AfterBlock.around(adding_one, mask)
+    gated = comfy.module("nodes.sampler.control.gated_patch").AfterBlock.around(adding_one, mask)
     img = torch.zeros(2, 64 + 5, 3)  # five tokens of padding follow
     out = gated({"img": img, "x": torch.zeros(2, 16, 1, SIZE, SIZE), "block_index": 0})
     rows = out["img"][:, :64].reshape(2, 8, 8, 3)
@@ -110,7 +110,7 @@ def test_tokens_are_changed_inside_the_mask_and_those_of_no_place_by_its_share(c
 def test_each_latent_has_its_mask_for_both_prompts(comfy):
     masks = torch.cat([left(), 1 - left()])[:, None]
     mask = comfy.module("local_control.region_mask").RegionMask(masks)
-    gated = comfy.module("nodes.sampler.control.patch").AfterBlock.around(adding_one, mask)
+    gated = comfy.module("nodes.sampler.control.gated_patch").AfterBlock.around(adding_one, mask)
     call = {
         "img": torch.zeros(4, 64, 3),
         "x": torch.zeros(4, 16, 1, SIZE, SIZE),

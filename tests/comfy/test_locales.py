@@ -1,6 +1,7 @@
-"""What the interface reads of our nodes in English and in other languages."""
+"""What the interface reads of our nodes and scripts in English and in other languages."""
 
 import json
+import re
 
 import pytest
 
@@ -10,6 +11,7 @@ OTHERS = sorted(path.name for path in LOCALES.iterdir() if path.name != "en")
 FILES = ("nodeDefs", "main")
 # The frontend reads these as the marks of its own message format.
 MARKS = "{}@|"
+PLACE = re.compile(r"\{\w+\}")  # where a script puts a value
 
 
 def read(language, name):
@@ -53,8 +55,9 @@ def test_a_language_has_every_text_and_no_other(language, name):
 
 
 @pytest.mark.parametrize("language", OTHERS)
-def test_whole_sentences_of_a_language_are_not_english(language):
-    english, other = flat(read("en", "nodeDefs")), flat(read(language, "nodeDefs"))
+@pytest.mark.parametrize("name", FILES)
+def test_whole_sentences_of_a_language_are_not_english(language, name):
+    english, other = flat(read("en", name)), flat(read(language, name))
     same = {key for key, text in english.items() if " " in text and other[key] == text}
     assert not same, f"these are not translated yet: {sorted(same)}"
 
@@ -64,4 +67,10 @@ def test_whole_sentences_of_a_language_are_not_english(language):
 def test_every_text_has_words_and_no_marks_of_messages(language, name):
     for key, text in flat(read(language, name)).items():
         assert text.strip(), key
-        assert not set(MARKS) & set(text), key
+        assert not set(MARKS) & set(PLACE.sub("", text)), key
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_the_words_of_scripts_have_the_same_values_in_every_language(language):
+    for words, text in read(language, "main")["localControl"].items():
+        assert sorted(PLACE.findall(text)) == sorted(PLACE.findall(words)), words

@@ -17,7 +17,8 @@ from small_base import CHANNELS, single_file, small_sd, small_sdxl
 
 from local_control.z0 import PredictionType
 from training.models.attention import Fp32Attention
-from training.models.bases import BaseModelError, load_base
+from training.models.base_files import load_base
+from training.models.bases import BaseModelError
 from training.models.denoise import predict
 from training.models.sample import Sampling, sample
 

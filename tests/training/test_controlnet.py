@@ -282,6 +282,7 @@ def test_evaluation_compares_it_over_strengths_gated_and_exact(
         "condition": "canny 100 200",
         "gated": True,
         "blended": False,
+        "acts_on": "both",
         "strength": 0.5,
     }
     assert about["exact, strength 1"]["blended"]

@@ -25,6 +25,7 @@ from training.data.folder import ImageFolder
 from training.data.records import Columns, DatasetError
 from training.evaluate import load_variant
 from training.evaluation.cases import Cases, draw_mask, read_evaluation_set, spread_out
+from training.evaluation.evaluator import Evaluator
 from training.evaluation.intervals import interval, paired
 from training.evaluation.progress import Progress
 from training.evaluation.report import markdown, spread
@@ -38,7 +39,7 @@ from training.evaluation.scores import (
     score,
 )
 from training.evaluation.table import Table
-from training.evaluation.variants import Evaluation, Variant
+from training.evaluation.variants import Variant
 from training.loop.prepare import open_base
 from training.models.sample import Sampling
 
@@ -109,7 +110,7 @@ def test_a_true_picture_counts_once_however_many_cases_it_has(make_settings, dat
     base.place(torch.device("cpu"), None)
     chosen = read_evaluation_set()
     cases = Cases(data, 64, chosen, ["left", "centre"])
-    evaluation = Evaluation(base, Sampling(1), batch_size=4)
+    evaluation = Evaluator(base, Sampling(1), batch_size=4)
     sources = evaluation._source_features(cases)
     assert len(sources) == 3
     images = torch.stack([cases[index].image for index in (0, 6, 12)])
@@ -181,13 +182,13 @@ def test_an_evaluation_that_was_stopped_goes_on_and_ends_the_same(
     base.place(torch.device("cpu"), None)
     cases = Cases(data, 64, read_evaluation_set(), ["left", "object"])
     variants = [load_variant(f"mine={adapter_file}")]
-    whole = Evaluation(base, Sampling(1), batch_size=4).run(cases, variants)
+    whole = Evaluator(base, Sampling(1), batch_size=4).run(cases, variants)
     progress = Progress(tmp_path / "progress")
     judged = []
 
     def run(stop_after):
-        evaluation = Evaluation(base, Sampling(1), batch_size=4)
-        make = Evaluation._batch
+        evaluation = Evaluator(base, Sampling(1), batch_size=4)
+        make = Evaluator._batch
 
         def counting(self, part, *rest):
             if len(judged) == stop_after:
@@ -196,7 +197,7 @@ def test_an_evaluation_that_was_stopped_goes_on_and_ends_the_same(
             return make(self, part, *rest)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Evaluation, "_batch", counting)
+            patch.setattr(Evaluator, "_batch", counting)
             return evaluation.run(cases, variants, progress=progress)
 
     with pytest.raises(KillError):
@@ -216,7 +217,7 @@ def test_an_evaluation_that_was_stopped_goes_on_and_ends_the_same(
 def test_only_the_same_evaluation_goes_on(base_folder, data, adapter_file, tmp_path, monkeypatch):
     names = []
     monkeypatch.setattr(
-        Evaluation,
+        Evaluator,
         "run",
         lambda self, cases, variants, progress: names.append(progress.folder.name) or Table([]),
     )
@@ -245,7 +246,7 @@ def test_each_prompt_is_encoded_once(make_settings, data, monkeypatch):
     encode = base.encode_text
     base.encode_text = lambda prompts: encoded.extend(prompts) or encode(prompts)
     cases = Cases(data, 64, read_evaluation_set(), ["left", "centre"])
-    Evaluation(base, Sampling(1), batch_size=4).run(cases, [Variant("same")])
+    Evaluator(base, Sampling(1), batch_size=4).run(cases, [Variant("same")])
     assert sorted(encoded) == ["", "disc 0", "disc 1", "disc 2"]
 
 
@@ -264,7 +265,7 @@ def test_predictions_in_bf16_are_nearly_the_same(make_settings, data, adapter_fi
     for dtype in (None, torch.bfloat16):
         base = open_base(make_settings())
         base.place(torch.device("cpu"), dtype)
-        found.append(Evaluation(base, Sampling(2, 5.0, dtype)).run(cases, variants).scores["mine"])
+        found.append(Evaluator(base, Sampling(2, 5.0, dtype)).run(cases, variants).scores["mine"])
     one, other = (np.array(scores["SSIM inside"]) for scores in found)
     assert not np.array_equal(one, other)
     assert np.abs(one - other).max() < 0.05
@@ -335,7 +336,7 @@ def test_masked_out_adapters_change_nothing(make_settings, data, adapter_file):
         load_variant(f"gated={adapter_file}"),
         load_variant(f"all={adapter_file}@everywhere"),
     ]
-    table = Evaluation(base, Sampling(2)).run(empty, variants)
+    table = Evaluator(base, Sampling(2)).run(empty, variants)
     assert table.scores["gated"]["change outside"] == [0, 0]
     assert min(table.scores["all"]["change outside"]) > 0
 
@@ -348,7 +349,7 @@ def test_a_judge_is_asked_about_every_picture(make_settings, data):
     def judge(images, cases):
         return torch.tensor([float(len(case.prompt)) for case in cases])
 
-    table = Evaluation(base, Sampling(2), batch_size=2, judge=judge).run(cases, [Variant("same")])
+    table = Evaluator(base, Sampling(2), batch_size=2, judge=judge).run(cases, [Variant("same")])
     assert table.scores["same"]["prompt following"] == [len(case.prompt) for case in cases]
     assert table.scores["same"]["edge F1 inside"] == table.scores["no control"]["edge F1 inside"]
 
@@ -389,7 +390,7 @@ def test_a_frechet_distance_is_taken_on_inception_features(
     def few(images):
         return inception(images)[:, :4]  # a root of 4 x 4 takes no time
 
-    evaluation = Evaluation(base, Sampling(1), inception=few)
+    evaluation = Evaluator(base, Sampling(1), inception=few)
     monkeypatch.setattr("training.evaluation.scores.FEWEST", 2)
     for chosen, known in ((cases, True), (cases[:1], False)):
         found = evaluation.run(chosen, []).sets["no control"]["Frechet distance, Inception"]
@@ -401,7 +402,7 @@ def test_pictures_without_control_may_be_handed_in(make_settings, data, adapter_
     base.place(torch.device("cpu"), None)
     cases = Cases(data, 64, read_evaluation_set(), ["left"])[:3]
     variants = [load_variant(f"mine={adapter_file}")]
-    evaluation = Evaluation(base, Sampling(2), batch_size=2)
+    evaluation = Evaluator(base, Sampling(2), batch_size=2)
     free = evaluation.uncontrolled(cases)
     assert free.shape == (3, 3, 64, 64)
     fresh = evaluation.run(cases, variants)
@@ -484,7 +485,7 @@ def test_adapters_may_read_the_conditions_of_a_column(make_settings, data, tmp_p
         with pytest.raises(AdapterFileError, match="--conditioning_image_column"):
             load_variant(f"a={path}")
         variant = load_variant(f"a={path}", column=True)
-        Evaluation(base, Sampling(1)).run(cases, [variant])
+        Evaluator(base, Sampling(1)).run(cases, [variant])
     coloured, grey = given
     assert coloured.shape == (2, 3, 64, 64)
     assert torch.equal(coloured.mean(1, keepdim=True), grey)
@@ -527,6 +528,7 @@ def test_the_command_writes_its_reports(
         "condition": "canny 50 150",
         "gated": False,
         "blended": False,
+        "acts_on": "both",
         "strength": 1.0,
     }
     assert Image.open(tmp_path / "out" / "sheet.png").size == (5 * 64, 20 + 9 * 64)

@@ -15,12 +15,14 @@ from training.data.folder import ImageFolder
 from training.data.records import Columns, DatasetError
 from training.evaluate import load_variant
 from training.evaluation.cases import Cases, read_evaluation_set
+from training.evaluation.evaluator import CEILING, FLOOR, Evaluator
 from training.evaluation.frontier import Curve, Frontier
 from training.evaluation.frontier_report import as_json, as_markdown, read_best
 from training.evaluation.paths import cost_reaching, gain_within, means, read_off, resamples
+from training.evaluation.sampler import Sampler
 from training.evaluation.scores import DIRECT
 from training.evaluation.table import Table
-from training.evaluation.variants import CEILING, FLOOR, Evaluation
+from training.evaluation.variants import Variant
 from training.loop.prepare import open_base
 from training.models.bases import Base
 from training.models.sample import Sampling
@@ -158,7 +160,7 @@ def run(make_settings, data, texts, steps=2, strength=1.0, **options):
     base.place(torch.device("cpu"), None)
     cases = Cases(data, 64, read_evaluation_set(), ["left"])[::3]
     variants = [load_variant(text).at(strength) for text in texts]
-    return Evaluation(base, Sampling(steps), **options).run(cases, variants), variants
+    return Evaluator(base, Sampling(steps), **options).run(cases, variants), variants
 
 
 def test_strength_zero_is_no_control(make_settings, data, adapter_file):
@@ -176,6 +178,23 @@ def test_blended_predictions_act_on_nothing_outside_in_the_step(make_settings, d
     assert both < gate
 
 
+@pytest.mark.parametrize("outside", ["gated", "exact"])
+@pytest.mark.parametrize(("guidance", "alike"), [(0.0, "no control"), (1.0, "of both")])
+def test_control_of_the_positive_prompt_leaves_the_other_prediction(
+    make_settings, data, adapter_file, outside, guidance, alike
+):
+    """At guidance 0 there is only the negative prediction, at 1 only the positive one."""
+    base = open_base(make_settings())
+    base.place(torch.device("cpu"), None)
+    cases = Cases(data, 64, read_evaluation_set(), ["left"])[:2]
+    sampled = Sampler(base, Sampling(2, guidance))
+    texts = (f"of both={adapter_file}@{outside}", f"positive={adapter_file}@{outside}@positive")
+    variants = [Variant("no control"), *(load_variant(text) for text in texts)]
+    found = {v.name: sampled(cases, v) for v in variants}
+    torch.testing.assert_close(found["positive"], found[alike])
+    assert (found["of both"] - found["no control"]).abs().max() > 1e-3
+
+
 def test_the_direct_leak_is_what_blending_takes_away(make_settings, data, adapter_file):
     texts = [f"{outside}={adapter_file}@{outside}" for outside in ("gated", "exact", "everywhere")]
     table, variants = run(make_settings, data, texts, direct=True)
@@ -190,9 +209,9 @@ def test_the_direct_leak_is_what_blending_takes_away(make_settings, data, adapte
 def test_bounds_are_of_the_autoencoder_and_of_the_next_picture(make_settings, data, monkeypatch):
     monkeypatch.setattr(Base, "encode_images", lambda self, images: images)
     monkeypatch.setattr(Base, "decode", lambda self, latents: latents.flip(-1))
-    monkeypatch.setattr(Evaluation, "_sample", lambda self, part, variant: sources(part))
+    monkeypatch.setattr(Sampler, "__call__", lambda self, part, variant: sources(part))
     cases = Cases(data, 64, read_evaluation_set(), ["left"])[::3]
-    evaluation = Evaluation(open_base(make_settings()), Sampling(1))
+    evaluation = Evaluator(open_base(make_settings()), Sampling(1))
     found = evaluation.run(cases, []).bounds
     images = sources(cases)
     for bound, seen in ((CEILING, images.flip(-1)), (FLOOR, images.roll(-1, 0))):

@@ -5,13 +5,14 @@ import json
 import pytest
 import torch
 
-from lab.study.cases import subject_scene
+from lab.study.demo_cases import subject_scene
 from lab.study.frontier import FrontierSettings, frontier, pieces, report, whole_seeds
 from lab.study.methods import FRONTIER, FRONTIER_SEARCH
 from training.evaluation.table import Table
 from training.evaluation.variants import FREE, Variant
 
 ADHERENCE = "edge F1 inside"
+WAYS = ("gated", "exact", "exact@positive")
 
 
 @pytest.fixture
@@ -25,6 +26,7 @@ def config(tmp_path, monkeypatch):
         output_dir=tmp_path,
         docs=tmp_path / "docs",
         seeds=2,
+        ways=WAYS[:2],
     )
 
 
@@ -32,7 +34,7 @@ def keep(piece, config):
     """Scores as `Piece.perform` keeps them, without training: exact leaks half as much."""
     path = piece.file(config)
     table = Table(["0", "1"])
-    factor = 0.5 if piece.outside == "exact" else 1.0
+    factor = 0.5 if piece.way == "exact" else 1.0
     rows = {FREE: (0.0, 0.0)}
     rows |= {v.name: (v.strength / 10, factor * v.strength) for v in variants(piece, config)}
     for name, (gain, leak) in rows.items():
@@ -62,9 +64,9 @@ def test_best_strengths_are_chosen_first_and_on_one_seed(config):
 
 
 def test_ways_to_keep_control_inside_share_a_training(config):
-    gate, exact = list(pieces(config))[:2]
-    assert (gate.outside, exact.outside) == ("gated", "exact")
-    assert gate.run(config).settings(config) == exact.run(config).settings(config)
+    gate, exact, positive = list(pieces(config.model_copy(update={"ways": WAYS})))[:3]
+    assert (gate.way, exact.way, positive.way) == WAYS
+    assert len({str(piece.run(config).settings(config)) for piece in (gate, exact, positive)}) == 1
 
 
 def test_methods_are_named_by_their_runs(config):

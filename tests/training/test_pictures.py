@@ -9,7 +9,7 @@ from data_sets import blank_png, left_mask, listed, picture, png, records, usabl
 from PIL import Image, ImageFile
 
 from training.data.folder import ImageFolder
-from training.data.masks import to_mask
+from training.data.mask_pictures import to_mask
 from training.data.pictures import MAX_PIXELS, to_rgb
 from training.data.records import Columns
 from training.data.room import Room

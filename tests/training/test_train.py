@@ -240,14 +240,14 @@ def test_a_validation_that_cannot_work_ends_the_run_before_its_first_step(
 
 def test_weights_that_learn_nothing_are_told_of(make_settings, monkeypatch, caplog):
     monkeypatch.setattr("training.loop.trainer._LOG_STEPS", 2)
-    monkeypatch.setattr("training.loop.trainer._TOLD_STEPS", 4)
+    monkeypatch.setattr("training.loop.learning._ENOUGH_STEPS", 4)
     trainer_of(make_settings(mask_shares={"empty": 1.0}, z0_loss_weight=0.0)).run()
     assert caplog.text.count("no gradient has reached the adapter") == 1
 
 
 def test_weights_that_do_not_move_are_told_of(make_settings, monkeypatch, caplog):
     monkeypatch.setattr("training.loop.trainer._LOG_STEPS", 2)
-    monkeypatch.setattr("training.loop.trainer._TOLD_STEPS", 4)
+    monkeypatch.setattr("training.loop.learning._ENOUGH_STEPS", 4)
     trainer_of(make_settings("moving")).run()
     assert "have not moved" not in caplog.text
     trainer_of(make_settings(learning_rate=1e-30)).run()

@@ -18,7 +18,8 @@ from local_control.z0 import PredictionType
 from training.loop.examples import collate
 from training.loop.optimisation import update_ema
 from training.loop.parts import learning_rate_of
-from training.models.bases import Base, BaseModelError, Hub, load_base
+from training.models.base_files import Hub, load_base
+from training.models.bases import Base, BaseModelError
 from training.models.batch import Batch
 from training.models.controls import AdapterControl, ControlNetControl
 from training.models.denoise import denoise_at, timesteps
@@ -53,9 +54,11 @@ NETWORKS = {
 @pytest.mark.parametrize("control", NETWORKS)
 @pytest.mark.parametrize("kind", [PredictionType.EPSILON, PredictionType.V])
 def test_nothing_in_a_step_waits_for_what_the_gpu_has_found(make_settings, kind, control):
-    settings = make_settings(z0_loss_weight=4.0, edge="sobel", snr_gamma=5.0)
+    settings = make_settings(
+        z0_loss_weight=4.0, edge="sobel", snr_gamma=5.0, decoded_loss_weight=1.0
+    )
     alphas = torch.linspace(0.999, 0.01, 1000)
-    objective = settings.loss(alphas)
+    objective = settings.loss(alphas, torch.nn.Identity())
     with FakeTensorMode(allow_non_fake_inputs=True), Copies() as copies:
         with torch.device("cuda"):
             unet = UNet2DConditionModel(

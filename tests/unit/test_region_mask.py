@@ -103,7 +103,7 @@ def test_guides_behind_a_window_go_with_its_last_row():
 
 def test_an_area_sees_its_own_part():
     mask = RegionMask(left(64, 64))
-    assert mask.is_black(View((8, 4), (8, 8), (0, 4)))
+    assert not mask.seen(View((8, 4), (8, 8), (0, 4))).any()
     assert (mask.on_grid((8, 4), View((8, 4), (8, 8), (0, 0))) == 1).all()
 
 

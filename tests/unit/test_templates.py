@@ -6,7 +6,7 @@ import json
 import pytest
 
 from demo.example_files import DEMO_EXAMPLES
-from demo.templates.catalogue import TEMPLATES
+from demo.templates.listing import TEMPLATES
 from demo.templates.sizes import TITLE
 from demo.templates.wires import Box, crosses, slot_height
 from testbed.workflow import EXAMPLES

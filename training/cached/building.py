@@ -42,7 +42,7 @@ class Share:
 
 
 def build_examples(prepared: Prepared, base: Base, part: Part, share: Share = Share()) -> int:
-    """Encode the crops of a part that are missing -> how many were made.
+    """Return how many crops of a part were missing, and are encoded and kept now.
 
     Raises:
         DatasetError: the autoencoder's latent of a picture is not finite.
@@ -64,7 +64,11 @@ def build_examples(prepared: Prepared, base: Base, part: Part, share: Share = Sh
 def build_text(
     prepared: Prepared, base: Base, captions: Iterable[str], share: Share = Share()
 ) -> int:
-    """Embed the captions, each given once, that are missing -> how many were made."""
+    """Return how many captions, each given once, were missing, and are embedded and kept now.
+
+    Raises:
+        OSError: the disk is nearly full; what was written before stays.
+    """
     names = ((text, prepared.text_name(text)) for text in captions)
     missing = (
         (text, name)

@@ -108,9 +108,12 @@ class TensorStore:
 
     @contextmanager
     def writer(self) -> Iterator["ShardWriter"]:
-        """Around what writes: all of it is on disk in the end, even if that was not meant.
+        """Yield a writer of entries, all of which are on disk when the block ends, however it does.
 
-        What is written is there for others, and here, after `refresh`.
+        They are found, here and by others, after `refresh`.
+
+        Raises:
+            OSError: as `ShardWriter.flush` says.
         """
         writer = ShardWriter(self.folder)
         try:

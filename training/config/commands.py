@@ -55,7 +55,7 @@ class CommandSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What the caller passes, then the file of `--config` if there are presets.
+        """Return where values come from: the caller, then the file of `--config` if there is one.
 
         pydantic-settings puts the flags before both.
         """
@@ -94,7 +94,11 @@ class TomlFlag(InitSettingsSource):
 
 
 def read_toml(name: Path, presets: Path) -> dict[str, Any]:
-    """A TOML file, or the preset of that name."""
+    """Return what a TOML file, or the preset of that name, says.
+
+    Raises:
+        ValueError: there is neither, it is no TOML, or it names a file of its own.
+    """
     path = name if name.is_file() else presets / f"{name}.toml"
     if not path.is_file():
         known = ", ".join(sorted(preset.stem for preset in presets.glob("*.toml")))

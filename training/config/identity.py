@@ -59,7 +59,7 @@ _LENGTH = frozenset({"max_train_steps", "num_train_epochs"})
 
 
 def defaults(kind: type[BaseModel]) -> dict[str, Any]:
-    """The default of every field as JSON can hold it; None where there is none."""
+    """Return the default of every field as JSON can hold it; None where there is none."""
     return {
         name: None
         if field.is_required()
@@ -71,7 +71,7 @@ def defaults(kind: type[BaseModel]) -> dict[str, Any]:
 def differing(
     now: Mapping[str, Any], before: Mapping[str, Any], processes: int = 1, processes_before: int = 1
 ) -> list[str]:
-    """Names of the settings that make the weights of a run others than `before`.
+    """Return the names of the settings that make the weights of a run others than `before`.
 
     before: a value for every setting that there is; None and nothing are the same. Another global
     batch is called train_batch_size, and more steps than before are a run that goes on if its
@@ -102,7 +102,7 @@ def _goes_on(now: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
 
 
 def global_batch(settings: Mapping[str, Any], processes: int) -> int:
-    """How many pictures one step of the optimiser sees."""
+    """Return how many pictures one step of the optimiser sees."""
     return settings["train_batch_size"] * settings["gradient_accumulation_steps"] * processes
 
 

@@ -66,5 +66,5 @@ class OutputFlags(CommandSettings):
 
     @property
     def cache_folder(self) -> Path:
-        """Where latents, conditions and text embeddings are kept."""
+        """Return where latents, conditions and text embeddings are kept."""
         return self.cache_dir or self.output_dir / "cache"

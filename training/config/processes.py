@@ -9,12 +9,12 @@ from accelerate import PartialState
 
 
 def on_cpu() -> bool:
-    """Whether there is nothing faster. Accelerate joins CPU processes only if it is told so."""
+    """Return whether there is no accelerator; accelerate joins CPU processes only if told so."""
     return not torch.accelerator.is_available()
 
 
 def fast_bf16() -> bool:
-    """Whether this CPU computes in bf16; others emulate it, some twenty times slower than fp32."""
+    """Return whether this CPU has bf16; others emulate it, some twenty times slower than fp32."""
     return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
@@ -38,7 +38,7 @@ def launched_precision() -> str:
 
 
 def process_state() -> PartialState:
-    """The current process among its peers, and its device.
+    """Return the current process among its peers, with its device.
 
     They wait for each other as long as it takes: a check of millions of pictures takes hours.
     """

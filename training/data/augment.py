@@ -25,12 +25,12 @@ class Crop:
 
     @property
     def scale(self) -> float:
-        """Of the picture before the cut, which covers `size`."""
+        """Return the factor by which the picture is scaled before the cut, to cover `size`."""
         return max(self.size[0] / self.original[0], self.size[1] / self.original[1])
 
     @property
     def scaled(self) -> Size:
-        """(height, width) of the picture before the cut."""
+        """Return the (height, width) of the scaled picture, before the cut."""
         height, width = (
             max(cut, round(side * self.scale))
             for cut, side in zip(self.size, self.original, strict=True)
@@ -39,13 +39,16 @@ class Crop:
 
     @property
     def seen_corner(self) -> tuple[int, int]:
-        """`corner` in the picture as it is seen: mirrored, if that is what was done to it."""
+        """Return `corner` in the picture as it is seen: mirrored, if that was done to it."""
         top, left = self.corner
         return top, self.scaled[1] - self.size[1] - left if self.flipped else left
 
 
 def plan_crop(original: Size, size: Size, rng: Generator, random: bool, flip: bool) -> Crop:
-    """Where to crop a picture of `original` size to `size`, after scaling it to cover that."""
+    """Return where to cut `size` out of a picture of size `original`, scaled to cover it.
+
+    Sizes are (height, width). random: anywhere, else in the middle. flip: mirror half of them.
+    """
     scale = max(size[0] / original[0], size[1] / original[1])
     room = [max(0, round(o * scale) - s) for o, s in zip(original, size, strict=True)]
     draws = rng.random(3)  # always three, so that options do not shift later draws
@@ -59,7 +62,7 @@ def apply_crop(
     enlarging: int = cv2.INTER_CUBIC,
     shrinking: int = cv2.INTER_AREA,
 ) -> np.ndarray:
-    """Scale, cut and flip an array [H,W] or [H,W,C] as the plan says.
+    """Return an array [H,W] or [H,W,C] scaled, cut and flipped as the plan says.
 
     enlarging, shrinking: cv2's interpolations.
     """

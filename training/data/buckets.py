@@ -39,7 +39,10 @@ class Assigned:
 
 
 def buckets(resolution: int, step: int = 64, ratio: float = 2.0) -> list[Size]:
-    """Sizes (height, width) of about resolution^2 pixels, multiples of `step`, up to 1:`ratio`."""
+    """Return the sizes (height, width) of at most about resolution^2 px, up to 1:`ratio`, sorted.
+
+    Sides are multiples of `step` px; the square is always among them.
+    """
     found = set()
     for width in range(step, int(resolution * math.sqrt(ratio)) + step, step):
         height = int(resolution**2 / width) // step * step
@@ -49,7 +52,7 @@ def buckets(resolution: int, step: int = 64, ratio: float = 2.0) -> list[Size]:
 
 
 def nearest_bucket(size: Size, choices: list[Size]) -> Size:
-    """The bucket whose shape is closest to `size` (height, width)."""
+    """Return the bucket whose aspect ratio is closest to that of `size` (height, width)."""
     aspect = math.log(size[1] / size[0])
     return min(choices, key=lambda b: (abs(math.log(b[1] / b[0]) - aspect), -b[0] * b[1]))
 

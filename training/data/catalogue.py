@@ -137,7 +137,7 @@ class Catalogue:
 
     @cached_property
     def sizes(self) -> np.ndarray:
-        """Heights and widths, int32 [N,2]."""
+        """Return the heights and widths of all samples, int32 [N,2] in px."""
         rows = self._connect().execute("SELECT height, width FROM samples ORDER BY number")
         pairs = np.fromiter((side for row in rows for side in row), np.int32)
         return pairs.reshape(-1, 2)
@@ -169,12 +169,12 @@ class Catalogue:
 
     @property
     def identity(self) -> dict[str, str]:
-        """Names for all pictures, captions, conditions and masks, in their order."""
+        """Return a name for all pictures, and for all captions, conditions and masks, in order."""
         return self._about("identity")
 
     @property
     def passed_over(self) -> dict[str, int]:
-        """What was found beside the samples and is not read."""
+        """Return what was found beside the samples and is not read, and how often."""
         return self._about("passed_over")
 
     def _about(self, name: str) -> Any:

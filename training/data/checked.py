@@ -74,7 +74,7 @@ class Checked:
 
     @property
     def sizes(self) -> np.ndarray:
-        """Heights and widths, int32 [N,2]."""
+        """Return the heights and widths of these samples, int32 [N,2] in px."""
         return self.catalogue.sizes[self.places]
 
     def subset(self, chosen: np.ndarray) -> "Checked":
@@ -83,10 +83,11 @@ class Checked:
 
 
 def check(source: Source, min_side: int, limit: int | None, folder: Path) -> Checked:
-    """Read every sample (or the first `limit`) once; name, count and leave out the unusable.
+    """Return the samples that can be used, of all or the first `limit`; each is read once.
 
-    The outcome is kept in `folder` until a sample is added, removed or changed, and what a check
-    has found before it was stopped is not looked for again.
+    min_side: px of the shorter side, below which a picture is left out. What cannot be used is
+    named and counted in the log. The outcome is kept in `folder` until a sample is added, removed
+    or changed, and what a check has found before it was stopped is not looked for again.
 
     Raises:
         DatasetError: nothing is left.
@@ -208,7 +209,9 @@ def _tell(catalogue: Catalogue) -> None:
 
 
 def hold_out(checked: Checked, share: float) -> tuple[Checked, Checked]:
-    """Split into training and validation samples, by a digest of each key.
+    """Return the samples to train on and those held out for validation, by a digest of each key.
+
+    share: of those held out, in 0..1; at least one is, and at least one is not.
 
     The same set is always split alike, and most of what was held out stays so as it grows.
 

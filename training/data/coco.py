@@ -12,11 +12,11 @@ import numpy as np
 from .contents import FileContent
 from .digests import digest
 from .pictures import Size
-from .places import Places
 from .polygons import draw
 from .records import DatasetError, Record, Row
 from .tables import read_json
 from .tree import tree_stamp
+from .trusted_paths import TrustedPaths
 from .words import shown
 
 # By how much the shapes of a picture and of its annotation may differ, by rounding when scaled.
@@ -67,7 +67,7 @@ class Coco:
     def __init__(
         self, images: Path, instances: Path, captions: Path | None = None, outside: bool = False
     ) -> None:
-        self._places = Places(images, outside)
+        self._paths = TrustedPaths(images, outside)
         self._folder = images
         self._files = (instances, captions)
         for path in filter(None, self._files):
@@ -79,7 +79,7 @@ class Coco:
     def stamp(self) -> str:
         """Return what changes when an annotation file or a picture does."""
         stamps = [FileContent(path).stamp() for path in self._files if path is not None]
-        about = [str(self._folder.resolve()), self._places.anywhere, self._files[1] is None]
+        about = [str(self._folder.resolve()), self._paths.anywhere, self._files[1] is None]
         return digest(*about, *stamps, tree_stamp(self._folder))
 
     def rows(self) -> Iterator[Row]:
@@ -119,7 +119,7 @@ class Coco:
             raise ValueError(f"{shown(name)} has {shown(row['frame'])} for its height and width")
         return Record(
             shown(name, 1000),
-            FileContent(self._places.find(name)),
+            FileContent(self._paths.find(name)),
             row["text"] if isinstance(row["text"], str) else "",
             masks=_Instances(tuple(row["masks"]), (height, width)) if row["masks"] else None,
         )

@@ -25,7 +25,7 @@ class Condition:
 
     @property
     def channels(self) -> int:
-        """How many channels it has."""
+        """Return how many channels it has: 3 for colour, else 1."""
         return 3 if self.kind == "colour" else 1
 
     def __call__(self, image: Tensor) -> Tensor:

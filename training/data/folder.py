@@ -10,12 +10,12 @@ from typing import Any
 from .captions import as_caption
 from .contents import FileContent
 from .digests import digest
-from .masks import MaskPictures
+from .mask_pictures import MaskPictures
 from .pictures import suffixes
-from .places import Places
 from .records import Columns, DatasetError, Record, Row
 from .tables import read_jsonl
 from .tree import files_below, tree_stamp
+from .trusted_paths import TrustedPaths
 from .words import shown
 
 TABLE = "metadata.jsonl"
@@ -35,7 +35,7 @@ class ImageFolder:
         if not folder.is_dir():
             raise DatasetError(f"There is no folder {folder}; name one with --train_data_dir.")
         self._folder = folder
-        self._places = Places(folder, outside)
+        self._paths = TrustedPaths(folder, outside)
         self._columns = columns = replace(columns, image=columns.image or "file_name")
         table = folder / TABLE
         self._listed = table.is_file()
@@ -77,7 +77,7 @@ class ImageFolder:
 
     def stamp(self) -> str:
         """Return what changes when a file does that is named, or that is in the folder."""
-        about = [str(self._folder.resolve()), self._columns.by_flag(), self._places.anywhere]
+        about = [str(self._folder.resolve()), self._columns.by_flag(), self._paths.anywhere]
         if not self._listed:
             return digest(*about, tree_stamp(self._folder))
         return digest(*about, *(digest(row, self._row_stamp(row)) for row in self.rows()))
@@ -157,7 +157,7 @@ class ImageFolder:
         return [self._content(name) for name in names]
 
     def _content(self, name: str) -> FileContent:
-        return FileContent(self._places.find(name))
+        return FileContent(self._paths.find(name))
 
 
 def _pairs(names: Sequence[str]) -> Iterator[tuple[str, str | None]]:

@@ -12,9 +12,9 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from .captions import as_caption
 from .contents import MAX_BYTES, FileContent
 from .digests import digest
-from .masks import MaskPictures
-from .places import Places
+from .mask_pictures import MaskPictures
 from .records import Columns, DatasetError, Record, Row
+from .trusted_paths import TrustedPaths
 from .words import shown
 
 
@@ -29,7 +29,7 @@ class _Cell:
     column: str
     index: int
     place: int
-    places: Places
+    paths: TrustedPaths
     table: str
 
     def open(self) -> BinaryIO:
@@ -41,7 +41,7 @@ class _Cell:
         path = value.get("path") if isinstance(value, dict) and data is None else None
         if not isinstance(path, str):
             raise ValueError(f"its column {self.column!r} holds {type(value).__name__}, no picture")
-        return FileContent(self.places.find(path)).open()
+        return FileContent(self.paths.find(path)).open()
 
     def stamp(self) -> str:
         """Return where it is, and what changes with its table."""
@@ -60,7 +60,7 @@ def _pictures(rows: Any, column: str, index: int) -> list[Any]:
 
 
 def is_saved(folder: Path) -> bool:
-    """Whether `datasets` has saved a data set there, of one split or of several."""
+    """Return whether `datasets` has saved a data set there, of one split or of several."""
     names = ("dataset_info.json", "dataset_dict.json", "state.json")
     return any((folder / name).is_file() for name in names)
 
@@ -89,7 +89,7 @@ class HubDataset:
                 f"The data set {name} has no column {missing[0]!r}, only {rows.column_names}."
             )
         self._columns = columns
-        self._places = Places(Path(name).absolute(), outside, roots)
+        self._paths = TrustedPaths(Path(name).absolute(), outside, roots)
         files = [FileContent(Path(found["filename"])).stamp() for found in rows.cache_files]
         self._stamp = digest(rows._fingerprint, columns.by_flag(), outside, *files)
         # A row is read with all columns that its table has, so each column is one of its own.
@@ -126,7 +126,7 @@ class HubDataset:
     def _cells(self, column: str, index: int) -> list[_Cell]:
         table = self._tables[column]
         count = len(_pictures(table, column, index))
-        about = (self._places, self._stamp)
+        about = (self._paths, self._stamp)
         return [_Cell(table, column, index, place, *about) for place in range(count)]
 
     def _one(self, column: str, index: int) -> _Cell:

@@ -13,7 +13,9 @@ _MOST_EDGE = 10**6
 
 
 def draw(segmentation: Any, frame: Size) -> np.ndarray:
-    """COCO polygons or run lengths in a frame (height, width) -> mask uint8 [H,W] of 0 and 1.
+    """Return the mask uint8 [H,W] of 0 and 1 that COCO's polygons or run lengths stand for.
+
+    frame: (height, width) in px.
 
     Raises:
         ValueError: they are neither, or do not fit the frame.

@@ -12,7 +12,7 @@ import numpy as np
 from .captions import as_caption, decode_text
 from .contents import Content, read
 from .digests import digest
-from .masks import Masks, check_masks
+from .mask_pictures import Masks, check_masks
 from .pictures import Size, decode, open_picture
 
 Row = dict[str, Any]  # JSON values
@@ -53,7 +53,7 @@ class Sample:
 
     @property
     def size(self) -> Size:
-        """Its height and width."""
+        """Return its height and width in px."""
         return self.image.shape[0], self.image.shape[1]
 
 

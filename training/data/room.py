@@ -15,7 +15,7 @@ class Room:
 
     @contextmanager
     def take(self, amount: int) -> Iterator[None]:
-        """Around what needs an amount."""
+        """Yield once an amount is free, and lend it until the block ends."""
         amount = min(amount, self._size)
         with self._changed:
             self._changed.wait_for(lambda: self._left >= amount)

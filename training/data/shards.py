@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from .digests import digest
 from .folder import TABLE
-from .masks import MaskPictures
+from .mask_pictures import MaskPictures
 from .pictures import suffixes
 from .records import Columns, DatasetError, Record, Row
 from .shard_files import Shard

@@ -107,7 +107,7 @@ class Division:
 
     @property
     def whole(self) -> int:
-        """Samples of a step."""
+        """Return how many samples a step has, over all parts and processes."""
         return self.size * self.parts * self.world
 
     def own(self, part: int) -> slice:

@@ -45,7 +45,7 @@ def newest_sheets(folder: Path) -> list[Path]:
 
 
 def write_model_card(settings: TrainSettings, made: Made) -> Path:
-    """Write `README.md` beside the adapter and return its path.
+    """Return the path of the `README.md` that is written beside the control.
 
     Raises:
         WriteError: as `write_text` says.

@@ -22,7 +22,7 @@ class EpochPlan:
         self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
 
     def step(self, step: int) -> list[int]:
-        """The samples of one optimiser step, all of one bucket."""
+        """Return the samples of one optimiser step, all of one bucket."""
         epoch, within = divmod(step, self.steps_per_epoch)
         return self._epoch(epoch)[within].tolist()
 

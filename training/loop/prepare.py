@@ -19,10 +19,11 @@ from ..data.checked import Checked, check, hold_out
 from ..data.files import write_text
 from ..data.pictures import Size
 from ..data.records import DatasetError, Source
-from ..models.bases import Base, Hub, load_base
-from .data import Data
+from ..models.base_files import Hub, load_base
+from ..models.bases import Base
 from .parts import division_of, making_of
 from .prompted import read_prompted
+from .run_data import Data
 from .sources import source_of
 from .tell import tell
 
@@ -49,9 +50,13 @@ def open_source(settings: TrainSettings) -> Source:
 
 
 def prepare_data(settings: TrainSettings, base: Base, source: Source) -> Data:
-    """Check the pictures, hold some out, and encode what is missing -> what the run reads.
+    """Return what a run reads: pictures checked, some of them held out, what was missing encoded.
 
     Every process of a distributed run makes its share.
+
+    Raises:
+        DatasetError: the data cannot be trained on.
+        OSError: the disk is nearly full; what was encoded before stays.
     """
     process = process_state()
     prompted = read_prompted(settings)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..config.run import TrainSettings
 from ..data.augment import crop_sample, plan_crop
 from ..data.contents import FileContent
-from ..data.masks import MaskPictures
+from ..data.mask_pictures import MaskPictures
 from ..data.random_streams import VALIDATION, generator
 from ..data.records import DatasetError, Record
 

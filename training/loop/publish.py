@@ -17,7 +17,7 @@ class PublishError(OSError):
 
 
 def open_repository(settings: TrainSettings) -> str:
-    """Create the repository on the hub if there is none -> its full name.
+    """Return the full name of the run's repository on the hub, created if there is none.
 
     Asked before training, so that a token or name that is no good ends the run at once.
 
@@ -36,7 +36,7 @@ def open_repository(settings: TrainSettings) -> str:
 
 
 def push(settings: TrainSettings, files: Sequence[Path]) -> str:
-    """Push files of the run's folder to its repository -> the address.
+    """Return the address on the hub that files of the run's folder are pushed to.
 
     Raises:
         PublishError: it failed; all files are still in the folder.

@@ -10,7 +10,7 @@ from ..config.identity import defaults, global_batch
 from ..config.run import TrainSettings
 from ..data.words import shown
 from ..models.bases import Base
-from .data import Data
+from .run_data import Data
 from .state import UNREADABLE, TrainState, list_states, read_notes
 
 log = logging.getLogger(__name__)

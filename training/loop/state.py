@@ -64,7 +64,7 @@ class TrainState:
         return out
 
     def save(self, folder: Path, keep: int = 2) -> Path:
-        """Write `state-STEP.safetensors` into `folder` and drop all but the newest `keep`.
+        """Return the `state-STEP.safetensors` written into `folder`, where the newest `keep` stay.
 
         States of this and later steps are of a run that was left at an earlier one; they are set
         aside.
@@ -130,7 +130,10 @@ class TrainState:
         self.step, self.notes = step, notes
 
     def load_latest(self, folder: Path) -> bool:
-        """Resume from the newest readable state; a damaged one is named and passed over."""
+        """Return whether there was a readable state, the newest of which is loaded.
+
+        A damaged one is named in the log and passed over.
+        """
         for path in reversed(list_states(folder)):
             try:
                 self.load(path)

@@ -3,8 +3,8 @@
 import logging
 
 from ..config.run import TrainSettings
-from .data import Data
 from .plan import EpochPlan
+from .run_data import Data
 
 log = logging.getLogger(__name__)
 

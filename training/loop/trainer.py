@@ -8,22 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import GradientAccumulationPlugin
-from torch import Tensor, distributed
+from torch import Tensor
 from tqdm import tqdm
 
-from ..config.processes import on_cpu, process_state
+from ..config.processes import process_state
 from ..config.run import TrainSettings
 from ..data.files import remove_left
 from ..models.bases import Base
 from ..models.batch import Batch
 from ..models.controls import Control
 from ..models.denoise import denoise_at, drawn_alpha_bar, timesteps
-from ..models.weights import weights_digest
 from .control_files import to_file, write_file
-from .data import Data
 from .examples import Examples, Places, loader
+from .learning import Learning
+from .machinery import accelerator_of, choose_kernels
 from .means import Means
 from .model_card import Made, newest_sheets, write_model_card
 from .optimisation import update_ema
@@ -36,9 +34,11 @@ from .parts import (
     precision_of,
     sampling_of,
 )
+from .peers import Peers
 from .plan import EpochPlan
 from .publish import push
 from .resume import Identity, resume
+from .run_data import Data
 from .state import TrainState
 from .stop_signal import StopSignal
 from .trackers import log_sheet
@@ -47,7 +47,6 @@ from .validation import Shown, Validation
 log = logging.getLogger(__name__)
 
 _LOG_STEPS = 20
-_TOLD_STEPS = 100
 _NORM = "gradient_norm"
 
 
@@ -63,15 +62,15 @@ class Trainer:
         self.settings = settings
         self.base = base
         self.data = data
-        self.accelerator = _accelerator(settings)
+        self.accelerator = accelerator_of(settings)
         self.dtype = precision_of(settings)
         device = self.accelerator.device
         identity = Identity.of(data, base, world)
-        if settings.z0_loss_weight:
+        if settings.z0_loss_weight or settings.decoded_loss_weight:
             base.check_z0()
         self.control = control_of(settings, base)
         base.place(device, self.dtype)
-        _choose_kernels(base.pipeline.unet, settings)
+        choose_kernels(base.pipeline.unet, settings)
         network = self.control.network.to(device)
         if settings.gradient_checkpointing:
             self.control.save_memory()
@@ -86,12 +85,17 @@ class Trainer:
         if self.accelerator.scaler is not None and "scaler" in self.state.notes:
             self.accelerator.scaler.load_state_dict(self.state.notes["scaler"])
         self._means = Means()
-        self._learnt, self._told = False, False
-        self._start = "" if self.state.step else weights_digest(network)
-        self.objective = settings.loss(drawn_alpha_bar(base, settings.timestep_sampling))
+        self._learning = Learning(network, self.control.name, fresh=not self.state.step)
+        drawn = drawn_alpha_bar(base, settings.timestep_sampling)
+        self.objective = settings.loss(drawn, self._decode)
         self.validation = self._new_validation()
         self.examples = Examples(data.train, data.prepared, draws_of(settings))
-        self._hosts: Any = distributed.new_group(backend="gloo") if world > 1 else None
+        self._peers = Peers(self.accelerator)
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        # It was lent to a validation perhaps, and is on the CPU after that.
+        self.base.pipeline.vae.to(latents.device)
+        return self.base.decode_with_gradient(latents)
 
     def _new_validation(self) -> Validation:
         settings, data = self.settings, self.data
@@ -121,11 +125,16 @@ class Trainer:
 
     @property
     def result(self) -> Control:
-        """What is validated and written: the average, if there is one."""
+        """Return what is validated and written: the average of weights, if there is one."""
         return self.control if self.ema is None else self.control.around(self.ema)
 
     def run(self) -> Path:
-        """Train to `max_train_steps` -> the control's file."""
+        """Return the control's file, trained to `max_train_steps`.
+
+        Raises:
+            SystemExit: it was stopped, and saved; the message says how to go on.
+            StateError: a checkpoint cannot be written, or the run has diverged.
+        """
         settings, state = self.settings, self.state
         main = self.accelerator.is_main_process
         if main:
@@ -151,7 +160,7 @@ class Trainer:
                 state.step = step + 1
                 if state.step % _LOG_STEPS == 0:
                     self._report(rate(step), progress)
-                stopped = self._any(stop.wanted)
+                stopped = self._peers.any(stop.wanted)
                 last = state.step == settings.max_train_steps
                 if last or state.step % settings.validation_steps == 0:
                     self._validate(progress)
@@ -185,7 +194,7 @@ class Trainer:
         return [card, path, *folder.glob("best.safetensors"), *made.sheets]
 
     def step(self, batches: Iterator[Batch], step: int) -> dict[str, Tensor]:
-        """One optimiser step -> the mean of each term, and the norm of the gradient."""
+        """Return the mean of each term over one optimiser step, and the norm of its gradient."""
         settings, parts = self.settings, self.settings.gradient_accumulation_steps
         sums: dict[str, Tensor] = {}
         for part in range(parts):
@@ -209,33 +218,14 @@ class Trainer:
         return sums | {_NORM: norm.detach()}
 
     def _report(self, learning_rate: float, progress: tqdm) -> None:
-        means = {name: self._mean(value) for name, value in self._means.take().items()}
+        means = {name: self._peers.mean(value) for name, value in self._means.take().items()}
         rate = progress.format_dict["rate"]
         speed = {} if rate is None else {"images/s": rate * self._division.whole}
         logged = means | {"learning_rate": learning_rate} | speed
         self.accelerator.log({f"train/{k}": v for k, v in logged.items()}, self.state.step)
         told = {name: f"{value:.1f}" for name, value in speed.items()}
         progress.set_postfix(told | {k: f"{v:.4f}" for k, v in means.items()})
-        self._learnt |= means[_NORM] > 0
-        if not self._told and self.state.step >= _TOLD_STEPS:
-            self._told = True
-            self._tell_of_weights()
-
-    def _tell_of_weights(self) -> None:
-        """Warn if nothing was learnt, once there were enough steps."""
-        steps = self.state.step
-        if not self._learnt:
-            log.warning(
-                "In %d steps no gradient has reached the %s, so its weights do not learn; see "
-                "whether all masks are empty.",
-                *(steps, self.control.name),
-            )
-        elif self._start and self._start == weights_digest(self.control.network):
-            log.warning(
-                "In %d steps the %s's weights have not moved, though there are gradients; see "
-                "whether --learning_rate is too small, or go without --mixed_precision fp16.",
-                *(steps, self.control.name),
-            )
+        self._learning.see(means[_NORM], self.state.step)
 
     def _validate(self, progress: tqdm) -> None:
         if self.accelerator.is_main_process:
@@ -273,50 +263,3 @@ class Trainer:
             self.state.notes["metadata"] = file.metadata
             self.state.save(self.settings.output_dir, self.settings.checkpoints_total_limit)
         self.accelerator.wait_for_everyone()
-
-    def _mean(self, value: Tensor) -> float:
-        """Over all processes."""
-        return float(self.accelerator.reduce(value, "mean"))  # pyright: ignore[reportArgumentType]
-
-    def _any(self, flag: bool) -> bool:
-        """Whether any process raises the flag; they ask each other on CPUs, and no GPU waits."""
-        if self._hosts is None:
-            return flag
-        raised = torch.tensor(flag, dtype=torch.uint8)
-        distributed.all_reduce(raised, distributed.ReduceOp.MAX, group=self._hosts)
-        return bool(raised)
-
-
-def _choose_kernels(unet: Any, settings: TrainSettings) -> None:
-    """How the UNet computes, not what."""
-    if settings.gradient_checkpointing:
-        unet.enable_gradient_checkpointing()
-    if settings.channels_last:
-        unet.to(memory_format=torch.channels_last)
-    if settings.torch_compile:
-        unet.compile()
-    if settings.allow_tf32:
-        torch.backends.cuda.matmul.allow_tf32 = True
-    if settings.deterministic:
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.benchmark = False
-
-
-def _accelerator(settings: TrainSettings) -> Accelerator:
-    tracker = None if settings.report_to == "none" else settings.report_to
-    accelerator = Accelerator(
-        cpu=on_cpu(),
-        mixed_precision=settings.mixed_precision,
-        # As a plugin, since a number of steps would give way to one of accelerate's own config,
-        # and gradients would be divided by it.
-        gradient_accumulation_plugin=GradientAccumulationPlugin(
-            num_steps=settings.gradient_accumulation_steps
-        ),
-        log_with=tracker,
-        project_dir=settings.logging_dir or settings.output_dir / "logs",
-    )
-    if tracker is not None:
-        flat = {key: str(value) for key, value in settings.resolved().items()}
-        accelerator.init_trackers(settings.tracker_project_name, flat)
-    return accelerator

@@ -64,7 +64,7 @@ class Validation:
 
     @cached_property
     def examples(self) -> list[Batch]:
-        """Up to `MAX_SAMPLES` examples on the CPU, one a batch since their sizes may differ."""
+        """Return up to `MAX_SAMPLES` batches on the CPU, each of one example: sizes may differ."""
         return [self._example(index) for index in range(min(MAX_SAMPLES, len(self.part.data)))]
 
     def _example(self, index: int) -> Batch:
@@ -107,7 +107,7 @@ class Validation:
 
     @torch.no_grad()
     def pictures(self, control: Control, path: Path) -> dict[str, float]:
-        """Sample some of the examples, write a sheet to `path`, -> mean adherence and leak."""
+        """Return mean adherence and leak of some examples, sampled and put on a sheet at `path`."""
         return self._write_sheet(self._free, control, path)
 
     @torch.no_grad()

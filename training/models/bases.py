@@ -1,25 +1,14 @@
-"""Base models through diffusers: SD1.5, SD2 and SDXL, from a folder, the hub or a single file."""
+"""A frozen base model of diffusers: what it is, where it is, and what it encodes and decodes."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import (
-    AutoencoderKL,
-    AutoencoderTiny,
-    DDPMScheduler,
-    DiffusionPipeline,
-    StableDiffusionPipeline,
-    StableDiffusionXLPipeline,
-    UNet2DConditionModel,
-)
-from diffusers.loaders.single_file_utils import SingleFileComponentError
+from diffusers import AutoencoderTiny, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from local_control.adapter import AdapterConfig, Kind
@@ -27,41 +16,15 @@ from local_control.checkpoint import AdapterFileError
 from local_control.z0 import PredictionType, check_levels
 
 from ..data.digests import digest
-from ..data.words import shown
 from .attention import Fp32Attention
-from .checkpoint_marks import is_sdxl, read_schedule
 from .weights import weights_digest
 
-_KINDS = {"epsilon": PredictionType.EPSILON, "v_prediction": PredictionType.V}
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    ImportError,
-    RuntimeError,
-    SafetensorError,
-    SingleFileComponentError,
-)
-# Where the parts of a pipeline come from; an index may name any module, and it would be imported.
-_LIBRARIES = {"diffusers", "transformers", "stable_diffusion", None}
 _TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 _WIDTH, _SD2_TEXT = 320, 1024
-_VAE_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class BaseModelError(ValueError):
     """A base that cannot be trained on; the message says why and what to do."""
-
-
-@dataclass(frozen=True)
-class Hub:
-    """Which files of hub models are meant: branch, tag or commit, and the variant of weights."""
-
-    revision: str | None = None
-    variant: str | None = None
-    vae_revision: str | None = None
 
 
 @dataclass
@@ -74,27 +37,27 @@ class Base:
 
     @property
     def unet(self) -> UNet2DConditionModel:
-        """The denoiser."""
+        """Return the denoiser."""
         return self.pipeline.unet
 
     @property
     def is_xl(self) -> bool:
-        """Whether the UNet wants pooled text and time ids."""
+        """Return whether the UNet wants pooled text and time ids."""
         return getattr(self.unet.config, "addition_embed_type", None) == "text_time"
 
     @property
     def device(self) -> torch.device:
-        """Where the UNet is."""
+        """Return where the UNet is."""
         return self.unet.device
 
     @property
     def resolution(self) -> int:
-        """Side of the squares that the base was made for, in pixels."""
+        """Return the side of the squares that the base was made for, in px."""
         return self.pipeline.vae_scale_factor * self.unet.config["sample_size"]
 
     @property
     def family(self) -> str:
-        """SD1.5, SD2 (with "v" if it predicts v), SDXL, or the width of other bases.
+        """Return SD1.5, SD2 (with "v" if it predicts v), SDXL, or the width of other bases.
 
         SD2 has SD1.5's channels and another text encoder.
         """
@@ -108,7 +71,11 @@ class Base:
         return "SD2 v" if self.kind is PredictionType.V else "SD2"
 
     def adapter_config(self, kind: Kind | None, in_channels: int) -> AdapterConfig:
-        """The shape of an adapter for this base; `kind` None: xl for SDXL, else full."""
+        """Return the shape of an adapter for this base; `kind` None: xl for SDXL, else full.
+
+        Raises:
+            BaseModelError: no adapter of that kind fits the base.
+        """
         channels = tuple(self.unet.config["block_out_channels"])
         kind = kind or ("xl" if self.is_xl else "full")
         if (kind == "xl") != self.is_xl:
@@ -157,31 +124,33 @@ class Base:
         try:
             check_levels(self.alphas_cumprod, self.kind)
         except ValueError as error:
-            raise BaseModelError(f"{error} Or train without it: --z0_loss_weight 0.") from None
+            raise BaseModelError(
+                f"{error} Or train without it: --z0_loss_weight 0 --decoded_loss_weight 0."
+            ) from None
 
     def autoencoder_on(self, device: torch.device) -> AbstractContextManager[None]:
-        """Bring the autoencoder to `device` for a while, then back to the CPU."""
+        """Return a context in which the autoencoder is on `device`; after it, on the CPU."""
         return _lent([self.pipeline.vae], device)
 
     def text_encoders_on(self, device: torch.device) -> AbstractContextManager[None]:
-        """Bring the text encoders to `device` for a while, then back to the CPU."""
+        """Return a context in which the text encoders are on `device`; after it, on the CPU."""
         return _lent(self._text_encoders(), device)
 
     @cached_property
     def unet_name(self) -> str:
-        """What predictions depend on; to be asked for before the UNet is placed."""
+        """Return a name for what predictions depend on; ask before the UNet is placed."""
         schedule = self.alphas_cumprod.cpu().numpy().tobytes()
         return digest(weights_digest(self.unet), schedule, self.kind.name)
 
     @cached_property
     def autoencoder_name(self) -> str:
-        """What latents depend on."""
+        """Return a name for what latents depend on."""
         vae = self.pipeline.vae
         return digest(weights_digest(vae), vae.config["scaling_factor"], str(vae.dtype))
 
     @cached_property
     def text_name(self) -> str:
-        """What text embeddings depend on."""
+        """Return a name for what text embeddings depend on."""
         names = ("tokenizer", "tokenizer_2")
         tokenizers = [getattr(self.pipeline, name, None) for name in names]
         said = [(t.get_vocab(), t.pad_token, t.model_max_length) for t in tokenizers if t]
@@ -189,7 +158,7 @@ class Base:
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
-        """Images [B,3,H,W] in 0..1 -> latents [B,C,H/8,W/8] at the scale of the UNet, fp32."""
+        """Return latents [B,C,H/8,W/8] in the UNet's scale of images [B,3,H,W] in 0..1, fp32."""
         vae = self.pipeline.vae
         encoded = vae.encode((2 * images - 1).to(vae.device, vae.dtype))
         mode = encoded.latents if isinstance(vae, AutoencoderTiny) else encoded.latent_dist.mode()
@@ -197,15 +166,19 @@ class Base:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents at the scale of the UNet -> images [B,3,H,W] in 0..1, fp32."""
+        """Return images [B,3,H,W] in 0..1 of latents [B,C,H/8,W/8] in the UNet's scale, fp32."""
+        return self.decode_with_gradient(latents).clamp(0, 1)
+
+    def decode_with_gradient(self, latents: Tensor) -> Tensor:
+        """Return the same, differentiable and not held to 0..1, once the autoencoder is there."""
         vae = self.pipeline.vae
         unscaled = latents / vae.config["scaling_factor"]
         images = vae.decode(unscaled.to(vae.device, vae.dtype)).sample
-        return images.float().add(1).div(2).clamp(0, 1)
+        return images.float().add(1).div(2)
 
     @torch.no_grad()
     def encode_text(self, captions: Sequence[str]) -> dict[str, Tensor]:
-        """context [B,T,D], and for SDXL pooled [B,P]; what is too long for it is cut off."""
+        """Return context [B,T,D], and for SDXL pooled [B,P], of captions; long ones are cut off."""
         with _quiet():  # it would print all that is cut off
             found = self.pipeline.encode_prompt(
                 prompt=list(captions),
@@ -217,7 +190,7 @@ class Base:
         return text | {"pooled": found[2]} if self.is_xl else text
 
     def is_cut(self, caption: str) -> bool:
-        """Whether a caption is too long for the text encoder."""
+        """Return whether a caption is too long for the text encoder."""
         tokenizer = self.pipeline.tokenizer
         return len(tokenizer(caption, verbose=False).input_ids) > tokenizer.model_max_length
 
@@ -248,139 +221,3 @@ def _lent(modules: Sequence[Any], device: torch.device) -> Iterator[None]:
     finally:
         for module in modules:
             module.to("cpu")
-
-
-def load_base(
-    name: str,
-    config: str | None = None,
-    vae: str | None = None,
-    vae_dtype: str = "fp32",
-    prediction: str | None = None,
-    hub: Hub | None = None,
-) -> Base:
-    """A base from a diffusers folder, the hub, or one .safetensors file.
-
-    config: folder or hub name of the configs of a single file; without it diffusers knows one.
-    vae: another autoencoder, as a diffusers folder or hub name.
-    prediction: what it predicts, in diffusers' words; without it the file or its configs say so.
-    hub: which files of hub models are meant. Nothing that a folder or the hub holds is run.
-
-    Raises:
-        BaseModelError: it cannot be read, or is no UNet of these families.
-    """
-    hub = hub or Hub()
-    parts = {} if vae is None else {"vae": _load_autoencoder(vae, hub.vae_revision)}
-    schedule: dict[str, Any] = {}
-    try:
-        if Path(name).suffix == ".safetensors":
-            pipeline = _load_single_file(Path(name), config, hub.revision, parts)
-            schedule |= read_schedule(Path(name))
-        else:
-            _check_index(name, hub.revision)
-            pipeline = _load_folder(name, hub, parts)
-    except _UNREADABLE as error:
-        raise BaseModelError(
-            f"The base {name} cannot be loaded ({_first_line(error)}); name a diffusers "
-            f"folder, a hub model or a .safetensors checkpoint of SD1.5, SD2 or SDXL."
-        ) from error
-    if prediction is not None:
-        schedule["prediction_type"] = prediction
-    pipeline.scheduler = _trained_schedule(pipeline, name, schedule)
-    pipeline.vae.to(_VAE_DTYPES[vae_dtype])
-    pipeline.set_progress_bar_config(disable=True)
-    kind = _KINDS[pipeline.scheduler.config["prediction_type"]]
-    return Base(pipeline, pipeline.scheduler.alphas_cumprod, kind)
-
-
-def _first_line(error: Exception) -> str:
-    return shown(str(error).partition("\n")[0], 300)
-
-
-def _load_folder(name: str, hub: Hub, parts: dict[str, Any]) -> Any:
-    """The pipeline of a diffusers folder or hub name, its UNet in the precision of its file."""
-    files = {"revision": hub.revision, "variant": hub.variant, "use_safetensors": True}
-    folder = Path(name)
-    if not folder.is_dir():
-        found = DiffusionPipeline.download(name, trust_remote_code=False, **files)
-        folder = Path(str(found))
-    dtypes = {"default": torch.float32, "unet": _own_dtype(folder / "unet", hub.variant)}
-    return DiffusionPipeline.from_pretrained(
-        folder, torch_dtype=dtypes, trust_remote_code=False, **files, **parts
-    )
-
-
-def _own_dtype(folder: Path, variant: str | None) -> torch.dtype:
-    """The precision of the weights in a folder; fp32 if there are none of this variant."""
-    ending = ".safetensors" if variant is None else f".{variant}.safetensors"
-    known = {"F16": torch.float16, "BF16": torch.bfloat16}
-    for path in sorted(folder.glob(f"*{ending}")):
-        if variant is None and path.name.count(".") > 1:  # another variant
-            continue
-        with safe_open(path, framework="pt") as file:
-            return known.get(file.get_slice(next(iter(file.keys()))).get_dtype(), torch.float32)
-    return torch.float32
-
-
-def _check_index(name: str, revision: str | None) -> None:
-    """ValueError if the parts of a pipeline are not all of the libraries that are meant."""
-    index: Any = DiffusionPipeline.load_config(name, revision=revision)
-    parts = [value for key, value in index.items() if not key.startswith("_")]
-    lists = [value for value in parts if isinstance(value, list)]
-    if not isinstance(index.get("_class_name"), str) or any(
-        not part or part[0] not in _LIBRARIES for part in lists
-    ):
-        raise ValueError("its index names code that is not of diffusers or transformers")
-
-
-def _trained_schedule(pipeline: Any, name: str, changes: dict[str, Any]) -> Any:
-    """The DDPMScheduler of a pipeline that adapters can be trained on."""
-    unet = getattr(pipeline, "unet", None)
-    if not isinstance(unet, UNet2DConditionModel):
-        raise BaseModelError(
-            f"The base {name} is a {type(pipeline).__name__} without a UNet; adapters are for "
-            f"SD1.5, SD2 and SDXL."
-        )
-    if unet.config["in_channels"] != unet.config["out_channels"]:
-        raise BaseModelError(
-            f"The base {name} reads {unet.config['in_channels']} channels, as inpainting models "
-            f"do; name the model that it was made from."
-        )
-    if "sigma_data" in pipeline.scheduler.config:
-        raise BaseModelError(
-            f"The base {name} has an EDM schedule; adapters are not trained on it."
-        )
-    scheduler: Any = DDPMScheduler.from_config(pipeline.scheduler.config, **changes)
-    if scheduler.config["prediction_type"] not in _KINDS:
-        raise BaseModelError(
-            f"The base {name} predicts {scheduler.config['prediction_type']!r}; adapters are "
-            f"trained on epsilon and v_prediction."
-        )
-    return scheduler
-
-
-def _load_single_file(
-    path: Path, config: str | None, revision: str | None, parts: dict[str, Any]
-) -> Any:
-    if not path.is_file():
-        raise OSError(f"there is no file {path}")
-    with safe_open(path, framework="pt") as file:
-        xl = is_sdxl(set(file.keys()))
-    kind = StableDiffusionXLPipeline if xl else StableDiffusionPipeline
-    options: dict[str, Any] = {}
-    if config is not None:
-        options = {"config": config, "local_files_only": Path(config).is_dir()}
-        options["revision"] = revision
-    return kind.from_single_file(str(path), **options, **parts)
-
-
-def _load_autoencoder(name: str, revision: str | None) -> AutoencoderKL | AutoencoderTiny:
-    try:
-        config = AutoencoderKL.load_config(name, revision=revision)
-        tiny = isinstance(config, dict) and config.get("_class_name") == "AutoencoderTiny"
-        kind = AutoencoderTiny if tiny else AutoencoderKL
-        return kind.from_pretrained(name, revision=revision, use_safetensors=True)
-    except _UNREADABLE as error:
-        raise BaseModelError(
-            f"The autoencoder {name} cannot be loaded ({_first_line(error)}); name a "
-            f"diffusers folder or a hub model that holds safetensors."
-        ) from error

@@ -17,12 +17,12 @@ _SDXL_KEY = "conditioner.embedders.1.model.positional_embedding"
 
 
 def is_sdxl(keys: Set[str]) -> bool:
-    """Whether a checkpoint with these keys has SDXL's two text encoders."""
+    """Return whether a checkpoint with these keys has SDXL's two text encoders."""
     return _SDXL_KEY in keys
 
 
 def read_schedule(path: Path) -> dict[str, Any]:
-    """The parts of a scheduler's config that a .safetensors checkpoint decides itself.
+    """Return the parts of a scheduler's config that a .safetensors checkpoint decides itself.
 
     The mark `v_pred`, with `ztsnr` for a zero terminal SNR, stands in fine-tuned files; an SD2 that
     predicts v is known by the spread of a norm's bias.

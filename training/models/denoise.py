@@ -21,9 +21,10 @@ def predict(
     acting: Acting | None = None,
     added: dict[str, Tensor] | None = None,
 ) -> Tensor:
-    """The UNet's prediction [B,C,h,w] for noisy latents under a text context [B,T,D].
+    """Return the UNet's prediction [B,C,h,w] for noisy latents [B,C,h,w] at timesteps [B].
 
-    acting: control, if there is any. added: SDXL's pooled text and time ids.
+    context [B,T,D]: the text's. acting: control, if there is any. added: SDXL's pooled text and
+    time ids.
     """
     controlled = {} if acting is None else acting(z_t, timestep, context, added)
     return unet(
@@ -38,8 +39,10 @@ def drawn_alpha_bar(base: Base, sampling: str, draws: int = 10_000) -> Tensor:
 
 
 def timesteps(u: Tensor, total: int, sampling: str) -> Tensor:
-    """Draws u [B] in 0..1 -> timesteps [B]; cubic prefers noisy ones, as T2I-Adapter does
-    (t = (1 - u^3) T).
+    """Return timesteps [B] in 0..total-1 of draws u [B] in 0..1.
+
+    sampling: uniform, or cubic, which prefers noisy ones: t = (1 - u^3) T (T2I-Adapter,
+    arXiv 2302.08453).
     """
     if sampling == "cubic":
         u = 1 - u**3

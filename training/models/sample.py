@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers import DDIMScheduler
@@ -14,6 +14,8 @@ from local_control.masks import mask_on_grid
 from .bases import Base
 from .controls import Acting
 from .denoise import predict
+
+ActsOn = Literal["both", "positive"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class StepChanges:
 
     @property
     def leak(self) -> Tensor:
-        """Change outside over change inside [B]; NaN where nothing changes."""
+        """Return change outside over change inside [B]; NaN where nothing changes."""
         return self.outside / self.inside
 
 
@@ -67,14 +69,17 @@ def sample(
     options: Sampling,
     acting: Acting | None = None,
     time_ids: Tensor | None = None,
+    *,
+    acts_on: ActsOn = "both",
     blend: Tensor | None = None,
     changes: StepChanges | None = None,
 ) -> Tensor:
     """Return clean latents [B,C,h,w] for noise [B,C,h,w] under texts as `Base.encode_text` gives.
 
-    acting: control of B samples or one; like ComfyUI's it acts on both predictions. blend [B,1,H,W]
-    in 0..1 at any size: predictions with control act where it is 1, those without elsewhere, at
-    twice the cost of a step. changes: is told of each step's, at the same cost.
+    acting: control of B samples or one; it acts on the predictions for both texts, as ComfyUI's
+    does, or on that for the positive one alone. blend [B,1,H,W] in 0..1 at any size: predictions
+    with control act where it is 1, those without elsewhere, which costs one more prediction of each
+    text that is controlled. changes: is told of each step's, at the same cost.
     """
     scheduler: Any = DDIMScheduler.from_config(base.pipeline.scheduler.config, clip_sample=False)
     scheduler.set_timesteps(options.steps, device=noise.device)
@@ -86,19 +91,31 @@ def sample(
     amp = torch.autocast(
         noise.device.type, options.mixed_precision, enabled=options.mixed_precision is not None
     )
+    everything, of_negative, of_positive = slice(None), slice(len(noise)), slice(len(noise), None)
 
-    def predicted(z_t: Tensor, t: Tensor, acting: Acting | None) -> Tensor:
+    def predicted(part: slice, t: Tensor, acting: Acting | None) -> Tensor:
+        z_t = torch.cat([latents, latents])[part]
+        own = None if added is None else {key: value[part] for key, value in added.items()}
         with amp:
-            return predict(base.unet, z_t, t, both["context"], acting, added).float()
+            context = both["context"][part]
+            return predict(base.unet, z_t, t.expand(len(z_t)), context, acting, own).float()
+
+    def controlled(t: Tensor, without: Tensor | None) -> Tensor:
+        if acts_on == "both":
+            return predicted(everything, t, acting)
+        free = predicted(of_negative, t, None) if without is None else without[of_negative]
+        return torch.cat([free, predicted(of_positive, t, acting)])
 
     for timestep in scheduler.timesteps:
-        z_t, t = torch.cat([latents, latents]), timestep.expand(2 * len(latents))
-        output = predicted(z_t, t, acting)
-        if acting is not None and (blend is not None or changes is not None):
-            without = predicted(z_t, t, None)
-            if blend is not None:
+        if acting is None:
+            output = predicted(everything, timestep, None)
+        else:
+            free = blend is not None or changes is not None
+            without = predicted(everything, timestep, None) if free else None
+            output = controlled(timestep, without)
+            if without is not None and blend is not None:
                 output = blend_predictions(output, without, torch.cat([blend, blend]))
-            if changes is not None:
+            if without is not None and changes is not None:
                 changes.add(options.guided(output), options.guided(without))
         output = options.guided(output)
         latents = scheduler.step(output, int(timestep), latents).prev_sample

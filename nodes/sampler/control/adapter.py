@@ -17,11 +17,13 @@ from ....local_control.region_mask import RegionMask, in_window, match_batch
 from ....local_control.view import View
 from ...comfy_types import from_comfy_mask
 from .advanced import AdvancedApply
-from .base import Acting, Call, Recent, RegionControl
+from .call import Call
 from .hint import Hint
 from .loaded import LoadedAdapter
 from .places import INPUT_BLOCKS, check_family
+from .recent import Recent
 from .region import Region
+from .region_control import Acting, RegionControl
 from .slots import Slots, merge
 from .view import LATENT_FACTOR
 

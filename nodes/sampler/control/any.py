@@ -13,8 +13,10 @@ from ....local_control.gating import spread_weights
 from ....local_control.region_mask import match_batch
 from ....local_control.view import View
 from .any_region import ControlRegion, first_answer
-from .base import Acting, Call, Recent, RegionControl
+from .call import Call
 from .hint import Hint
+from .recent import Recent
+from .region_control import Acting, RegionControl
 from .slots import KEYS, Slots
 
 # Copies of the control that are kept, each with its picture as the model sees it.

@@ -17,7 +17,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ....local_control.region_mask import RegionMask
-from .patch import innermost
+from .gated_patch import innermost
 from .predictions import Cond, told_apart
 from .view import check_pictures, frames_in, view_wrappers, views_of
 from .wiring import TOLD, Told, check_wiring, marked, unmarked

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import OFF, RegionControl
+from .region_control import OFF, RegionControl
 from .view import check_pictures, with_option
 
 Entry = dict[str, Any]

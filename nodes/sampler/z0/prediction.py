@@ -7,7 +7,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from .run import noting_runs, run_of
+from .sampling_run import noting_runs, run_of
 
 _KEY = "local_control_final_prediction"
 

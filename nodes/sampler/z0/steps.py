@@ -7,7 +7,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from .run import Run, noting_runs, run_of
+from .sampling_run import Run, noting_runs, run_of
 
 
 class Watcher(Protocol):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..control.region import percent_at
 from .live import LivePreview
-from .run import Run, noting_runs, run_in
+from .sampling_run import Run, noting_runs, run_in
 from .steps import watch_steps
 from .trace import Sampling, Z0Trace
 

@@ -2,23 +2,21 @@
 
 import uuid
 from abc import abstractmethod
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 import torch
 from comfy.controlnet import T2IAdapter
 from torch import Tensor
 
-from ....local_control.region_mask import RegionMask
 from ....local_control.view import Size, View, Window
+from .call import Call
+from .recent import Recent
 from .region import Region, Timing
 from .slots import Slots, merge
 from .view import LATENT_FACTOR, check_pictures, frames_in, views_of
 
 R = TypeVar("R", bound=Region)
-T = TypeVar("T")
 # Masks on the latent's grid that are kept: of windows, tiles and sets of regions that act.
 _KEPT_BLENDS = 64
 # Of fewer channels tools would take the mean, and ours are of conditions and masks.
@@ -27,85 +25,6 @@ _COLOURS = 3
 OFF = "local_control_off"
 # A region's place in its control, and the factor of its strength.
 Acting = tuple[tuple[int, float], ...]
-
-
-class Recent(OrderedDict[Hashable, T]):
-    """The things that were made or used last; the oldest go, handed to `drop`."""
-
-    def __init__(self, most: int, drop: Callable[[T], None] = lambda _: None) -> None:
-        super().__init__()
-        self._most = most
-        self._drop = drop
-
-    def get_or(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return what stands under a key, made by `make` if nothing does."""
-        if key not in self:
-            while len(self) >= self._most:
-                self._drop(self.popitem(last=False)[1])
-            self[key] = make()
-        self.move_to_end(key)
-        return self[key]
-
-    def forget(self) -> None:
-        """Drop all."""
-        while self:
-            self._drop(self.popitem()[1])
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of `get_control`: the latents, how many of one prompt, what each prompt sees."""
-
-    x: Tensor
-    t: Tensor
-    cond: dict
-    options: dict
-    views: tuple[View, ...]
-
-    @property
-    def batch(self) -> int:
-        """Return the number of latents of one prompt."""
-        return len(self.x) // len(self.views)
-
-    @property
-    def steps(self) -> int:
-        """Return the number of frames of a video latent, or 1."""
-        return frames_in(self.x.shape)
-
-    @property
-    def key(self) -> tuple[Hashable, ...]:
-        """Return all that what a region adds depends on, but for the noise and the text."""
-        return self.views, tuple(self.x.shape), self.x.dtype, self.x.device
-
-    def gate(self, mask: RegionMask, tensor: Tensor) -> Tensor:
-        """Return the mask at the resolution of a tensor of all prompts, to be multiplied with it.
-
-        tensor [P*B,T,C], [P*B,C,h,w] or [P*B,C,T,h,w] -> the same with one channel, and 1 for the
-        batch where all share one.
-
-        Raises:
-            ValueError: there is another number of masks than latents, or no grid has its tokens.
-        """
-        parts = [mask.as_factor(tensor.shape, v, self.batch, self.steps) for v in self.views]
-        if len(set(self.views)) == len(parts[0]) == 1:
-            return parts[0].to(tensor)  # one for all
-        return torch.cat([p.expand(self.batch, *p.shape[1:]) for p in parts]).to(tensor)
-
-    def apart(self) -> Iterator["Call"]:
-        """Yield a call for each prompt alone."""
-        for i, view in enumerate(self.views):
-            own = slice(i * self.batch, (i + 1) * self.batch)
-
-            def cut(value: object, own: slice = own) -> object:
-                is_batch = torch.is_tensor(value) and len(value) == len(self.x)
-                return value[own] if is_batch else value
-
-            options = dict(self.options)
-            for key in ("cond_or_uncond", "uuids"):
-                if key in options:
-                    options[key] = options[key][i : i + 1]
-            values = {key: cut(value) for key, value in self.cond.items()}
-            yield Call(self.x[own], self.t[own], values, options, (view,))
 
 
 class RegionControl(T2IAdapter, Generic[R]):

@@ -8,7 +8,7 @@ from .words import shown
 
 
 @dataclass(frozen=True)
-class Places:
+class TrustedPaths:
     """Where the files of a data set may be.
 
     folder: what relative paths are relative to. roots: folders besides it. anywhere: as

@@ -84,7 +84,30 @@ def add_region(canvas: Canvas, setting: Setting, adapter: Output, source: Source
         image=source.condition,
         mask=source.mask,
         strength=setting.edges[1],
+        acts_on=setting.acts_on,
     )
+
+
+def open_model(canvas: Canvas, setting: Setting, words: str) -> tuple[Model, Output]:
+    """Return model and adapter in a group of their own, where words say what the template does."""
+    with canvas.group("Model and adapter", LOAD):
+        model = load_checkpoint(canvas, setting)
+        adapter = load_adapter(canvas, setting)
+        canvas.note(f"{words}\n\n{setting.note}")
+    return model, adapter
+
+
+def choose_region(
+    canvas: Canvas,
+    setting: Setting,
+    adapter: Output,
+    title: str = "What is controlled, and where",
+) -> tuple[Source, Node]:
+    """Return a source and its region in a group of their own."""
+    with canvas.group(title, CONTROL):
+        source = make_source(canvas, setting)
+        region = add_region(canvas, setting, adapter, source)
+    return source, region
 
 
 def write_prompts(canvas: Canvas, setting: Setting, clip: Output, text: str = "") -> tuple:
@@ -94,11 +117,16 @@ def write_prompts(canvas: Canvas, setting: Setting, clip: Output, text: str = ""
     return positive["CONDITIONING"], negative["CONDITIONING"]
 
 
-def apply(canvas: Canvas, prompts: tuple, regions: Output, **more: Any) -> tuple:
+def apply(canvas: Canvas, setting: Setting, prompts: tuple, regions: Output, **more: Any) -> tuple:
     """Return both prompts under the control of the regions."""
     positive, negative = prompts
     node = canvas.add(
-        "LocalControl_Apply", positive=positive, negative=negative, regions=regions, **more
+        "LocalControl_Apply",
+        positive=positive,
+        negative=negative,
+        regions=regions,
+        outside=setting.outside,
+        **more,
     )
     return node["positive"], node["negative"]
 
