@@ -15,6 +15,7 @@ from adapters import (
     sample,
     stock,
 )
+from kinds import windowed
 
 
 @pytest.fixture(params=["sd15", "sdxl"])
@@ -44,6 +45,12 @@ def test_in_an_area_mask_and_condition_are_cropped_as_the_area_is(setup):
         conds[0][1]["control"].extra_hooks = comfy.hooks.HookGroup()
     expected = sample(setup, *(with_options(conds, area=area) for conds in cropped))
     torch.testing.assert_close(whole, expected, **CLOSE)
+
+
+def test_context_windows_of_rows_that_go_round_the_edge_are_refused(setup):
+    model = windowed(setup.model, 12, dim=2, overlap=4, schedule="looped_uniform")
+    with pytest.raises(ValueError, match=r"rows or columns \(dim 2\) that are not side by side"):
+        sample(setup, *local(setup, left()), model=model, steps=5)
 
 
 def test_an_area_outside_the_mask_is_free(setup):

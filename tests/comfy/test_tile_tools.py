@@ -4,7 +4,7 @@ import adapters
 import pytest
 import torch
 from adapters import core_control
-from kinds import CLOSE, half, make_kind
+from kinds import CLOSE, half, make_kind, picture
 from other_packs import load_pack, module_of
 
 STEPS = 2
@@ -125,6 +125,29 @@ class TestTiledDiffusion:
         found = tiled_diffusion(kind, conds, method, overlap=overlap)
         plain = tiled_diffusion(kind, kind.stock(), method, overlap=overlap)
         torch.testing.assert_close(found, plain, **CLOSE)
+
+
+def test_how_many_tiles_are_sampled_at_once_matters_to_stock_adapters_alone(kind, tiled_diffusion):
+    """They keep the features of the first tiles, unless they are made to forget them."""
+    if kind.helpers is not adapters:
+        pytest.skip("ControlNets run at every call")
+
+    def by_number(conds):
+        return [tiled_diffusion(kind, conds, "MultiDiffusion", tiles) for tiles in (1, 4)]
+
+    torch.testing.assert_close(*by_number(kind.local(half())), **CLOSE)
+    torch.testing.assert_close(*by_number(kind.stock()), **CLOSE)
+    kind.setup.control = core_control(kind.setup)
+    assert not torch.allclose(*by_number(kind.stock()))
+
+
+def test_with_tiled_diffusion_loaded_tiles_of_the_other_see_the_whole_picture_of_stock_controls(
+    comfy, tiled_diffusion, tiled_ksampler
+):
+    kind, image = make_kind(comfy, "sd15"), picture()
+    other = torch.where(half()[..., None] == 1, image, picture(seed=9))
+    one, two = (tiled_ksampler(kind, kind.stock(each), "simple") for each in (image, other))
+    assert not torch.allclose(one[..., :8], two[..., :8])
 
 
 @pytest.mark.parametrize("outside", ["gated", "exact"])

@@ -71,7 +71,7 @@ def half(size=SIZE, top=False):
     return controls.half(size, top)
 
 
-def windowed(model, length, dim=0, overlap=1, is_anchored=False):
+def windowed(model, length, dim=0, overlap=1, is_anchored=False, schedule="standard_static"):
     """The model with ComfyUI's context windows; anchored, as newer versions have them, each also
     shows the frame before it.
     """
@@ -80,7 +80,7 @@ def windowed(model, length, dim=0, overlap=1, is_anchored=False):
     options = {
         "context_length": length,
         "context_overlap": overlap,
-        "context_schedule": "standard_static",
+        "context_schedule": schedule,
         "context_stride": 1,
         "closed_loop": False,
         "fuse_method": "pyramid",

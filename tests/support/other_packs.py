@@ -14,6 +14,9 @@ def load_pack(variable, name):
     if not path:
         pytest.skip(f"set {variable} to a folder of {name} to run its own code")
     package = variable.removesuffix("_PATH").lower()
+    # Anew, also what it replaces in ComfyUI, which a test may have put back.
+    for known in [name for name in sys.modules if name.split(".")[0] == package]:
+        del sys.modules[known]
     options = {"submodule_search_locations": [path]}
     spec = importlib.util.spec_from_file_location(package, Path(path) / "__init__.py", **options)
     sys.modules[package] = importlib.util.module_from_spec(spec)
