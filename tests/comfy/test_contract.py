@@ -1,7 +1,9 @@
 """The contract of parity: what holds for every kind of control, wherever a graph puts it."""
 
+import gc
 import importlib
 import os
+import weakref
 from types import MappingProxyType
 
 import pytest
@@ -55,6 +57,19 @@ class TestWindows:
         model = windowed(kind.setup.model, 4)
         with pytest.raises(ValueError, match="4 masks for 6 latents"):
             kind.sample(kind.local(stripes(4)), model=model, **self.sampled)
+
+    @pytest.mark.parametrize("side", [-2, -1])
+    def test_windows_of_rows_or_columns_see_their_part_of_mask_and_picture(self, kind, side):
+        steps = {"steps": 5}
+        mask, image = half(top=side == -2), picture()
+        other = torch.where(mask[..., None] == 1, image, picture(seed=9))
+        model = windowed(kind.setup.model, 8, len(kind.shape()) + side, overlap=0)
+        found = kind.sample(kind.local(mask, image), model=model, **steps)
+        white, black = found.split(8, side)
+        full = kind.sample(kind.local(torch.ones_like(mask), other), model=model, **steps)
+        torch.testing.assert_close(white, full.split(8, side)[0], **CLOSE)
+        assert torch.equal(black, kind.free(model=model, **steps).split(8, side)[1])
+        assert not torch.allclose(full.split(8, side)[1], black)
 
     def test_windows_that_are_told_on_the_control_are_the_same(self, kind):
         """As AnimateDiff-Evolved tells them, for controls that have a place for it."""
@@ -153,6 +168,27 @@ class TestTiles:
         together, free = kind.sample(single, **run), kind.free(**run)
         assert torch.equal(together[1], free[1])
         assert not torch.allclose(together[0], free[0])
+
+    def test_a_tile_that_a_tool_puts_in_counts_for_one_sampling(self, kind):
+        """As tools do it that tell by ComfyUI's classes which controls they can cut."""
+        from comfy.controlnet import T2IAdapter
+
+        conds, run = kind.local(half()), {"size": (8, 8)}
+        whole, kept = kind.sample(conds, **run), []
+
+        def tile(left):
+            for control in {cond[0][1]["control"] for cond in conds}:
+                assert isinstance(control, T2IAdapter)
+                control.cond_hint = control.cond_hint_original[..., :64, left : left + 64].float()
+                kept.append(weakref.ref(control.cond_hint))
+            return kind.sample(conds, **run)
+
+        expected = kind.sample([cropped(cond, (0, 0, 64, 64)) for cond in conds], **run)
+        torch.testing.assert_close(tile(0), expected, **CLOSE)
+        assert torch.equal(tile(64), kind.free(**run))
+        assert torch.equal(kind.sample(conds, **run), whole)
+        gc.collect()
+        assert not any(reference() is not None for reference in kept)
 
 
 def test_a_second_pass_over_larger_latents_keeps_the_region(kind):

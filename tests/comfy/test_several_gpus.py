@@ -32,7 +32,9 @@ def on_two(kind):
     return model
 
 
-@pytest.mark.parametrize("options", [{}, {"strength_curve": "1, 0.5", "feather": 16}])
+@pytest.mark.parametrize(
+    "options", [{}, {"strength_curve": "1, 0.5", "feather": 16}, {"outside": "exact"}]
+)
 def test_two_devices_give_the_picture_of_one(kind, options):
     if kind.name == "lora":
         pytest.skip("ComfyUI's own Control-LoRAs take their weights from the first GPU")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from adapters import picture
+from kinds import windowed
 from small_controls import wan
 
 SIZE = 16
@@ -22,15 +23,15 @@ def moving(frames=FRAMES):
     return masks
 
 
-def sample(model, setup, batch=1):
+def sample(model, setup, batch=1, frames=FRAMES, steps=2, prompts=None):
     import comfy.sample
 
-    shape = (batch, 16, FRAMES, SIZE, SIZE)
+    shape = (batch, 16, frames, SIZE, SIZE)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(3))
-    prompts = setup.text(0), setup.text(1)
+    prompts = prompts or (setup.text(0), setup.text(1))
     options = {"seed": 0, "disable_pbar": True}
     return comfy.sample.sample(
-        model, noise, 2, 2.0, "euler", "simple", *prompts, torch.zeros(shape), **options
+        model, noise, steps, 2.0, "euler", "simple", *prompts, torch.zeros(shape), **options
     )
 
 
@@ -55,6 +56,27 @@ def test_guidance_follows_the_mask_of_each_frame(comfy, setup):
 
 def masks_of(comfy, *masks):
     return [comfy.module("local_control.region_mask").RegionMask(mask) for mask in masks]
+
+
+@pytest.mark.parametrize("is_anchored", [False, True])
+@pytest.mark.parametrize("white", range(4))
+def test_in_context_windows_each_frame_has_its_own_mask(comfy, setup, white, is_anchored):
+    """Two windows of two frames; anchored, the second one begins with a frame of the first."""
+    model = windowed(setup.model, 2, dim=2, overlap=0, is_anchored=is_anchored)
+    masks = torch.zeros(4, 8 * SIZE, 8 * SIZE)
+    masks[white] = 1
+    prompts, other = (setup.text(0), setup.text(1)), setup.text(7)
+    node = comfy.nodes["LocalControl_GatePredictions"]
+    gated, *conds = node.execute(
+        model, other, prompts[1], masks, positive_without=prompts[0]
+    ).result
+    once = {"frames": 4, "steps": 1}
+    found = sample(gated, setup, **once, prompts=conds)
+    expected = sample(model, setup, **once)
+    within = sample(model, setup, **once, prompts=(other, prompts[1]))
+    assert not torch.allclose(within[:, :, white], expected[:, :, white])
+    expected[:, :, white] = within[:, :, white]
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("frames", [1, 6])

@@ -71,8 +71,10 @@ def half(size=SIZE, top=False):
     return controls.half(size, top)
 
 
-def windowed(model, length, dim=0, overlap=1):
-    """The model with ComfyUI's context windows."""
+def windowed(model, length, dim=0, overlap=1, is_anchored=False):
+    """The model with ComfyUI's context windows; anchored, as newer versions have them, each also
+    shows the frame before it.
+    """
     from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 
     options = {
@@ -85,7 +87,7 @@ def windowed(model, length, dim=0, overlap=1):
         "dim": dim,
     }
     # Newer versions want these two.
-    options |= {"freenoise": False, "causal_window_fix": False}
+    options |= {"freenoise": False, "causal_window_fix": is_anchored}
     known = inspect.signature(ContextWindowsManualNode.execute).parameters
     found = {key: value for key, value in options.items() if key in known}
     return ContextWindowsManualNode.execute(model, **found).result[0]

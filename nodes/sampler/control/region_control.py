@@ -157,6 +157,7 @@ class RegionControl(T2IAdapter, Generic[R]):
         super().cleanup()
         self._forget()
         self._blends.forget()
+        self._used_tiles = None
         self.sub_idxs = None
 
     def get_control(

@@ -6,7 +6,7 @@ windows are told by ComfyUI itself, and by AnimateDiff-Evolved on the controls.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.hooks
@@ -90,23 +90,63 @@ def views_of(
     ids = options.get("uuids", ())
     if areas is None or len(ids) != batched_number:
         size = (shape[-2], shape[-1])
-        return (View(size, size, window=window),) * batched_number
-    return tuple(areas.view(condition_id, window) for condition_id in ids)
+        views = (View(size, size, window=window),) * batched_number
+    else:
+        views = tuple(areas.view(condition_id, window) for condition_id in ids)
+    corner = _strip_corner(options)
+    return views if corner is None else tuple(_in_strip(v, corner, options) for v in views)
 
 
 def window_of(options: Mapping[str, Any]) -> Window | None:
-    """Return the context window that ComfyUI has put into transformer_options, or None."""
+    """Return the context window over latents or frames that transformer_options tell, or None."""
     found = options.get("context_window")
-    if found is None:
+    if found is None or _is_strip(options):
         return None
-    indices = list(found.index_list)
-    anchor = getattr(found, "causal_anchor_index", None)
-    if anchor is not None and anchor >= 0:  # ComfyUI puts this frame before those of the window
-        indices.insert(0, anchor)
+    indices = _indices(found)
     whole = options.get(_WHOLE)
     # Older versions do not tell of how many latents the window is.
     total = getattr(found, "total_frames", 0) or (whole[found.dim] if whole else max(indices) + 1)
     return Window(tuple(indices), total, found.dim == _VIDEO)
+
+
+def _indices(window: Any) -> list[int]:
+    """What a context window of ComfyUI shows, in its order."""
+    indices = list(window.index_list)
+    anchor = getattr(window, "causal_anchor_index", None)
+    # ComfyUI puts this one before those of the window.
+    return [anchor, *indices] if anchor is not None and anchor >= 0 else indices
+
+
+def _is_strip(options: Mapping[str, Any]) -> bool:
+    """Whether the context window is of rows or columns of the picture."""
+    dims = len(options.get(_WHOLE, ()))
+    return dims in (_PICTURES, _VIDEOS) and options["context_window"].dim >= dims - 2
+
+
+def _strip_corner(options: Mapping[str, Any]) -> Size | None:
+    """The (top, left) of a context window of rows or columns; None if there is none.
+
+    Raises:
+        ValueError: they are not one piece of the picture.
+    """
+    found = options.get("context_window")
+    if found is None or not _is_strip(options):
+        return None
+    indices = _indices(found)
+    first = indices[0]
+    if indices != list(range(first, first + len(indices))):
+        raise ValueError(
+            f"The context windows are of rows or columns (dim {found.dim}) that are not side by "
+            f"side, and no region has a place in them; choose the schedule standard_static."
+        )
+    return (first, 0) if found.dim == len(options[_WHOLE]) - 2 else (0, first)
+
+
+def _in_strip(view: View, corner: Size, options: Mapping[str, Any]) -> View:
+    """What is seen of a context window of rows or columns, as a part of the whole picture."""
+    height, width = options[_WHOLE][-2:]
+    moved = (view.corner[0] + corner[0], view.corner[1] + corner[1])
+    return replace(view, whole=(height, width), corner=moved)
 
 
 def frames_in(shape: Sequence[int]) -> int:
