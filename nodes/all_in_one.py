@@ -14,7 +14,7 @@ from .acting import Outside, acts_on_input, outside_input
 from .adapter_files import DEFAULTS, FOLDER, adapter_names, condition_of
 from .comfy_types import CATEGORY, Regions, make_schema
 from .inputs import checked
-from .shared_inputs import range_inputs, strength_input
+from .shared_inputs import range_inputs, size_inputs, strength_input
 
 _AUTO = "auto"
 _READY = "as it is"  # the picture is the condition
@@ -78,12 +78,7 @@ class LocalControl(io.ComfyNode):
                 *range_inputs(),
                 acts_on_input(),
                 outside_input(Outside.EXACT),
-                io.Int.Input(
-                    "width", default=512, min=16, max=16384, step=8, tooltip="Of the new picture."
-                ),
-                io.Int.Input(
-                    "height", default=512, min=16, max=16384, step=8, tooltip="Of the new picture."
-                ),
+                *size_inputs(16, "Of the new picture."),
                 io.Int.Input(
                     "seed",
                     default=0,

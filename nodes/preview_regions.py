@@ -20,6 +20,7 @@ from .pictures.drawing import colour_of, draw_outline, draw_words
 from .region import AnyRegion
 from .sampler.control.grids import cells_of
 from .sampler.control.view import LATENT_FACTOR, check_pictures
+from .shared_inputs import size_inputs
 
 log = logging.getLogger(__name__)
 
@@ -43,22 +44,7 @@ class PreviewRegions(io.ComfyNode):
             "them. Warns of masks too thin to act.",
             inputs=[
                 Regions.Input("regions", tooltip="From Local Control Region."),
-                io.Int.Input(
-                    "width",
-                    default=512,
-                    min=64,
-                    max=16384,
-                    step=8,
-                    tooltip="Of the image; a connected latent is asked instead.",
-                ),
-                io.Int.Input(
-                    "height",
-                    default=512,
-                    min=64,
-                    max=16384,
-                    step=8,
-                    tooltip="Of the image; a connected latent is asked instead.",
-                ),
+                *size_inputs(64, "Of the image; a connected latent is asked instead."),
                 io.Latent.Input(
                     "latent",
                     optional=True,

@@ -30,6 +30,14 @@ def range_inputs(
     ]
 
 
+def size_inputs(least: int, tooltip: str) -> list[io.Int.Input]:
+    """Return the inputs for a picture's width and height, at least so many px."""
+    return [
+        io.Int.Input(name, default=512, min=least, max=16384, step=8, tooltip=tooltip)
+        for name in ("width", "height")
+    ]
+
+
 def condition_inputs(low: str, high: str, blur: str) -> list[Any]:
     """Return the inputs for the options of canny, with these tooltips, and of colour."""
     thresholds = [

@@ -21,7 +21,7 @@ from typing import Any, Literal, Self, get_args
 import torch
 from pydantic import Field, PositiveFloat, model_validator
 
-from .config.base_flags import PredictionName
+from .config.base_flags import BaseFlags
 from .config.commands import read_settings
 from .config.processes import end_as_by_hand, process_state
 from .config.source_flags import SourceFlags
@@ -41,9 +41,9 @@ from .evaluation.scores import ClipScore, InceptionFeatures
 from .evaluation.table import Table
 from .evaluation.variants import FREE, Outside, Variant
 from .loop.parts import DTYPES
+from .loop.prepare import open_base
 from .loop.sources import source_of
 from .loop.trained import read_condition, read_trained
-from .models.base_files import load_base
 from .models.new_control import check_control
 from .models.sample import ActsOn, Sampling
 from .models.weights import tensors_digest
@@ -81,21 +81,9 @@ def load_variant(
     return Variant(name, found, condition, **how)
 
 
-class EvaluateSettings(SourceFlags):
+class EvaluateSettings(SourceFlags, BaseFlags):
     """Settings of `python -m training.evaluate`; every one is a flag."""
 
-    pretrained_model_name_or_path: str = Field(
-        description="diffusers folder or hub name, or a single .safetensors file"
-    )
-    base_config: str | None = Field(
-        None, description="diffusers folder or hub name with the configs of a single file"
-    )
-    prediction_type: PredictionName | None = Field(
-        None, description="what the base predicts (default: as its file or configs say)"
-    )
-    pretrained_vae_model_name_or_path: str | None = Field(
-        None, description="another autoencoder: diffusers folder or hub name"
-    )
     adapters: list[str] = Field(
         description="NAME=FILE, NAME=FILE@OUTSIDE or NAME=FILE@OUTSIDE@positive, in a list with "
         "commas"
@@ -230,12 +218,7 @@ def evaluate(settings: EvaluateSettings, adapters: Sequence[Variant]) -> tuple[T
     variants = [v.at(s) for v in adapters for s in strengths] if strengths else adapters
     source = source_of(settings, settings.eval_data_dir, settings.output_dir)
     chosen = read_evaluation_set(settings.evaluation_set)
-    base = load_base(
-        settings.pretrained_model_name_or_path,
-        settings.base_config,
-        settings.pretrained_vae_model_name_or_path,
-        prediction=settings.prediction_type,
-    )
+    base = open_base(settings)
     for variant in adapters:
         if variant.file is not None:
             check_control(variant.file, base, variant.name)

@@ -200,21 +200,26 @@ def loaded(comfy, family, channels=FAMILIES["sd15"].channels, metadata=None):
     return hooks.AdapterControl(hooks.LoadedAdapter.from_file(file, f"{family}.safetensors"))
 
 
-def test_the_region_that_does_not_fit_is_named_before_the_first_step(comfy):
+def assert_refused_before_the_first_step(comfy, model, regions, told):
     from comfy.sample import sample
 
+    apply, steps = comfy.nodes["LocalControl_Apply"].execute, []
+    prompts = apply(conditioning(0), conditioning(1), regions, "add").result
+    model.set_model_unet_function_wrapper(lambda *call: steps.append(call))
+    latent = torch.zeros(1, 4, 16, 16)
+    with pytest.raises(ValueError, match=told):
+        sample(model, latent, 2, 1.0, "euler", "normal", *prompts, latent, disable_pbar=True)
+    assert not steps
+
+
+def test_the_region_that_does_not_fit_is_named_before_the_first_step(comfy):
     nodes, model = comfy.nodes, build_model("sd15")
     image, mask, regions = torch.rand(1, 128, 128, 3), torch.ones(1, 128, 128), ()
     for family in ("sd15", "sdxl"):
         add = nodes["LocalControl_Region"].execute
         regions = add(loaded(comfy, family), image, mask, regions=regions).result[0]
-    prompts = nodes["LocalControl_Apply"].execute(conditioning(0), conditioning(1), regions, "add")
-    steps = []
-    model.set_model_unet_function_wrapper(lambda *call: steps.append(call))
-    latent = torch.zeros(1, 4, 16, 16)
-    with pytest.raises(ValueError, match=r"sdxl\.safetensors of region 2 is for SDXL"):
-        sample(model, latent, 2, 1.0, "euler", "normal", *prompts.result, latent, disable_pbar=True)
-    assert not steps
+    told = r"sdxl\.safetensors of region 2 is for SDXL"
+    assert_refused_before_the_first_step(comfy, model, regions, told)
 
 
 @pytest.mark.parametrize(
@@ -235,22 +240,14 @@ def test_what_a_file_tells_reaches_the_control(comfy, metadata, told):
 def test_a_unet_with_other_residual_blocks_is_refused_by_name_before_the_first_step(
     comfy, monkeypatch
 ):
-    from comfy.sample import sample
-
     koala = replace(FAMILIES["sdxl"], base="KOALA_700M", config=UNETS["KOALA_700M"])
     monkeypatch.setitem(FAMILIES, "koala", koala)
-    model, steps = build_model("koala"), []
+    model = build_model("koala")
     regions = comfy.nodes["LocalControl_Region"].execute(
         loaded(comfy, "sdxl"), torch.rand(1, 128, 128, 3), torch.ones(1, 128, 128)
     )
-    prompts = comfy.nodes["LocalControl_Apply"].execute(
-        conditioning(0), conditioning(1), regions.result[0], "add"
-    )
-    model.set_model_unet_function_wrapper(lambda *call: steps.append(call))
-    latent = torch.zeros(1, 4, 16, 16)
-    with pytest.raises(ValueError, match=r"sdxl\.safetensors of region 1 .* is KOALA_700M"):
-        sample(model, latent, 2, 1.0, "euler", "normal", *prompts.result, latent, disable_pbar=True)
-    assert not steps
+    told = r"sdxl\.safetensors of region 1 .* is KOALA_700M"
+    assert_refused_before_the_first_step(comfy, model, regions.result[0], told)
 
 
 @pytest.mark.parametrize(

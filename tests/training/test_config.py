@@ -204,5 +204,5 @@ def test_help_stands_in_groups(capsys):
     with pytest.raises(SystemExit):
         read_settings(TrainSettings, ["--help"])
     titles = re.findall(r"^(\w.*):$", capsys.readouterr().out, re.MULTILINE)
-    assert titles[1:4] == ["Base and control", "Data set", "Data"]
-    assert len(titles) == 9
+    assert titles[1:5] == ["Base model", "What is trained", "Data set", "Data"]
+    assert len(titles) == 10

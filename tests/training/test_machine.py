@@ -74,7 +74,7 @@ def test_a_stop_before_the_first_step_is_a_sentence():
     ("command", "first", "flags"),
     [
         (cache, "open_source", "--train_data_dir x"),
-        (evaluate, "load_base", "--eval_data_dir {folder} --adapters a={adapter}"),
+        (evaluate, "open_base", "--eval_data_dir {folder} --adapters a={adapter}"),
     ],
 )
 def test_commands_say_it_in_a_sentence(

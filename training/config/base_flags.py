@@ -1,6 +1,5 @@
-"""Flags of the base model and of what controls it."""
+"""Flags of the base model."""
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -11,7 +10,7 @@ PredictionName = Literal["epsilon", "v_prediction"]
 
 
 class BaseFlags(CommandSettings):
-    """Base and control."""
+    """Base model."""
 
     pretrained_model_name_or_path: str = Field(
         description="diffusers folder or hub name, or a single .safetensors file"
@@ -34,20 +33,4 @@ class BaseFlags(CommandSettings):
     )
     vae_dtype: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32", description="precision in which pictures are encoded"
-    )
-    control: Literal["adapter", "controlnet"] = Field(
-        "adapter",
-        description="what is trained: a T2I-Adapter, or a ControlNet, which follows more closely "
-        "and costs much more",
-    )
-    controlnet_model_name_or_path: Path | None = Field(
-        None,
-        description="start from this ControlNet, a file or folder in diffusers' layout (default: "
-        "from the base's UNet)",
-    )
-    adapter_type: Literal["auto", "full", "light", "xl"] = Field(
-        "auto", description="auto: xl for SDXL, full for all others"
-    )
-    adapter_model_name_or_path: Path | None = Field(
-        None, description="start from this adapter, in any layout"
     )

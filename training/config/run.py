@@ -18,6 +18,7 @@ from .control_flags import ControlFlags
 from .data_flags import DataFlags
 from .hub_flags import HubFlags
 from .identity import defaults, differing
+from .network_flags import NetworkFlags
 from .objective_flags import ObjectiveFlags
 from .optimiser_flags import OptimiserFlags
 from .output_flags import OutputFlags
@@ -30,7 +31,14 @@ PRESETS = Path(__file__).parent / "presets"
 
 # Fields come in the order of the bases from the last to the first.
 class TrainSettings(
-    HubFlags, OutputFlags, OptimiserFlags, ObjectiveFlags, ControlFlags, DataFlags, BaseFlags
+    HubFlags,
+    OutputFlags,
+    OptimiserFlags,
+    ObjectiveFlags,
+    ControlFlags,
+    DataFlags,
+    NetworkFlags,
+    BaseFlags,
 ):
     """Settings of `python -m training.train`; every one is a flag and a key of a TOML file."""
 

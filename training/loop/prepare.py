@@ -11,6 +11,7 @@ from accelerate.utils import broadcast_object_list
 from ..cached.building import Share, build_examples, build_text
 from ..cached.prepared import Part, Prepared
 from ..cached.store import TensorStore
+from ..config.base_flags import BaseFlags
 from ..config.processes import process_state
 from ..config.run import TrainSettings
 from ..data.buckets import assign_buckets, buckets
@@ -28,15 +29,15 @@ from .sources import source_of
 from .tell import tell
 
 
-def open_base(settings: TrainSettings) -> Base:
-    """Return the base that the settings name."""
+def open_base(flags: BaseFlags) -> Base:
+    """Return the base that the flags of a command name; BaseModelError: as `load_base` says."""
     return load_base(
-        settings.pretrained_model_name_or_path,
-        settings.base_config,
-        settings.pretrained_vae_model_name_or_path,
-        settings.vae_dtype,
-        settings.prediction_type,
-        Hub(settings.revision, settings.variant, settings.vae_revision),
+        flags.pretrained_model_name_or_path,
+        flags.base_config,
+        flags.pretrained_vae_model_name_or_path,
+        flags.vae_dtype,
+        flags.prediction_type,
+        Hub(flags.revision, flags.variant, flags.vae_revision),
     )
 
 
