@@ -4,9 +4,10 @@ python -m lab.make.train_adapters --name local
 python -m lab.make.train_adapters --name plain
 python -m lab.make.train_adapters --name colour
 
-plain: canny, features never masked, noise loss only, as T2I-Adapters are trained today. local:
-canny, masked features and the Sobel z0 loss. Same steps, data and seeds. colour: as local, for
-blocks of colour. A stopped run goes on where it was.
+plain: canny, features never masked, noise loss only, as T2I-Adapters are trained today but for
+min-SNR 1. local: canny, masked features and the Sobel z0 loss. Same steps, data and seeds. colour:
+as plain, which colours follow best. A stopped run goes on where it was. The adapters of this
+repository were made before min-SNR 1 came into the preset, the colour one as local.
 """
 
 import logging
@@ -26,10 +27,11 @@ from training.train import train
 from ..world.dataset import ScenesSettings, write_dataset
 from .export_base import BaseExportSettings, export_base
 
+_PLAIN = {"mask_features": False, "z0_loss_weight": 0.0}
 _VARIANTS: dict[str, dict[str, Any]] = {
-    "plain": {"mask_features": False, "z0_loss_weight": 0.0},
+    "plain": _PLAIN,
     "local": {},
-    "colour": {"condition": "colour"},
+    "colour": _PLAIN | {"condition": "colour"},
 }
 
 

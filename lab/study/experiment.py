@@ -178,7 +178,7 @@ class Run:
             checkpointing_steps=100,
             num_validation_images=0,
             report_to="none",
-            **method.changes,
+            **{"snr_gamma": None} | method.changes,
         )
 
     def stamp(self, config: ExperimentSettings) -> dict[str, Any]:
