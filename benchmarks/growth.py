@@ -20,6 +20,7 @@ from typing import Literal
 import cv2
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from demo.base import CHECKPOINT
@@ -43,12 +44,14 @@ _BATCHES = 50
 class GrowthSettings(CommandSettings):
     """Settings of the benchmark; every one is a command-line flag."""
 
-    checkpoint: Path = CHECKPOINT
-    counts: tuple[int, ...] = (1_000, 10_000, 100_000)
-    crop_variants: int = 1
-    output_dir: Path = BUILD / "benchmark" / "growth"
-    one: int | None = None
-    start: Literal["cold", "warm"] = "cold"
+    checkpoint: Path = Field(CHECKPOINT, description="the base as ComfyUI reads it")
+    counts: tuple[int, ...] = Field((1_000, 10_000, 100_000), description="of pictures")
+    crop_variants: int = Field(1, description="crops of each that are cached")
+    output_dir: Path = Field(
+        BUILD / "benchmark" / "growth", description="where folders and runs are written"
+    )
+    one: int | None = Field(None, description="measure a start on so many alone, in this process")
+    start: Literal["cold", "warm"] = Field("cold", description="what that start finds of the cache")
 
 
 def make_pictures(folder: Path, count: int) -> None:
@@ -81,7 +84,7 @@ def without_encoders(base: Base) -> None:
 
 
 def settings_of(config: GrowthSettings, count: int) -> TrainSettings:
-    """A run on so many pictures."""
+    """Return the settings of a run on so many pictures."""
     folder = config.output_dir / str(count)
     return TrainSettings(
         pretrained_model_name_or_path=str(
@@ -97,7 +100,7 @@ def settings_of(config: GrowthSettings, count: int) -> TrainSettings:
 
 
 def measure(config: GrowthSettings, count: int) -> dict[str, float]:
-    """Prepare the data, plan an epoch and read some batches, in this process."""
+    """Return what a start takes in this process: data prepared, an epoch planned, batches read."""
     settings = settings_of(config, count)
     base = open_base(settings)
     without_encoders(base)
@@ -126,7 +129,7 @@ def _peak() -> int:
 
 
 def run_apart(config: GrowthSettings, count: int, start: str) -> dict[str, float]:
-    """One start in a process of its own."""
+    """Return what one start takes in a process of its own."""
     flags = ["--one", str(count), "--start", start, "--output_dir", str(config.output_dir)]
     flags += ["--checkpoint", str(config.checkpoint)]
     flags += ["--crop_variants", str(config.crop_variants)]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import tomli_w
+from pydantic import Field
 from safetensors.torch import load_file
 
 from demo.base import CHECKPOINT
@@ -30,16 +31,16 @@ log = logging.getLogger(__name__)
 class ResumeSettings(CommandSettings):
     """Settings of the demonstration; every one is a command-line flag."""
 
-    checkpoint: Path = CHECKPOINT
-    output_dir: Path = BUILD / "benchmark" / "resume"
-    runs: int = 3
-    max_train_steps: int = 12
-    train_batch_size: int = 4
-    pictures: int = 64
+    checkpoint: Path = Field(CHECKPOINT, description="the base as ComfyUI reads it")
+    output_dir: Path = Field(BUILD / "benchmark" / "resume", description="where runs are written")
+    runs: int = Field(3, description="how many are stopped")
+    max_train_steps: int = Field(12, description="of each run")
+    train_batch_size: int = Field(4, description="pictures a step")
+    pictures: int = Field(64, description="how many there are")
 
 
 def state_digest(folder: Path) -> str:
-    """A digest of all that a run ended with: fp32 weights, average, moments of the optimiser."""
+    """Return a digest of what a run ended with: fp32 weights, average, the optimiser's moments."""
     hasher = hashlib.sha256()
     for key, value in sorted(load_file(list_states(folder)[-1]).items()):
         hasher.update(key.encode() + value.numpy().tobytes())
@@ -47,7 +48,7 @@ def state_digest(folder: Path) -> str:
 
 
 def start(config: ResumeSettings, folder: Path) -> subprocess.Popen:
-    """One run as a process that writes into `folder`, from where it was."""
+    """Return a run as a process that writes into `folder`, from where it was."""
     settings = demo_settings(
         config.checkpoint,
         folder,
@@ -75,7 +76,7 @@ def check(process: subprocess.Popen, folder: Path) -> None:
 
 
 def run_and_kill(config: ResumeSettings, folder: Path, seed: int) -> int:
-    """Kill a run after every one to five of its checkpoints until it is done -> how often."""
+    """Return how often a run was killed, after one to five checkpoints each time, until done."""
     rng = np.random.default_rng(seed)
     kills = 0
     while True:
@@ -95,7 +96,7 @@ def run_and_kill(config: ResumeSettings, folder: Path, seed: int) -> int:
 
 
 def len_done(folder: Path) -> int:
-    """The step of the newest checkpoint."""
+    """Return the step of the newest checkpoint."""
     states = list_states(folder)
     return int(states[-1].stem.removeprefix("state-")) if states else 0
 

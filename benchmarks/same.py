@@ -86,7 +86,7 @@ def write_inputs(folder: Path) -> None:
 
 
 def commands(inputs: Path, out: Path, graphs: bool) -> Iterator[list[str]]:
-    """Every command line after `python -m`; `out` is where it writes, seen from its tree."""
+    """Yield every command line after `python -m`; `out` is where it writes, seen from its tree."""
     base = ("--pretrained_model_name_or_path", str(inputs / "base"))
     for name, flags in _RUNS.items():
         places = ("--train_data_dir", str(inputs / "pictures"), "--output_dir", str(out / name))
@@ -104,7 +104,7 @@ def commands(inputs: Path, out: Path, graphs: bool) -> Iterator[list[str]]:
 
 
 def run_all(tree: Path, inputs: Path, graphs: bool) -> dict[str, str]:
-    """Run all commands in a tree -> a digest of every file that they have written, by its name."""
+    """Return a digest of every file that the commands write in a tree, by its name."""
     out = Path("build") / "same" / "out"
     shutil.rmtree(tree / out, ignore_errors=True)
     shutil.rmtree(tree / "build" / "workspace" / "output", ignore_errors=True)
@@ -126,7 +126,7 @@ def run_all(tree: Path, inputs: Path, graphs: bool) -> dict[str, str]:
 
 
 def content_digest(path: Path) -> str:
-    """A digest of a file's bytes, a picture's pixels, or a .safetensors' tensors and metadata."""
+    """Return a digest of a file's bytes, a picture's pixels, or tensors with their metadata."""
     hasher = hashlib.sha256()
     if path.suffix == ".png":
         pixels = np.asarray(Image.open(path))
@@ -151,7 +151,7 @@ def _parsed(value: str) -> Any:
 
 
 def extract(revision: str) -> Path:
-    """Unpack a revision -> its folder."""
+    """Return the folder that a revision is unpacked into."""
     name = ["git", "rev-parse", "--short", f"{revision}^{{commit}}"]
     found = subprocess.run(name, cwd=ROOT, check=True, capture_output=True, text=True)
     folder = _FOLDER / found.stdout.strip()

@@ -61,13 +61,15 @@ _SD15 = {
 class SamplingSettings(CommandSettings):
     """Settings of the benchmark; every one is a command-line flag."""
 
-    shape: Literal["demo", "sd15"] = "demo"
-    checkpoint: Path = CHECKPOINT
-    adapter: Path = ADAPTERS["local"]
-    side: int = 256
-    steps: int = Field(10, ge=2)
-    rounds: int = 7
-    only: str | None = None
+    shape: Literal["demo", "sd15"] = Field(
+        "demo", description="of the model: the demo's, or a random one of SD1.5's"
+    )
+    checkpoint: Path = Field(CHECKPOINT, description="of the demo's shape, as ComfyUI reads it")
+    adapter: Path = Field(ADAPTERS["local"], description="for the demo's shape")
+    side: int = Field(256, description="px, of the pictures")
+    steps: int = Field(10, ge=2, description="in which a picture is sampled")
+    rounds: int = Field(7, description="turns of every variant")
+    only: str | None = Field(None, description="time one variant alone, in this process")
     advanced_controlnet: Path | None = Field(
         None, description="folder of ComfyUI-Advanced-ControlNet, to time its masked controls too"
     )
@@ -85,7 +87,7 @@ class Subject:
 
 
 def demo_subject(comfy: LoadedComfy, config: SamplingSettings) -> Subject:
-    """The demo model with its adapter."""
+    """Return the demo model with its adapter."""
     model, clip, _ = comfy.call("CheckpointLoaderSimple", ckpt_name=config.checkpoint.name)
     conds = [comfy.call("CLIPTextEncode", clip=clip, text=text)[0] for text in ("a cat", "")]
     ours = comfy.call("LocalControl_LoadAdapter", adapter_name=config.adapter.name)[0]
@@ -94,7 +96,7 @@ def demo_subject(comfy: LoadedComfy, config: SamplingSettings) -> Subject:
 
 
 def sd15_subject(comfy: LoadedComfy) -> Subject:
-    """Random weights of SD1.5's shape, which cost what trained ones do."""
+    """Return random weights of SD1.5's shape, which cost what trained ones do."""
     from comfy import model_base, model_management, model_patcher, supported_models
 
     settings = supported_models.SD15(dict(_SD15))
@@ -116,14 +118,14 @@ def sd15_subject(comfy: LoadedComfy) -> Subject:
 
 
 def comfy_control(tensors: dict[str, Tensor]) -> Any:
-    """ComfyUI's own control of an adapter's weights."""
+    """Return ComfyUI's own control of an adapter's weights."""
     import comfy.controlnet
 
     return comfy.controlnet.load_t2i_adapter(tensors)
 
 
 def stripes(count: int, side: int) -> list[Tensor]:
-    """`count` masks [1,H,W] that cut the frame into upright stripes."""
+    """Return `count` masks [1,H,W] that cut the frame into upright stripes."""
     masks = []
     for i in range(count):
         mask = torch.zeros(1, side, side)
@@ -133,7 +135,7 @@ def stripes(count: int, side: int) -> list[Tensor]:
 
 
 def ours_chain(comfy: LoadedComfy, subject: Subject, image: Tensor, count: int) -> tuple:
-    """`count` regions in one Apply Local Control."""
+    """Return prompts under `count` regions in one Apply Local Control."""
     found: tuple = ()
     for mask in stripes(count, image.shape[1]):
         (found,) = comfy.call(
@@ -153,7 +155,7 @@ def ours_chain(comfy: LoadedComfy, subject: Subject, image: Tensor, count: int) 
 
 
 def stock_chain(comfy: LoadedComfy, subject: Subject, image: Tensor, count: int) -> tuple:
-    """`count` stock Apply ControlNet nodes in a row."""
+    """Return prompts under `count` stock Apply ControlNet nodes in a row."""
     conds: tuple = subject.conds
     for _ in range(count):
         conds = comfy.call(
@@ -170,7 +172,7 @@ def stock_chain(comfy: LoadedComfy, subject: Subject, image: Tensor, count: int)
 
 
 def advanced_chain(comfy: LoadedComfy, subject: Subject, image: Tensor, count: int) -> tuple:
-    """`count` nodes of Advanced-ControlNet in a row, each with a mask."""
+    """Return prompts under `count` nodes of Advanced-ControlNet in a row, each with a mask."""
     conds: tuple = subject.conds
     for mask in stripes(count, image.shape[1]):
         conds = comfy.call(
@@ -190,7 +192,7 @@ def advanced_chain(comfy: LoadedComfy, subject: Subject, image: Tensor, count: i
 def variants(
     comfy: LoadedComfy, subject: Subject, config: SamplingSettings
 ) -> dict[str, tuple[Any, tuple]]:
-    """Each variant's model and (positive, negative)."""
+    """Return each variant's model and (positive, negative)."""
     image = torch.rand(1, config.side, config.side, 3)
     watched = comfy.call("LocalControl_Z0Preview", model=subject.model)[0]
     found = {NONE: (subject.model, subject.conds), "Preview z0'": (watched, subject.conds)}
@@ -217,7 +219,7 @@ class Times:
 def sampler(
     comfy: LoadedComfy, model: Any, conds: tuple, channels: int, config: SamplingSettings
 ) -> Callable[[], Times]:
-    """One whole sampling as a function."""
+    """Return one whole sampling as a function."""
     from comfy.utils import set_progress_bar_global_hook
 
     side = config.side // 8
@@ -255,7 +257,7 @@ def sampler(
 
 
 def peak_memory(config: SamplingSettings, name: str) -> float:
-    """GiB that a process needs which runs one variant alone."""
+    """Return the GiB that a process needs which runs one variant alone."""
     short = config.model_copy(update={"steps": 2, "rounds": 0, "only": name})
     flags = [f"--{key}={value}" for key, value in short.model_dump(exclude_none=True).items()]
     command = [sys.executable, "-m", "benchmarks.sampling", *flags]
@@ -264,7 +266,7 @@ def peak_memory(config: SamplingSettings, name: str) -> float:
 
 
 def spread(ratios: Sequence[float]) -> str:
-    """The median of some ratios, with the lowest and the highest."""
+    """Return the median of some ratios, with the lowest and the highest."""
     return f"{median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
 
 

@@ -32,9 +32,9 @@ log = logging.getLogger("demo")
 class DemoSettings(CommandSettings):
     """Settings of the demo; every one is a command-line flag."""
 
-    output: Path = BUILD / "demo.png"
-    seed: int = 0
-    open_browser: bool = False
+    output: Path = Field(BUILD / "demo.png", description="the picture that is written")
+    seed: int = Field(0, description="the noise that sampling begins with")
+    open_browser: bool = Field(False, description="leave the server up, and open its page")
     thumbnails: bool = Field(False, description="renew the pictures of the template browser")
 
 

@@ -3,6 +3,7 @@
 Source: arXiv 2602.01991, section 3; its behaviour is the `reference` setting of every choice here.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -234,7 +235,10 @@ class FreedomLoss:
 
 
 class LocalControlLoss:
-    """The weighted sum of noise, z0 and freedom losses, the objective of a local adapter."""
+    """The weighted sum of noise, z0, freedom and decoded losses, the objective of a local adapter.
+
+    decoded: a loss of decoded z0', where there is a decoder.
+    """
 
     def __init__(
         self,
@@ -244,6 +248,8 @@ class LocalControlLoss:
         z0_weight: float = 0.0,
         freedom: FreedomLoss | None = None,
         freedom_weight: float = 0.0,
+        decoded: Callable[[Denoising], Tensor] | None = None,
+        decoded_weight: float = 0.0,
     ) -> None:
         self.noise = noise or NoiseLoss()
         self.z0 = z0 or Z0Loss()
@@ -251,6 +257,8 @@ class LocalControlLoss:
         self.noise_weight = noise_weight
         self.z0_weight = z0_weight
         self.freedom_weight = freedom_weight
+        self.decoded = decoded
+        self.decoded_weight = decoded_weight
 
     @property
     def needs_free(self) -> bool:
@@ -264,6 +272,8 @@ class LocalControlLoss:
             out["z0"] = self.z0_weight * self.z0(batch)
         if self.freedom_weight:
             out["freedom"] = self.freedom_weight * self.freedom(batch)
+        if self.decoded is not None and self.decoded_weight:
+            out["decoded"] = self.decoded_weight * self.decoded(batch)
         return out
 
     def __call__(self, batch: Denoising) -> Tensor:

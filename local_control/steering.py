@@ -1,8 +1,4 @@
-"""How far z0' is from the edges of a reference, and what steers it there while it is sampled.
-
-Either z0' itself moves, down the gradient of its error, or a control's strength follows what z0'
-shows: less once a region follows its reference, more while it does not.
-"""
+"""How far z0' is from the edges of a reference, and what moves it there while it is sampled."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .edges import sobel_gradients
 from .losses import masked_error
 from .masks import resize_mask
 
@@ -66,73 +61,3 @@ def step_towards_edges(
     norm = gradient.square().sum((1, 2, 3))
     length = torch.where(norm > 0, loss.detach() / norm.clamp(min=1e-20), 0)
     return z0.float() - scale * length.view(-1, 1, 1, 1) * gradient
-
-
-def edge_alignment(z0: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
-    """Return the cosine of two latents' Sobel gradients inside a mask: [B] in -1..1, 0 if none.
-
-    z0 and reference [B,C,h,w], mask [1 or B,1,H,W] in 0..1 at any size. It asks where edges are and
-    which way they go, not how strong they are: a blurred z0' of an early step can be aligned.
-    """
-    inside = resize_mask(mask, (z0.shape[-2], z0.shape[-1])).to(z0.device)
-    a, b = (sobel_gradients(x.float()) * inside for x in (z0, reference))
-    dims = (1, 2, 3)
-    lengths = a.square().sum(dims).sqrt() * b.square().sum(dims).sqrt()
-    return (a * b).sum(dims) / lengths.clamp(min=1e-12)
-
-
-@dataclass
-class StrengthLoop:
-    """A factor of the strength that grows while the alignment is below `target` and shrinks above.
-
-    gain: the factor's change of logarithm a step for an alignment that is off by 1. A region and
-    what watches the sampling share a loop: at its start the region is prepared and calls `reset`,
-    then the watcher calls `watch`; at each step the region takes the factor, then the watcher
-    updates it. acting: whether it was taken since the last update, so that nothing is learnt from
-    steps without control.
-    """
-
-    target: float
-    gain: float
-    bounds: tuple[float, float]
-    factor: float = 1.0
-    acting: bool = False
-    _is_prepared: bool = False
-    _is_watched: bool = False
-
-    def reset(self) -> None:
-        """Start a sampling."""
-        self.factor, self.acting = 1.0, False
-        self._is_prepared, self._is_watched = True, False
-
-    def watch(self) -> bool:
-        """Return whether the region controls the sampling that starts, and watch it from now on."""
-        self._is_watched, self._is_prepared = self._is_prepared, False
-        return self._is_watched
-
-    def leave(self) -> None:
-        """End a sampling."""
-        self._is_watched = False
-
-    def take(self) -> float:
-        """Return the factor for a step in which the region acts.
-
-        Raises:
-            ValueError: nothing watches the sampling, so that the factor would never change.
-        """
-        if not self._is_watched:
-            raise ValueError(
-                "A region of Closed Loop controls a sampling with another model than that node's, "
-                "so nothing would set its strength; connect the model of Closed Loop to this "
-                "sampler, or give Apply Local Control the regions from before Closed Loop."
-            )
-        self.acting = True
-        return self.factor
-
-    def update(self, alignment: float) -> None:
-        """Learn from z0' of a step."""
-        if not self.acting:
-            return
-        low, high = self.bounds
-        wanted = self.factor * math.exp(self.gain * (self.target - alignment))
-        self.factor, self.acting = min(max(wanted, low), high), False

@@ -4,7 +4,6 @@ from comfy_api.v0_0_2 import ComfyExtension, io
 
 from .all_in_one import LocalControl
 from .apply import Apply
-from .closed_loop import ClosedLoop
 from .compare import Compare
 from .condition import Condition
 from .edge_guidance import EdgeGuidance
@@ -35,7 +34,6 @@ class LocalControlExtension(ComfyExtension):
             Z0Preview,
             Z0Frames,
             EdgeGuidance,
-            ClosedLoop,
             Score,
             Compare,
         ]

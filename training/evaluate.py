@@ -221,7 +221,7 @@ def frontier_of(
 
 
 def evaluate(settings: EvaluateSettings, adapters: Sequence[Variant]) -> tuple[Table, Progress]:
-    """Sample and score adapters as the settings say -> the table, and what it was joined from.
+    """Return the scores of adapters, sampled as the settings say, and what they were joined from.
 
     Raises:
         DatasetError, BaseModelError, AdapterFileError, OSError: something named there is amiss.

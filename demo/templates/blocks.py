@@ -88,6 +88,28 @@ def add_region(canvas: Canvas, setting: Setting, adapter: Output, source: Source
     )
 
 
+def open_model(canvas: Canvas, setting: Setting, words: str) -> tuple[Model, Output]:
+    """Return model and adapter in a group of their own, where words say what the template does."""
+    with canvas.group("Model and adapter", LOAD):
+        model = load_checkpoint(canvas, setting)
+        adapter = load_adapter(canvas, setting)
+        canvas.note(f"{words}\n\n{setting.note}")
+    return model, adapter
+
+
+def choose_region(
+    canvas: Canvas,
+    setting: Setting,
+    adapter: Output,
+    title: str = "What is controlled, and where",
+) -> tuple[Source, Node]:
+    """Return a source and its region in a group of their own."""
+    with canvas.group(title, CONTROL):
+        source = make_source(canvas, setting)
+        region = add_region(canvas, setting, adapter, source)
+    return source, region
+
+
 def write_prompts(canvas: Canvas, setting: Setting, clip: Output, text: str = "") -> tuple:
     """Return the positive and the negative prompt."""
     positive = canvas.add("CLIPTextEncode", "Prompt", clip=clip, text=text or setting.prompt)

@@ -13,7 +13,7 @@ from typing import Any
 from testbed.workflow import has_seed_control, inputs_of, is_upload, is_widget
 
 from .models import file_of
-from .sizes import TITLE, body_height
+from .sizes import TITLE, body_height, note_height
 from .wires import TOP, Box, Route, route
 
 GAP = 50  # between nodes, which must be 40 at least in every way of drawing them
@@ -121,9 +121,9 @@ class Canvas:
         """Go on at the top of the next column of the group."""
         self._x, self._y = self._right + 2 * GAP, 0
 
-    def note(self, text: str, height: int, width: int = _WIDTH) -> None:
+    def note(self, text: str) -> None:
         """A note, beside what it explains."""
-        self._place(_NOTE, "Note", (width, height), [], [], [text], {})
+        self._place(_NOTE, "Note", (_WIDTH, note_height(text, _WIDTH)), [], [], [text], {})
 
     def add(
         self,

@@ -6,8 +6,8 @@ from .blocks import (
     PROMPT,
     RESULT,
     SAMPLE,
-    add_region,
     apply,
+    choose_region,
     decode,
     empty_latent,
     load_adapter,
@@ -15,6 +15,7 @@ from .blocks import (
     load_picture,
     load_qwen,
     make_source,
+    open_model,
     preview,
     sample,
     save,
@@ -58,24 +59,19 @@ def one_node(canvas: Canvas, setting: Setting) -> None:
             "**White in the mask is controlled**: there the image follows the edges of the "
             "picture, elsewhere the prompt alone. Press *Run*, and move the slider: it shows what "
             "control has changed.\n\nEdges not followed? Raise *strength*. Too stiff? Lower it, or "
-            "end earlier.\n\n" + setting.note,
-            260,
+            "end earlier.\n\n" + setting.note
         )
 
 
 def one_region(canvas: Canvas, setting: Setting) -> None:
     """An adapter that controls one region of the picture."""
-    with canvas.group("Model and adapter", LOAD):
-        model = load_checkpoint(canvas, setting)
-        adapter = load_adapter(canvas, setting)
-        canvas.note(
-            "**White in the mask is controlled**: there the image follows the edges of the "
-            "picture. Everywhere else the prompt is free.\n\n" + setting.note,
-            200,
-        )
-    with canvas.group("What is controlled, and where", CONTROL):
-        source = make_source(canvas, setting)
-        region = add_region(canvas, setting, adapter, source)
+    model, adapter = open_model(
+        canvas,
+        setting,
+        "**White in the mask is controlled**: there the image follows the edges of the "
+        "picture. Everywhere else the prompt is free.",
+    )
+    _, region = choose_region(canvas, setting, adapter)
     with canvas.group("Prompt", PROMPT):
         prompts = write_prompts(canvas, setting, model.clip)
         controlled = apply(canvas, setting, prompts, region["regions"])
@@ -85,7 +81,7 @@ def one_region(canvas: Canvas, setting: Setting) -> None:
         samples = sample(canvas, setting, shown["model"], controlled, latent)
     with canvas.group("Result", RESULT):
         save(canvas, decode(canvas, samples, model.vae))
-        canvas.note("Too free? Raise the *strength* of the region. Too stiff? Lower it.", 90)
+        canvas.note("Too free? Raise the *strength* of the region. Too stiff? Lower it.")
 
 
 def several_regions(canvas: Canvas, setting: Setting) -> None:
@@ -98,8 +94,7 @@ def several_regions(canvas: Canvas, setting: Setting) -> None:
         colours = canvas.add("LocalControl_LoadAdapter", adapter_name=setting.colours[0])
         canvas.note(
             "Two regions, each with a control and a picture of its own: one follows **edges**, the "
-            "other **colours**. Elsewhere the prompt is free.\n\n" + setting.note,
-            200,
+            "other **colours**. Elsewhere the prompt is free.\n\n" + setting.note
         )
     with canvas.group("Region 1: edges", CONTROL):
         one = make_source(canvas, setting)
@@ -128,7 +123,6 @@ def several_regions(canvas: Canvas, setting: Setting) -> None:
             mask=mask,
             regions=first["regions"],
             strength=setting.colours[1],
-            acts_on=setting.acts_on,
         )
     with canvas.group("Prompt", PROMPT):
         prompts = write_prompts(canvas, setting, model.clip, setting.two)
@@ -156,20 +150,15 @@ def several_regions(canvas: Canvas, setting: Setting) -> None:
 
 def watch_and_time(canvas: Canvas, setting: Setting) -> None:
     """z0' of every step, and how its edges come to those of the picture."""
-    with canvas.group("Model and adapter", LOAD):
-        model = load_checkpoint(canvas, setting)
-        adapter = load_adapter(canvas, setting)
-        canvas.note(
-            "**z0'** is the image that the model expects at each step. *Preview z0'* shows it "
-            "while it samples; *z0' Frames* keeps every step and draws how far its edges are from "
-            "the picture's: green inside the mask, red outside. Where the green line is flat the "
-            "control has done its work: click there, press *Set end_percent*, and run again.\n\n"
-            + setting.note,
-            350,
-        )
-    with canvas.group("What is controlled, and where", CONTROL):
-        source = make_source(canvas, setting)
-        region = add_region(canvas, setting, adapter, source)
+    model, adapter = open_model(
+        canvas,
+        setting,
+        "**z0'** is the image that the model expects at each step. *Preview z0'* shows it "
+        "while it samples; *z0' Frames* keeps every step and draws how far its edges are from "
+        "the picture's: green inside the mask, red outside. Where the green line is flat the "
+        "control has done its work: click there, press *Set end_percent*, and run again.",
+    )
+    source, region = choose_region(canvas, setting, adapter)
     with canvas.group("Prompt", PROMPT):
         prompts = write_prompts(canvas, setting, model.clip)
         controlled = apply(canvas, setting, prompts, region["regions"])
@@ -202,8 +191,7 @@ def guide_without_adapter(canvas: Canvas, setting: Setting) -> None:
         canvas.note(
             "No adapter: at each step *Edge Guidance* moves the predicted image towards the edges "
             "of the picture, where the mask is white. It works with every model. Raise *scale* for "
-            "more.\n\n" + setting.note,
-            210,
+            "more.\n\n" + setting.note
         )
     with canvas.group("What guides, and where", CONTROL):
         picture, mask = load_picture(canvas, setting.picture)
@@ -230,18 +218,13 @@ def guide_without_adapter(canvas: Canvas, setting: Setting) -> None:
 
 def with_and_without(canvas: Canvas, setting: Setting) -> None:
     """The same seed with control and without, and a score of both."""
-    with canvas.group("Model and adapter", LOAD):
-        model = load_checkpoint(canvas, setting)
-        adapter = load_adapter(canvas, setting)
-        canvas.note(
-            "The same seed twice, with control and without. *Score* compares both: how well the "
-            "inside follows its condition, and how little the outside was changed.\n\n"
-            + setting.note,
-            200,
-        )
-    with canvas.group("What is controlled, and where", CONTROL):
-        source = make_source(canvas, setting)
-        region = add_region(canvas, setting, adapter, source)
+    model, adapter = open_model(
+        canvas,
+        setting,
+        "The same seed twice, with control and without. *Score* compares both: how well the "
+        "inside follows its condition, and how little the outside was changed.",
+    )
+    source, region = choose_region(canvas, setting, adapter)
     with canvas.group("Prompt", PROMPT):
         prompts = write_prompts(canvas, setting, model.clip)
         controlled = apply(canvas, setting, prompts, region["regions"])
@@ -269,17 +252,13 @@ def with_and_without(canvas: Canvas, setting: Setting) -> None:
 
 def inpaint(canvas: Canvas, setting: Setting) -> None:
     """Another thing in the place of the masked one, with its edges; the rest stays."""
-    with canvas.group("Model and adapter", LOAD):
-        model = load_checkpoint(canvas, setting)
-        adapter = load_adapter(canvas, setting)
-        canvas.note(
-            "Only the masked part is sampled, and there the new image follows the edges of the old "
-            "one. The rest of the picture stays as it is.\n\n" + setting.note,
-            200,
-        )
-    with canvas.group("What is repainted", CONTROL):
-        source = make_source(canvas, setting)
-        region = add_region(canvas, setting, adapter, source)
+    model, adapter = open_model(
+        canvas,
+        setting,
+        "Only the masked part is sampled, and there the new image follows the edges of the old "
+        "one. The rest of the picture stays as it is.",
+    )
+    source, region = choose_region(canvas, setting, adapter, "What is repainted")
     with canvas.group("Prompt", PROMPT):
         prompts = write_prompts(canvas, setting, model.clip)
         controlled = apply(canvas, setting, prompts, region["regions"])
@@ -294,17 +273,13 @@ def inpaint(canvas: Canvas, setting: Setting) -> None:
 
 def hires(canvas: Canvas, setting: Setting) -> None:
     """A second sampling at twice the size, under the same regions."""
-    with canvas.group("Model and adapter", LOAD):
-        model = load_checkpoint(canvas, setting)
-        adapter = load_adapter(canvas, setting)
-        canvas.note(
-            "The first result is doubled and sampled again. Regions know no size, so the same ones "
-            "control both samplings; the second is decoded in tiles.\n\n" + setting.note,
-            200,
-        )
-    with canvas.group("What is controlled, and where", CONTROL):
-        source = make_source(canvas, setting)
-        region = add_region(canvas, setting, adapter, source)
+    model, adapter = open_model(
+        canvas,
+        setting,
+        "The first result is doubled and sampled again. Regions know no size, so the same ones "
+        "control both samplings; the second is decoded in tiles.",
+    )
+    _, region = choose_region(canvas, setting, adapter)
     with canvas.group("Prompt", PROMPT):
         prompts = write_prompts(canvas, setting, model.clip)
         controlled = apply(canvas, setting, prompts, region["regions"])
@@ -329,8 +304,7 @@ def controlnet_in_a_region(canvas: Canvas, setting: Setting) -> None:
         control = canvas.add("ControlNetLoader", control_net_name=setting.edges[0])
         canvas.note(
             "Regions take any ControlNet. This one reads latents, so *Apply Local Control* has the "
-            "VAE.\n\n" + setting.note,
-            170,
+            "VAE.\n\n" + setting.note
         )
     with canvas.group("What is controlled, and where", CONTROL):
         source = make_source(canvas, setting)
@@ -370,8 +344,7 @@ def patch_in_a_region(canvas: Canvas, setting: Setting) -> None:
         patch = canvas.add("ModelPatchLoader", name=name)
         canvas.note(
             "Some controls are patches of the model and no ControlNet. *Gate Model Patches* lets "
-            "them act where the mask is white.\n\n" + setting.note,
-            170,
+            "them act where the mask is white.\n\n" + setting.note
         )
     with canvas.group("What is controlled, and where", CONTROL):
         picture, mask = load_picture(canvas, setting.picture)

@@ -14,8 +14,8 @@ class Picture:
 @dataclass(frozen=True)
 class Setting:
     """suffix: of the workflows' names. edges, colours: the adapters' files, each with a strength.
-    canny: options of the condition, and of the score that compares with it. acts_on and outside: of
-    adapters.
+    canny: options of the condition, and of the score that compares with it. acts_on: of
+    edges; outside: of all adapters.
     """
 
     suffix: str
@@ -46,7 +46,7 @@ DEMO = Setting(
     size=128,
     steps=20,
     cfg=4.0,
-    note="This runs on the small demo model of `make demo`.",
+    note="This runs on the small demo model that *make demo* sets up.",
     colours=("local_colour_demo.safetensors", 1.0),
     second=Picture("local_control_demo_colours.png", "local_control_demo_colours_mask.png"),
     two="a lemon on the left and a vegetable on the right on a gray background",

@@ -4,6 +4,7 @@ The frontend has two ways to draw nodes. The numbers are of the one that needs m
 ComfyUI 0.3.75's frontend; the other ones leave some of the room empty.
 """
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from testbed.workflow import inputs_of, is_upload, is_widget
 TITLE = 30
 _SLOT, _WIDGET, _REST = 24, 34, 24
 _TEXT = 100  # a field of several lines
+_LINE, _PARAGRAPH, _MARGINS, _LETTER = 22.4, 7, 44, 7  # of a note
 _PICTURE = 380  # what a node shows below its widgets, once it has run
 # What is in no schema: a switch, sliders in place of a text, panels.
 _ADDED = {
@@ -32,6 +34,14 @@ def body_height(node_type: str, info: Mapping[str, Any], is_showing: bool) -> in
     widgets = sum(_widget_height(spec) for spec in specs if is_widget(spec))
     widgets += _ADDED.get(node_type, 0)
     return _SLOT * slots + widgets + _REST + (_PICTURE if is_showing else 0)
+
+
+def note_height(text: str, width: int) -> int:
+    """Return the height of a note without its title, whose paragraphs stand an empty line apart."""
+    letters = (width - 50) // _LETTER
+    paragraphs = text.split("\n\n")
+    lines = sum(len(textwrap.wrap(paragraph, letters)) for paragraph in paragraphs)
+    return round(_MARGINS + _LINE * lines + _PARAGRAPH * (len(paragraphs) - 1))
 
 
 def _widget_height(spec: list[Any]) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
+from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -37,7 +38,7 @@ _MEAN, _STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0
 class TrunkSettings(CommandSettings):
     """Settings of the command; every one is a flag."""
 
-    output: Path = BUILD / "hed_trunk.safetensors"
+    output: Path = Field(BUILD / "hed_trunk.safetensors", description="the file that is written")
 
 
 def convert(file: Any) -> dict[str, Tensor]:

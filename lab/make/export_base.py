@@ -6,6 +6,8 @@ python -m lab.make.export_base --output_dir build/base-diffusers
 import logging
 from pathlib import Path
 
+from pydantic import Field
+
 from demo.base import CHECKPOINT, load_pipeline
 from testbed.comfyui import BUILD
 from training.config.commands import CommandSettings, read_settings
@@ -16,8 +18,8 @@ log = logging.getLogger(__name__)
 class BaseExportSettings(CommandSettings):
     """Settings of the export; every one is a command-line flag."""
 
-    checkpoint: Path = CHECKPOINT
-    output_dir: Path = BUILD / "base-diffusers"
+    checkpoint: Path = Field(CHECKPOINT, description="the base as ComfyUI reads it")
+    output_dir: Path = Field(BUILD / "base-diffusers", description="folder for diffusers")
 
 
 def export_base(settings: BaseExportSettings) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 from PIL import Image
+from pydantic import Field
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from testbed.comfyui import BUILD
@@ -39,11 +40,13 @@ _COLUMNS, _ROWS = 4, 2
 class FirstHourSettings(CommandSettings):
     """Settings of the pictures; every one is a command-line flag."""
 
-    data_dir: Path = DEFAULT_FOLDER
-    pictures: int = 1_000
-    max_train_steps: int = 300
-    run_dir: Path = BUILD / "first-hour"
-    output_dir: Path = ROOT / "docs" / "training"
+    data_dir: Path = Field(DEFAULT_FOLDER, description="where the pictures of objects are")
+    pictures: int = Field(1_000, description="how many the first data set has")
+    max_train_steps: int = Field(300, description="how long is trained")
+    run_dir: Path = Field(BUILD / "first-hour", description="data set and run")
+    output_dir: Path = Field(
+        ROOT / "docs" / "training", description="where the pictures are written"
+    )
 
 
 def train(settings: FirstHourSettings) -> Path:

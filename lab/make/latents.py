@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny
+from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -26,11 +27,13 @@ SHARD = 1000
 class LatentsSettings(CommandSettings):
     """Settings of the cache; every one is a command-line flag."""
 
-    data_dir: Path = DEFAULT_FOLDER
-    autoencoder: Path = Path("build/autoencoder/diffusers")
-    output_dir: Path = Path("build/latents")
-    count: int = 100_000
-    seed: int = 0
+    data_dir: Path = Field(DEFAULT_FOLDER, description="where the pictures of objects are")
+    autoencoder: Path = Field(
+        Path("build/autoencoder/diffusers"), description="diffusers folder of the autoencoder"
+    )
+    output_dir: Path = Field(Path("build/latents"), description="where shards are written")
+    count: int = Field(100_000, description="how many scenes")
+    seed: int = Field(0, description="of what is in the scenes")
 
 
 def to_tensor(images: list[np.ndarray]) -> Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torchvision.models import shufflenet_v2_x0_5
@@ -33,13 +34,13 @@ _FIRST_TEST = 40_000_000
 class ProbeSettings(CommandSettings):
     """Settings of the probe's training; every one is a command-line flag."""
 
-    data_dir: Path = DEFAULT_FOLDER
-    output_dir: Path = Path("build/probe")
-    max_train_steps: int = 2500
-    train_batch_size: int = 64
-    learning_rate: float = 2e-3
-    checkpointing_steps: int = 500
-    seed: int = 0
+    data_dir: Path = Field(DEFAULT_FOLDER, description="where the pictures of objects are")
+    output_dir: Path = Field(Path("build/probe"), description="where everything is written")
+    max_train_steps: int = Field(2500, description="steps in all")
+    train_batch_size: int = Field(64, description="pictures a step")
+    learning_rate: float = Field(2e-3, description="at its highest")
+    checkpointing_steps: int = Field(500, description="steps between checkpoints")
+    seed: int = Field(0, description="of weights and pictures")
 
 
 def new_probe(classes: int) -> nn.Module:

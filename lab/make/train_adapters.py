@@ -14,6 +14,8 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from demo.base import ADAPTERS, CHECKPOINT
 from testbed.comfyui import BUILD
 from training.config.commands import CommandSettings, read_settings
@@ -34,11 +36,11 @@ _VARIANTS: dict[str, dict[str, Any]] = {
 class DemoAdapterSettings(CommandSettings):
     """Settings of a run; every one is a command-line flag."""
 
-    name: Literal["plain", "local", "colour"]
-    checkpoint: Path = CHECKPOINT
-    output_dir: Path = BUILD / "adapters"
-    max_train_steps: int = 4000
-    seed: int = 0
+    name: Literal["plain", "local", "colour"] = Field(description="which of the adapters")
+    checkpoint: Path = Field(CHECKPOINT, description="the base as ComfyUI reads it")
+    output_dir: Path = Field(BUILD / "adapters", description="where runs are written")
+    max_train_steps: int = Field(4000, description="steps in all")
+    seed: int = Field(0, description="of weights, order and noise")
 
 
 def demo_settings(checkpoint: Path, output_dir: Path, **changes: Any) -> TrainSettings:

@@ -34,20 +34,26 @@ log = logging.getLogger(__name__)
 class AutoencoderSettings(CommandSettings):
     """Settings of the autoencoder's training; every one is a command-line flag."""
 
-    data_dir: Path = DEFAULT_FOLDER
-    output_dir: Path = Path("build/autoencoder")
-    latent_channels: int = LATENT_SHAPE[0]
-    widen: Path | None = None
-    crop: int = 64
-    train_batch_size: int = 16
-    max_train_steps: int = 7000
-    learning_rate: float = 7e-4
-    lr_warmup_steps: int = 200
-    latent_noise: float = 0.1
-    edge_weight: float = 0.5
-    mixed_precision: bool = Field(default_factory=fast_bf16)
-    checkpointing_steps: int = 500
-    seed: int = 0
+    data_dir: Path = Field(DEFAULT_FOLDER, description="where the pictures of objects are")
+    output_dir: Path = Field(Path("build/autoencoder"), description="where everything is written")
+    latent_channels: int = Field(LATENT_SHAPE[0], description="channels of a latent")
+    widen: Path | None = Field(
+        None, description="diffusers folder of one with fewer channels, that is begun with"
+    )
+    crop: int = Field(64, description="px, side of the crops")
+    train_batch_size: int = Field(16, description="crops a step")
+    max_train_steps: int = Field(7000, description="steps in all")
+    learning_rate: float = Field(7e-4, description="at its highest")
+    lr_warmup_steps: int = Field(200, description="steps in which it rises")
+    latent_noise: float = Field(
+        0.1, description="spread of the noise on latents before they are decoded"
+    )
+    edge_weight: float = Field(0.5, description="of the loss of gradients beside that of pixels")
+    mixed_precision: bool = Field(
+        default_factory=fast_bf16, description="compute in bf16 (default: where the CPU has it)"
+    )
+    checkpointing_steps: int = Field(500, description="steps between checkpoints")
+    seed: int = Field(0, description="of weights and crops")
 
 
 @torch.no_grad()

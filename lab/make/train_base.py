@@ -56,24 +56,32 @@ FIRST_HELD_OUT = 10_000_000
 class BaseTrainingSettings(CommandSettings):
     """Settings of the base's training; every one is a command-line flag."""
 
-    latents_dir: Path = Path("build/latents")
-    data_dir: Path = DEFAULT_FOLDER
-    autoencoder: Path = Path("build/autoencoder/diffusers")
-    output_dir: Path = Path("build/base")
-    start_from: Path | None = None
-    train_batch_size: int = 64
-    max_train_steps: int = 9_200
-    learning_rate: float = 5e-4
-    lr_warmup_steps: int = 500
-    lr_decay_steps: int = 3000
-    ema_decay: float = 0.9995
-    snr_gamma: float = 5.0
-    prompt_dropout: float = 0.1
-    word_dropout: float = 0.02
-    mixed_precision: bool = Field(default_factory=fast_bf16)
-    checkpointing_steps: int = 500
-    validation_steps: int = 500
-    seed: int = 0
+    latents_dir: Path = Field(
+        Path("build/latents"), description="what lab.make.latents has written"
+    )
+    data_dir: Path = Field(DEFAULT_FOLDER, description="where the pictures of objects are")
+    autoencoder: Path = Field(
+        Path("build/autoencoder/diffusers"), description="diffusers folder of the autoencoder"
+    )
+    output_dir: Path = Field(Path("build/base"), description="where everything is written")
+    start_from: Path | None = Field(
+        None, description="a base that ComfyUI reads, to begin with its weights"
+    )
+    train_batch_size: int = Field(64, description="latents a step")
+    max_train_steps: int = Field(9_200, description="steps in all")
+    learning_rate: float = Field(5e-4, description="at its highest")
+    lr_warmup_steps: int = Field(500, description="steps in which it rises")
+    lr_decay_steps: int = Field(3000, description="steps in which it falls, at the end")
+    ema_decay: float = Field(0.9995, description="of the average of weights, which is what is kept")
+    snr_gamma: float = Field(5.0, description="highest weight of min-SNR")
+    prompt_dropout: float = Field(0.1, description="share of prompts that are empty")
+    word_dropout: float = Field(0.02, description="share of words that are left out")
+    mixed_precision: bool = Field(
+        default_factory=fast_bf16, description="compute in bf16 (default: where the CPU has it)"
+    )
+    checkpointing_steps: int = Field(500, description="steps between checkpoints")
+    validation_steps: int = Field(500, description="steps between validations")
+    seed: int = Field(0, description="of weights, order and noise")
 
 
 class Denoiser(nn.Module):

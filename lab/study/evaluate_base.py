@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from PIL import Image, ImageDraw
+from pydantic import Field
 from torch import Tensor
 from tqdm import tqdm
 
@@ -31,12 +32,12 @@ log = logging.getLogger(__name__)
 class BaseReportSettings(CommandSettings):
     """Settings of the report; every one is a command-line flag."""
 
-    checkpoint: Path = CHECKPOINT
-    data_dir: Path = DEFAULT_FOLDER
-    output_dir: Path = Path("build/base_report")
-    seeds: int = 3
-    steps: int = 30
-    guidance_scale: float = 4.0
+    checkpoint: Path = Field(CHECKPOINT, description="the base as ComfyUI reads it")
+    data_dir: Path = Field(DEFAULT_FOLDER, description="where the pictures of objects are")
+    output_dir: Path = Field(Path("build/base_report"), description="where the report is written")
+    seeds: int = Field(3, description="how many for each prompt")
+    steps: int = Field(30, description="in which pictures are sampled")
+    guidance_scale: float = Field(4.0, description="classifier-free guidance")
 
 
 def psnr(image: Tensor, other: Tensor) -> Tensor:

@@ -76,11 +76,13 @@ _PATHS = {"output_dir", "cache_dir", "train_data_dir", "pretrained_model_name_or
 class ExperimentSettings(CommandSettings):
     """Settings of the experiment; every one is a command-line flag."""
 
-    checkpoint: Path = CHECKPOINT
-    data_dir: Path = DEFAULT_FOLDER
-    output_dir: Path = BUILD / "experiment"
-    results_dir: Path = LAB / "results"
-    report: Path = LAB / "RESULTS.md"
+    checkpoint: Path = Field(CHECKPOINT, description="the base as ComfyUI reads it")
+    data_dir: Path = Field(DEFAULT_FOLDER, description="where the pictures of objects are")
+    output_dir: Path = Field(BUILD / "experiment", description="where runs are written")
+    results_dir: Path = Field(
+        LAB / "results", description="where the scores of each picture are kept"
+    )
+    report: Path = Field(LAB / "RESULTS.md", description="the tables that are written")
     conditions: tuple[Literal["canny", "colour"], ...] = Field(
         ("canny", "colour"), description="to train for now"
     )
@@ -89,12 +91,12 @@ class ExperimentSettings(CommandSettings):
         description="to train for now; validation: the searches, test: the main comparisons",
     )
     seeds: int = Field(3, ge=1, description="of training, in the main comparisons")
-    max_train_steps: int = 600
-    search_steps: int = 400
-    long_steps: int = 1600
-    train_batch_size: int = 16
-    num_inference_steps: int = 20
-    guidance_scale: float = 4.0
+    max_train_steps: int = Field(600, description="of each training in the main comparisons")
+    search_steps: int = Field(400, description="of each training in a search")
+    long_steps: int = Field(1600, description="of each training in the longer comparison")
+    train_batch_size: int = Field(16, description="pictures a step")
+    num_inference_steps: int = Field(20, description="steps in which pictures are sampled")
+    guidance_scale: float = Field(4.0, description="classifier-free guidance")
     jobs: int = Field(2, ge=1, description="trainings side by side, one thread each")
     report_only: bool = Field(False, description="train nothing, write what is known")
 

@@ -49,10 +49,12 @@ _METHODS = {method.run: method for method in (*FRONTIER, *FRONTIER_SEARCH)}
 class FrontierSettings(ExperimentSettings):
     """Settings of the study; every one is a command-line flag."""
 
-    docs: Path = ROOT / "docs" / "frontier"
-    conditions: tuple[Literal["canny", "colour"], ...] = ("canny",)
-    max_train_steps: int = 250
-    num_inference_steps: int = 10
+    docs: Path = Field(ROOT / "docs" / "frontier", description="where tables and plots are written")
+    conditions: tuple[Literal["canny", "colour"], ...] = Field(
+        ("canny",), description="what adapters read"
+    )
+    max_train_steps: int = Field(250, description="of each training")
+    num_inference_steps: int = Field(10, description="steps in which pictures are sampled")
     direct_leak: bool = Field(
         False, description="tell leak of single steps too, in a results_dir of its own"
     )
@@ -62,7 +64,9 @@ class FrontierSettings(ExperimentSettings):
         description="to keep control inside, of both prompts or of the positive one; the first is "
         "what the others are held against",
     )
-    strengths: tuple[float, ...] = Field((0.5, 1.0, 2.0, 3.0), min_length=1)
+    strengths: tuple[float, ...] = Field(
+        (0.5, 1.0, 2.0, 3.0), min_length=1, description="along a frontier"
+    )
     methods: tuple[str, ...] = Field(
         tuple(method.run for method in FRONTIER),
         min_length=1,

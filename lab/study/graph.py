@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from demo.base import ADAPTERS, CHECKPOINT, LATENT_SHAPE, WEIGHTS
@@ -20,13 +21,13 @@ from ..world.vocabulary import Split
 class GraphSettings(CommandSettings):
     """What is loaded, on which objects it is tried, and how it is sampled."""
 
-    data_dir: Path = DEFAULT_FOLDER
-    checkpoint: Path = CHECKPOINT
-    adapters: Path = WEIGHTS
-    split: Split = "test"
-    seeds: int = 3
-    steps: int = 20
-    cfg: float = 4.0
+    data_dir: Path = Field(DEFAULT_FOLDER, description="where the pictures of objects are")
+    checkpoint: Path = Field(CHECKPOINT, description="the base as ComfyUI reads it")
+    adapters: Path = Field(WEIGHTS, description="folder of the demo's adapters")
+    split: Split = Field("test", description="whose objects are used")
+    seeds: int = Field(3, description="scenes of each object")
+    steps: int = Field(20, description="in which pictures are sampled")
+    cfg: float = Field(4.0, description="classifier-free guidance")
 
 
 class Sampler:
@@ -105,19 +106,6 @@ class Sampler:
             end_percent=0.8,
             edge=edge,
         )[0]
-
-    def looped(self, regions: Any, scene: Tensor, target: float) -> tuple[Any, Any]:
-        """Return model and regions whose strengths follow how well z0' is aligned with `scene`."""
-        return self.comfy.call(
-            "LocalControl_ClosedLoop",
-            model=self.model,
-            regions=regions,
-            reference=self.encode(scene),
-            target=target,
-            gain=1.0,
-            lowest=0.25,
-            highest=2.0,
-        )
 
     def sample_by_control(
         self, controlled: list, free: list, negative: list, scale: float, seed: int

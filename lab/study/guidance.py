@@ -1,4 +1,4 @@
-"""What edge guidance, an adapter's strength and closed loops buy on the demo base.
+"""What edge guidance, and an adapter's strength buy on the demo base.
 
 python -m lab.study.guidance
 
@@ -27,24 +27,25 @@ log = logging.getLogger(__name__)
 class GuidanceSettings(StudySettings):
     """Settings of the study; every one is a command-line flag."""
 
-    split: Split = "validation"
-    output: Path = BUILD / "guidance.json"
-    scales: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
-    edges: tuple[str, ...] = ("sobel_gradients", "sobel")
-    strengths: tuple[float, ...] = Field((1.0, 1.5, 2.0), min_length=1)
-    targets: tuple[float, ...] = (0.8, 0.9)
+    split: Split = Field("validation", description="whose objects are used")
+    output: Path = Field(BUILD / "guidance.json", description="the file of scores")
+    scales: tuple[float, ...] = Field((0.5, 1.0, 2.0, 4.0), description="of edge guidance")
+    edges: tuple[str, ...] = Field(
+        ("sobel_gradients", "sobel"), description="filters that guidance compares"
+    )
+    strengths: tuple[float, ...] = Field(
+        (1.0, 1.5, 2.0), min_length=1, description="of the adapter"
+    )
 
 
 def settings(config: GuidanceSettings) -> Iterator[Setting]:
-    """Yield guidance without and with the adapter, strengths of both adapters, closed loops."""
+    """Yield guidance without and with the adapter and strengths of both adapters."""
     yield Setting("no adapter")
     for name, adapter in (("no adapter", None), ("local adapter", "local")):
         for edge, scale in product(config.edges, config.scales):
             yield Setting(f"{name}, {edge} {scale:g}", adapter, scale=scale, edge=edge)
     for kind, strength in product(("plain", "local"), config.strengths):
         yield Setting(f"{kind} adapter, strength {strength:g}", kind, strength=strength)
-    for target in config.targets:
-        yield Setting(f"local adapter, closed loop to {target:g}", "local", target=target)
 
 
 def main() -> None:

@@ -5,9 +5,9 @@ python -m lab.study.local_inference --split test --only '["exact, of the positiv
 
 Every way to sample with the demo's plain adapter is tried at several strengths, through the nodes
 of ComfyUI: gated features and blended predictions, levels of features left out, control in a part
-of the sampling, by a curve, of one prompt, by a guidance of its own; closed loops and edge guidance
-stand beside them. On validation objects, since it is to find sound defaults. Curves are kept one by
-one: a stopped study goes on.
+of the sampling, by a curve, of one prompt, with a feathered mask, by a guidance of its own; edge
+guidance stands beside them. On validation objects, since it is to find sound defaults. Curves are
+kept one by one: a stopped study goes on.
 """
 
 import logging
@@ -34,14 +34,13 @@ _LEVELS = ("finest", "fine", "coarse", "coarsest")
 # Beside the strengths, these have a scale of their own, which their curves run over.
 _SCALES = {
     "edge guidance": (0.25, 0.5, 1.0, 2.0),
-    "closed loop": (0.6, 0.7, 0.8, 0.9),
     "guidance by control": (2.0, 4.0, 6.0, 8.0),
 }
 # Of many curves, those that the plot shows.
 _DRAWN = frozenset(
     {
         *("gated", "exact", "gated, of the positive prompt", "exact, of the positive prompt"),
-        *("exact, guidance by control", "gated, closed loop", "edge guidance alone"),
+        *("exact, guidance by control", "edge guidance alone"),
     }
 )
 
@@ -49,15 +48,15 @@ _DRAWN = frozenset(
 class LocalInferenceSettings(StudySettings):
     """Settings of the study; every one is a command-line flag."""
 
-    split: Split = "validation"
-    steps: int = 10
-    seeds: int = 1
+    split: Split = Field("validation", description="whose objects are used")
+    steps: int = Field(10, description="in which pictures are sampled")
+    seeds: int = Field(1, description="scenes of each object")
     adapter: str = Field("plain", description="of the demo's")
-    strengths: tuple[float, ...] = Field((1.0, 2.0, 3.0), min_length=1)
+    strengths: tuple[float, ...] = Field((1.0, 2.0, 3.0), min_length=1, description="along a curve")
     reference: str = Field("gated", description="curve that the others are held against")
     only: tuple[str, ...] = Field((), description="curves to draw (default: all)")
     name: str = Field("inference", description="of the folder in docs, before the split")
-    docs: Path = ROOT / "docs" / "frontier"
+    docs: Path = Field(ROOT / "docs" / "frontier", description="where tables and plots are written")
 
 
 def ways(adapter: str) -> dict[str, Setting]:
@@ -77,7 +76,6 @@ def ways(adapter: str) -> dict[str, Setting]:
             f"{name}, of the positive prompt": with_region(setting, acts_on="positive"),
             f"{name}, fading out": with_region(setting, strength_curve="2, 0"),
         }
-    positive = with_region(exact, acts_on="positive")
     for radius in (4, 8, 16):
         region = {"acts_on": "positive", "feather": radius}
         found[f"exact, of the positive prompt, feather {radius}"] = with_region(exact, **region)
@@ -86,11 +84,9 @@ def ways(adapter: str) -> dict[str, Setting]:
         region = {"acts_on": "positive", "start_percent": start, "end_percent": end}
         found[f"exact, of the positive prompt, {name}"] = with_region(exact, **region)
     return found | {
-        "exact, of the positive prompt, closed loop": replace(positive, target=0.8),
         "exact, first half": with_region(exact, end_percent=0.5),
         "gated, guidance by control": replace(gated, control_scale=4.0),
         "exact, guidance by control": replace(exact, control_scale=4.0),
-        "gated, closed loop": replace(gated, target=0.8),
         "edge guidance alone": Setting("", edge="sobel_gradients", scale=1.0),
     }
 
@@ -99,8 +95,6 @@ def along(name: str, way: Setting, strengths: tuple[float, ...]) -> dict[float, 
     """Return the settings of one curve, by their strength, or by the scale that stands for it."""
     if way.control_scale is not None:
         points = {s: replace(way, control_scale=s) for s in _SCALES["guidance by control"]}
-    elif way.target is not None:
-        points = {s: replace(way, target=s) for s in _SCALES["closed loop"]}
     elif way.scale and way.adapter is None:
         points = {s: replace(way, scale=s) for s in _SCALES["edge guidance"]}
     else:

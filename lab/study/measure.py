@@ -7,6 +7,8 @@ import logging
 from itertools import chain
 from pathlib import Path
 
+from pydantic import Field
+
 from testbed.comfyui import BUILD
 from training.config.commands import read_settings
 from training.evaluation.table import Table
@@ -19,8 +21,8 @@ log = logging.getLogger(__name__)
 class MeasureSettings(StudySettings):
     """Settings of the measurement; every one is a command-line flag."""
 
-    output: Path = BUILD / "measure.json"
-    strengths: tuple[float, ...] = (1.0, 2.0)
+    output: Path = Field(BUILD / "measure.json", description="the file of scores")
+    strengths: tuple[float, ...] = Field((1.0, 2.0), description="of the adapters")
 
 
 def settings(strength: float) -> tuple[Setting, ...]:

@@ -80,6 +80,14 @@ FRONTIER_SEARCH = [
     ),
     Method("plain, 1/SNR", "plain-snr-0", _PLAIN | _normalized(0.0)),
     Method("local, min-SNR 1", "sobel-snr", _z0("sobel", _WEIGHT, **_MIN_SNR)),
+    *(
+        Method(
+            f"plain, decoded {weight:g}",
+            f"decoded-{weight:g}",
+            _PLAIN | _MIN_SNR | {"decoded_loss_weight": weight},
+        )
+        for weight in (1.0, 10.0)
+    ),
     Method("inside", "inside", _z0("sobel", _WEIGHT, **_MIN_SNR, **_WHOLE)),
     *(
         Method(f"{kind}, freedom {beta:g}", f"{kind}-freedom-{beta:g}", changes | _freedom(beta))

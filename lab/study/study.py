@@ -43,7 +43,7 @@ _PART = 11  # objects
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to sample. adapter None: no control; scale 0: no guidance; target None: no loop.
+    """One way to sample. adapter None: no control; scale 0: no guidance.
 
     outside: gated and exact as the node Apply has them; everywhere: the mask is all white.
     region: further inputs of the node Region. control_scale: of a guidance by control of its own;
@@ -56,7 +56,6 @@ class Setting:
     strength: float = 1.0
     scale: float = 0.0
     edge: str = "sobel"
-    target: float | None = None
     region: Mapping[str, Any] = field(default_factory=dict)
     control_scale: float | None = None
 
@@ -64,7 +63,7 @@ class Setting:
 class StudySettings(GraphSettings):
     """What every study can be told by flags."""
 
-    parts_dir: Path = BUILD / "study"
+    parts_dir: Path = Field(BUILD / "study", description="where scores are kept, part by part")
     jobs: int = Field(2, ge=1, description="processes side by side, one thread each")
 
 
@@ -176,8 +175,6 @@ class Study:
             mask = torch.ones_like(case.mask) if everywhere else case.mask
             adapter = self._adapters[setting.adapter]
             regions = sampler.region(adapter, source, mask, setting.strength, **setting.region)
-            if setting.target is not None:
-                model, regions = sampler.looped(regions, source, setting.target)
             free, conds = conds, sampler.apply(regions, *conds, exact=setting.outside == "exact")
             if setting.control_scale is not None:
                 scale = setting.control_scale

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from pydantic import Field
 from tqdm.contrib.concurrent import process_map
 
 from testbed.comfyui import BUILD
@@ -29,11 +30,11 @@ _CHUNK = 200
 class ScenesSettings(CommandSettings):
     """Settings of the data set; every one is a command-line flag."""
 
-    data_dir: Path = DEFAULT_FOLDER
-    output_dir: Path = BUILD / "scenes"
-    split: Split = "train"
-    count: int = 8_000
-    seed: int = 0
+    data_dir: Path = Field(DEFAULT_FOLDER, description="where the pictures of objects are")
+    output_dir: Path = Field(BUILD / "scenes", description="folder of the data set")
+    split: Split = Field("train", description="whose objects are used")
+    count: int = Field(8_000, description="how many scenes")
+    seed: int = Field(0, description="of what is in the scenes")
 
 
 def write_chunk(settings: ScenesSettings, start: int) -> list[dict[str, object]]:

@@ -1,7 +1,15 @@
 """Every template that runs on the demo model, opened and run in both ways of drawing nodes."""
 
 import pytest
-from comfy_page import RENDERERS, crowded, node_id, open_template, run, set_widget
+from comfy_page import (
+    RENDERERS,
+    crowded,
+    node_id,
+    open_template,
+    reaching_out,
+    run,
+    set_widget,
+)
 
 from demo.templates.listing import TEMPLATES
 
@@ -29,6 +37,7 @@ def test_a_template_opens_and_runs_and_no_node_hides_another(
     run(page)
     page.screenshot(path=screenshots / f"{name}_{renderer}.png")
     assert crowded(page, LEAST_GAP) == []
+    assert reaching_out(page) == []
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)

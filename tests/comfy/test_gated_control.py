@@ -96,29 +96,6 @@ def test_a_curve_scales_the_strength(setup):
     assert not torch.allclose(fading, flat)
 
 
-def test_a_closed_loop_raises_the_strength_while_the_region_does_not_follow(setup):
-    before = sample(setup, *local(setup, half()))
-    nodes = setup.comfy.nodes
-    (regions,) = nodes["LocalControl_Region"].execute(setup.control, picture(), half()).result
-    reference = torch.randn(shape(setup, SIZE, 1), generator=torch.Generator().manual_seed(5))
-    setup.model, tied = (
-        nodes["LocalControl_ClosedLoop"]
-        .execute(
-            model=setup.model,
-            regions=regions,
-            reference={"samples": reference},
-            target=1.0,
-            gain=1.0,
-            lowest=0.25,
-            highest=2.0,
-        )
-        .result
-    )
-    conds = nodes["LocalControl_Apply"].execute(*prompts(setup), tied, "add", setup.vae).result
-    assert not torch.equal(sample(setup, *conds), before)
-    assert tied[0].loop.factor > 1
-
-
 def test_one_prompt_alone_can_be_controlled(setup):
     ones = torch.ones(1, 128, 128)
     both, positive, negative = (

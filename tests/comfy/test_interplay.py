@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from adapters import apply, left, make_setup, region
-from adapters import sample as sample_regions
+from adapters import left
 from stock_nodes import STOCK, seeded, stock_node
 from watched import SIZE, frames, sample
 
@@ -62,21 +61,3 @@ def test_edge_guidance_brings_edges_closer(comfy, model, stock, combine):
         return loss(latent_format.process_in(samples), target, left()[:, None]).item()
 
     assert error(run(combine(ours, model))) < 0.7 * error(run(stock(model)))
-
-
-def test_a_closed_loop_sets_strengths(comfy, combine):
-    setup = make_setup(comfy, "sd15")
-    options = {"target": 1.0, "gain": 1.0, "lowest": 0.1, "highest": 10.0}
-    tied = []
-
-    def ours(model):
-        given = {"model": model, "reference": {"samples": reference()}}
-        looped, regions = comfy.call(
-            "LocalControl_ClosedLoop", **given, regions=region(setup, left()), **options
-        )
-        tied.extend(regions)
-        return looped
-
-    model = combine(ours, setup.model)
-    sample_regions(setup, *apply(setup, tied), model=model, steps=STEPS)
-    assert tied[0].loop.factor > 1

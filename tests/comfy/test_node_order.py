@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from adapters import apply, left, make_setup, region
-from adapters import sample as sample_regions
+from adapters import left
 from watched import SIZE, frames, pictures, sample
 
 
@@ -28,23 +27,6 @@ def test_edge_guidance_before_and_after_gives_the_same(comfy, model, change):
     guided = sample(change(guide(model)))
     assert torch.equal(guided, sample(guide(change(model))))
     assert not torch.equal(guided, sample(change(model)))
-
-
-def test_a_closed_loop_before_and_after_gives_the_same(comfy, change):
-    setup = make_setup(comfy, "sd15")
-    options = {"target": 0.8, "gain": 1.0, "lowest": 0.1, "highest": 10.0}
-    regions = region(setup, left())
-
-    def close(model):
-        inputs = {"model": model, "regions": regions, "reference": reference()}
-        return comfy.call("LocalControl_ClosedLoop", **inputs, **options)
-
-    before, tied = close(setup.model)
-    found = sample_regions(setup, *apply(setup, tied), model=change(before))
-    after, tied = close(change(setup.model))
-    assert torch.equal(found, sample_regions(setup, *apply(setup, tied), model=after))
-    plain = sample_regions(setup, *apply(setup, regions), model=change(setup.model))
-    assert not torch.equal(found, plain)
 
 
 def test_a_preview_before_and_after_gives_the_same(comfy, watch, model, change):

@@ -1,9 +1,8 @@
-"""What Edge Guidance and Closed Loop follow: a latent, a picture of any size, or conditions."""
+"""What Edge Guidance follows: a latent, a picture of any size, or conditions."""
 
 import pytest
 import torch
-from adapters import CLOSE, apply, left, make_setup, picture, region
-from adapters import sample as sample_regions
+from adapters import CLOSE, left, make_setup, picture, region
 from watched import SIZE, VideoVae, sample, sample_video, small_vae
 
 SIDE = 8 * SIZE
@@ -80,24 +79,6 @@ def test_what_is_missing_is_named(setup, vae, image):
         guide(setup, mask=left(), image=image)
     with pytest.raises(ValueError, match=r"conditions of the regions .* connect the VAE"):
         guide(setup, regions=regions)
-
-
-def test_closed_loop_takes_a_picture_as_it_takes_its_latent(setup, vae, image):
-    regions = region(setup, left())
-
-    def factor(**inputs):
-        options = {"target": 0.8, "gain": 0.1, "lowest": 0.1, "highest": 10.0}
-        given = {"model": setup.model, "regions": regions}
-        model, tied = setup.comfy.call("LocalControl_ClosedLoop", **given, **options, **inputs)
-        sample_regions(setup, *apply(setup, tied), model=model)
-        return tied[0].loop.factor
-
-    of_latent = factor(reference={"samples": vae.encode(image)})
-    assert factor(image=image, vae=vae) == of_latent
-    own = factor(vae=vae)
-    own_picture = factor(image=picture() * left()[..., None], vae=vae)
-    assert own == pytest.approx(own_picture, rel=1e-3)
-    assert own != pytest.approx(of_latent, rel=1e-3)
 
 
 def test_a_picture_serves_every_frame_of_a_video(comfy, video, monkeypatch, generator):

@@ -128,7 +128,7 @@ def test_every_example_passes_the_linter_of_prompts(server, tmp_path):
 
 
 def test_every_other_node_runs_in_one_graph(server, prompt):
-    """Preview, guidance, loop, curve and score beside the example's own nodes."""
+    """Preview, guidance, curve and score beside the example's own nodes."""
     graph = copy.deepcopy(prompt)
     image, checkpoint = find(graph, "LoadImage"), find(graph, "CheckpointLoaderSimple")
     mask = find(graph, "LoadImageMask")
@@ -151,19 +151,7 @@ def test_every_other_node_runs_in_one_graph(server, prompt):
         end_percent=0.8,
         edge="sobel",
     )
-    add(
-        "looped",
-        "LocalControl_ClosedLoop",
-        model=["guided", 0],
-        regions=[region, 0],
-        reference=["encoded", 0],
-        target=0.8,
-        gain=1.0,
-        lowest=0.25,
-        highest=2.0,
-    )
-    graph[sampler]["inputs"]["model"] = ["looped", 0]
-    graph[find(graph, "LocalControl_Apply")]["inputs"]["regions"] = ["looped", 1]
+    graph[sampler]["inputs"]["model"] = ["guided", 0]
     graph[frames]["inputs"] |= {"regions": [region, 0], "reference": ["encoded", 0]}
     decoded = find(graph, "VAEDecode")
     add(

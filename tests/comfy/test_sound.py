@@ -19,13 +19,12 @@ def nested(*parts):
     return NestedTensor(list(parts))
 
 
-def sample(model, sound=True, before_step=lambda: None):
+def sample(model, sound=True):
     """What a guider returns that predicts each value from itself alone."""
     from comfy.samplers import CFGGuider, sampler_object
 
     class Guider(CFGGuider):
         def predict_noise(self, x, timestep, model_options=None, seed=None):
-            before_step()
             return x.sin()
 
     guider = Guider(model)
@@ -59,24 +58,6 @@ def test_edge_guidance_guides_the_picture_as_if_alone_and_leaves_the_sound(comfy
     assert torch.equal(picture, sample(guided, sound=False))
     assert not torch.equal(picture, sample(model, sound=False))
     assert torch.equal(sound, sample(model).unbind()[1])
-
-
-def test_a_closed_loop_looks_at_the_picture_as_if_alone(comfy, model, reference):
-    steering = comfy.module("local_control.steering")
-    overlay = comfy.module("nodes.sampler.z0.overlay").Overlay(
-        comfy.module("nodes.comfy_types").from_comfy_latent(reference),
-        [comfy.module("local_control.region_mask").RegionMask(left()[:, None])],
-        "Closed Loop",
-    )
-    loop = steering.StrengthLoop(0.8, 1.0, (0.01, 100.0))
-    watched = comfy.module("nodes.sampler.z0.closed_loop").watch_regions(model, overlay, [loop])
-    factors = []
-    for sound in (True, False):
-        loop.reset()
-        samples = sample(watched, sound, before_step=loop.take)
-        factors.append(loop.factor)
-    assert factors[0] == factors[1] != 1
-    assert torch.equal(samples, sample(model, sound=False))
 
 
 def test_the_picture_is_shown_and_traced(comfy, watch, model, reference):

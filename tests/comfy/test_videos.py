@@ -53,28 +53,6 @@ def test_guidance_follows_the_mask_of_each_frame(comfy, setup):
     assert not changed[:, 2].any()
 
 
-def test_a_closed_loop_looks_at_the_mask_of_each_frame(comfy, setup):
-    follows, strays = (
-        comfy.module("local_control.steering").StrengthLoop(0.0, 1.0, (0.1, 10.0)) for _ in range(2)
-    )
-    z0 = torch.randn(1, 16, FRAMES, SIZE, SIZE)
-    reference = -z0
-    reference[:, :, 0] = z0[:, :, 0]  # only the first frame is followed
-    first, second = torch.zeros(2, FRAMES, 1, 8 * SIZE, 8 * SIZE)
-    first[0], second[1] = 1, 1
-    loops = comfy.module("nodes.sampler.z0.closed_loop")
-    overlay = comfy.module("nodes.sampler.z0.overlay").PlacedOverlay(
-        reference, masks_of(comfy, first, second), "Closed Loop", cell=8
-    )
-    for loop in (follows, strays):
-        loop.reset()
-    watcher = loops.LoopWatcher(overlay, [follows, strays])
-    for loop in (follows, strays):
-        loop.take()
-    watcher.step(0, 1, z0)
-    assert follows.factor < 1 < strays.factor
-
-
 def masks_of(comfy, *masks):
     return [comfy.module("local_control.region_mask").RegionMask(mask) for mask in masks]
 

@@ -237,6 +237,19 @@ def picture_of(page, node_type):
     return found.json_value()
 
 
+def reaching_out(page):
+    """Nodes that are drawn beyond the border of the group that their title is in, and how far."""
+    groups = page.evaluate("window.app.graph._groups.map((g) => [...g.pos, ...g.size])")
+    found = []
+    for name, x, y, width, height in page.evaluate(_BOXES):
+        for left, top, wide, high in groups:
+            if left <= x < left + wide and top <= y < top + high:
+                beyond = max(x + width - (left + wide), y + height - (top + high))
+                if beyond > 0:
+                    found.append((name, round(beyond)))
+    return found
+
+
 def crowded(page, least):
     """Pairs of nodes that are nearer to each other than `least` pixels, or overlap."""
     found = []

@@ -117,20 +117,6 @@ SHOTS = {
         ),
     ),
     **_own(
-        "ClosedLoop",
-        _WATCH,
-        runs=False,
-        added=(
-            (1500, 1500),
-            {
-                "model": ("CheckpointLoaderSimple", "MODEL"),
-                "regions": ("LocalControl_Region", "regions"),
-                "image": ("LoadImage", "IMAGE"),
-                "vae": ("CheckpointLoaderSimple", "VAE"),
-            },
-        ),
-    ),
-    **_own(
         "Compare",
         _WITH_AND_WITHOUT,
         added=(

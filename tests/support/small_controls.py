@@ -4,7 +4,7 @@ from dataclasses import fields
 from types import SimpleNamespace
 
 import torch
-from small_models import CONTEXT, FAMILIES, WIDTH, build_model, conditioning, fill
+from small_models import CONTEXT, FAMILIES, WAN, WIDTH, build_model, conditioning, fill
 
 
 class PictureVae:
@@ -315,17 +315,7 @@ def cascade():
 
 def wan():
     """A video model; it has no controls of ComfyUI's own."""
-    config = {
-        "image_model": "wan2.1",
-        "model_type": "t2v",
-        "dim": 24,
-        "ffn_dim": WIDTH,
-        "freq_dim": WIDTH,
-        "text_dim": CONTEXT,
-        "text_len": 16,
-        "num_heads": 2,
-        "num_layers": 1,
-    }
+    config = {**WAN, "model_type": "t2v", "num_layers": 1}
     return SimpleNamespace(
         model=patcher("WAN21_T2V", "WAN21", config, "FLOW"),
         text=lambda seed=0: text(CONTEXT, 16, seed=seed),

@@ -18,6 +18,15 @@ class Family:
 
 WIDTH = 32
 CONTEXT = 64
+WAN = {
+    "image_model": "wan2.1",
+    "dim": 24,
+    "ffn_dim": WIDTH,
+    "freq_dim": WIDTH,
+    "text_dim": CONTEXT,
+    "text_len": 16,
+    "num_heads": 2,
+}
 _UNET = {
     "image_size": 32,
     "use_spatial_transformer": True,

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import torch
 from small_controls import PictureVae, operations, patcher, qwen, text
-from small_models import CONTEXT, WIDTH, build_model, conditioning, fill
+from small_models import CONTEXT, WAN, build_model, conditioning, fill
 
 SIZE = 16
 
@@ -108,17 +108,7 @@ def uni3c(frames=1, has_reference=False):
         import comfy.ldm.wan.uni3c
         from comfy_extras.nodes_model_patch import WanUni3CControlnetApply
 
-    config = {
-        "image_model": "wan2.1",
-        "model_type": "t2v",
-        "dim": 24,
-        "ffn_dim": WIDTH,
-        "freq_dim": WIDTH,
-        "text_dim": CONTEXT,
-        "text_len": 16,
-        "num_heads": 2,
-        "num_layers": 3,
-    }
+    config = {**WAN, "model_type": "t2v", "num_layers": 3}
     if has_reference:
         config["in_dim_ref_conv"] = 16
     model = patcher("WAN21_T2V", "WAN21", config, "FLOW")
@@ -206,14 +196,8 @@ def anima():
 def vace(frames=3):
     """Wan's VACE, whose control is part of the model and of the prompts."""
     config = {
-        "image_model": "wan2.1",
+        **WAN,
         "model_type": "vace",
-        "dim": 24,
-        "ffn_dim": WIDTH,
-        "freq_dim": WIDTH,
-        "text_dim": CONTEXT,
-        "text_len": 16,
-        "num_heads": 2,
         "num_layers": 4,
         "vace_layers": 2,
         "vace_in_dim": 96,

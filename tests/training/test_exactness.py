@@ -2,13 +2,13 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import tomli_w
 from small_base import pictures
@@ -144,15 +144,24 @@ def test_accumulated_parts_are_the_same_step(run, tmp_path):
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
-def launch(settings, tmp_path):
-    """Train with two processes."""
+def two_processes(settings, tmp_path):
+    """Start a training with two processes."""
     options = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no"
     launcher = (sys.executable, "-m", "accelerate.commands.launch", *options.split())
     launcher += ("--dynamo_backend", "no", "-m")
     # On a CPU --multi_gpu means several processes; --cpu would start one.
     # One OpenMP thread each: two that wait for each other on two cores spin.
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run(command(settings, tmp_path, *launcher), cwd=ROOT, check=True, env=environment)
+    return subprocess.Popen(
+        command(settings, tmp_path, *launcher),
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def kill_all(process):
+    """Kill a process and all that it has started, as running out of memory or power does."""
+    for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+        one.kill()
 
 
 def curves(folder):
@@ -171,25 +180,44 @@ def assert_same_curves(one, two):
         assert two[name] == pytest.approx(values, abs=1e-4, rel=1e-3), name
 
 
-def test_two_processes_learn_as_one_with_the_same_global_batch(run, make_settings, tmp_path):
+@pytest.fixture(params=["adapter", "controlnet"])
+def control(request):
+    """Every kind of control that is trained."""
+    return request.param
+
+
+def test_two_processes_learn_as_one_with_the_same_global_batch(
+    run, make_settings, tmp_path, control
+):
     options = {
+        "control": control,
         "max_train_steps": 20,
-        "checkpointing_steps": 8,
         "validation_steps": 5,
         "report_to": "tensorboard",
     }
     run("one", train_batch_size=4, **options)
     # Their cache is cold, so that both meet in the building of it.
-    options |= {"cache_dir": tmp_path / "cache", "resume_from_checkpoint": "latest"}
-    settings = make_settings("two", **options)
-    launch(settings, tmp_path)
+    settings = make_settings("two", cache_dir=tmp_path / "cache", **options)
+    with two_processes(settings, tmp_path) as both:
+        assert both.wait() == 0
     assert_same_curves(curves(tmp_path / "one"), curves(tmp_path / "two"))
+    assert_same_run(tmp_path / "one", tmp_path / "two", control)
     assert not list((tmp_path / "cache").rglob("*.partial"))
-    (tmp_path / "two" / "adapter.safetensors").unlink()
-    list_states(tmp_path / "two")[-1].unlink()
-    shutil.rmtree(tmp_path / "two" / "logs")
-    launch(settings, tmp_path)  # goes on from step 16
-    whole, rest = curves(tmp_path / "one"), curves(tmp_path / "two")
-    for name in ("validation/loss", "train/learning_rate"):  # others are means from step 16 on
-        assert rest[name] == pytest.approx({20: whole[name][20]}, abs=1e-4)
-    assert_same_run(tmp_path / "one", tmp_path / "two")
+
+
+def test_two_processes_that_were_killed_go_on_from_their_last_checkpoint(
+    run, make_settings, tmp_path, control
+):
+    options = {"control": control, "max_train_steps": 16, "checkpointing_steps": 4}
+    run("one", train_batch_size=4, **options)
+    settings = make_settings("two", resume_from_checkpoint="latest", **options)
+    with two_processes(settings, tmp_path) as both:
+        while not list_states(tmp_path / "two") and both.poll() is None:
+            time.sleep(0.01)
+        kill_all(both)
+    assert list_states(tmp_path / "two")
+    assert not (tmp_path / "two" / f"{control}.safetensors").exists()
+    with two_processes(settings, tmp_path) as both:
+        assert both.wait() == 0
+    assert (tmp_path / "two" / f"{control}.safetensors").exists()
+    assert_same_run(tmp_path / "one", tmp_path / "two", control)

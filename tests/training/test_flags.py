@@ -33,6 +33,7 @@ def usual_kernels():
         {"snr_gamma": 0.01},
         {"snr_gamma": 0.0},
         {"freedom_loss_weight": 4.0},
+        {"decoded_loss_weight": 100.0, "decoded_loss_lowest": 0.0},
         {"masked_noise_loss": True},
         {"z0_loss_erode": 1},
         {"z0_loss_weight": 8.0},

@@ -54,9 +54,11 @@ NETWORKS = {
 @pytest.mark.parametrize("control", NETWORKS)
 @pytest.mark.parametrize("kind", [PredictionType.EPSILON, PredictionType.V])
 def test_nothing_in_a_step_waits_for_what_the_gpu_has_found(make_settings, kind, control):
-    settings = make_settings(z0_loss_weight=4.0, edge="sobel", snr_gamma=5.0)
+    settings = make_settings(
+        z0_loss_weight=4.0, edge="sobel", snr_gamma=5.0, decoded_loss_weight=1.0
+    )
     alphas = torch.linspace(0.999, 0.01, 1000)
-    objective = settings.loss(alphas)
+    objective = settings.loss(alphas, torch.nn.Identity())
     with FakeTensorMode(allow_non_fake_inputs=True), Copies() as copies:
         with torch.device("cuda"):
             unet = UNet2DConditionModel(

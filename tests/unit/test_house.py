@@ -84,7 +84,7 @@ def test_no_modules_import_each_other_in_a_circle(part):
 
 # Names of two files for one idea: its maths or its file, and what samples, shows or studies it.
 IDEAS = {
-    *("adapter", "base", "closed_loop", "condition", "controlnet", "frontier", "guidance"),
+    *("adapter", "base", "condition", "controlnet", "frontier", "guidance"),
     *("region", "resume", "view"),
 }
 
@@ -96,7 +96,7 @@ def test_no_file_has_the_name_of_another_but_for_one_idea():
 
 
 # Rooms whose public functions say first what they return.
-TOLD = ("local_control", "nodes", "testbed", "demo", "lab")
+TOLD = ("local_control", "nodes", "training", "testbed", "demo", "lab", "benchmarks")
 
 
 def public_functions(path: Path) -> Iterator[ast.FunctionDef]:
@@ -119,5 +119,28 @@ def test_public_functions_say_first_what_they_return(room):
         for function in public_functions(path)
         if function.returns is not None and ast.unparse(function.returns) != "None"
         if not (ast.get_docstring(function) or "").startswith(("Return ", "Yield "))
+    ]
+    assert not silent
+
+
+def flags(path: Path) -> Iterator[tuple[str, ast.AnnAssign]]:
+    """The fields of settings classes, each of which is a flag of a command."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        bases = [ast.unparse(base) for base in getattr(node, "bases", ())]
+        if isinstance(node, ast.ClassDef) and any(b.endswith(("Settings", "Flags")) for b in bases):
+            for member in node.body:
+                if isinstance(member, ast.AnnAssign) and "ClassVar" not in ast.unparse(member):
+                    yield node.name, member
+
+
+@pytest.mark.parametrize("room", FLOORS)
+def test_every_flag_of_every_command_says_what_it_means(room):
+    silent = [
+        f"{name}.{ast.unparse(member.target)}"
+        for path in modules(ROOT / room)
+        for name, member in flags(path)
+        if not any(
+            isinstance(node, ast.keyword) and node.arg == "description" for node in ast.walk(member)
+        )
     ]
     assert not silent

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
+from local_control.decoded import Decode, DecodedLoss
 from local_control.losses import (
     FreedomLoss,
     LocalControlLoss,
@@ -58,6 +59,18 @@ class ObjectiveFlags(CommandSettings):
     freedom_loss_margin: float = Field(
         0.0, ge=0, description="change of the prediction outside that costs nothing"
     )
+    decoded_loss_weight: float = Field(
+        0.0,
+        ge=0,
+        description="of edges of decoded z0' inside the mask at low noise, through the base's "
+        "autoencoder, which takes memory and two decodings a step",
+    )
+    decoded_loss_cells: int = Field(
+        24, ge=4, description="latent cells around the middle of the mask that are decoded"
+    )
+    decoded_loss_lowest: float = Field(
+        0.5, ge=0, le=1, description="alpha_bar of the noisiest steps whose z0' is decoded"
+    )
     noise_offset: float = Field(
         0.0, ge=0, description="how far noise is shifted, each channel of a latent as one"
     )
@@ -68,8 +81,11 @@ class ObjectiveFlags(CommandSettings):
         "cubic", description="how timesteps are drawn; cubic prefers noisy ones"
     )
 
-    def loss(self, drawn: Tensor) -> LocalControlLoss:
-        """Return the objective that these settings name; drawn [N]: alpha_bar of timesteps."""
+    def loss(self, drawn: Tensor, decode: Decode) -> LocalControlLoss:
+        """Return the objective that these settings name.
+
+        drawn [N]: alpha_bar of timesteps. decode: the base's decoder, through which gradients flow.
+        """
         mean: Mean = "area" if self.masked_noise_loss else "pixels"
         weight = None
         if self.snr_gamma is not None:
@@ -89,4 +105,6 @@ class ObjectiveFlags(CommandSettings):
             z0_weight=self.z0_loss_weight,
             freedom=freedom,
             freedom_weight=self.freedom_loss_weight,
+            decoded=DecodedLoss(decode, self.decoded_loss_cells, self.decoded_loss_lowest),
+            decoded_weight=self.decoded_loss_weight,
         )

@@ -3,6 +3,7 @@
 import io
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -32,6 +33,20 @@ def read(content: Content, most: int = MAX_BYTES) -> bytes:
     if len(data) > most:
         raise ValueError(f"it is larger than {most / 2**20:g} MiB")
     return data
+
+
+def whole(reads: Callable[[], bytes], size: int, name: str) -> BinaryIO:
+    """Return as a file the `size` bytes that `reads` gives of the file called `name`.
+
+    Raises:
+        ValueError: they are too many, or not all there.
+    """
+    if not 0 <= size <= MAX_BYTES:
+        raise ValueError(f"it is larger than {MAX_BYTES / 2**20:g} MiB")
+    data = reads()
+    if len(data) < size:
+        raise ValueError(f"{shown(name)} ends within it")
+    return io.BytesIO(data)
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -83,14 +98,12 @@ class Slice:
 
     def open(self) -> BinaryIO:
         """Return it as a file; ValueError if it is too large or not within the file."""
-        if not 0 <= self.size <= MAX_BYTES:
-            raise ValueError(f"it is larger than {MAX_BYTES / 2**20:g} MiB")
+        return whole(self._read, self.size, self.path.name)
+
+    def _read(self) -> bytes:
         with open_file(self.path) as file:
             file.seek(self.offset)
-            data = file.read(self.size)
-        if len(data) < self.size:
-            raise ValueError(f"{shown(self.path.name)} ends within it")
-        return io.BytesIO(data)
+            return file.read(self.size)
 
     def stamp(self) -> str:
         """Return where it is and what changes with its file."""

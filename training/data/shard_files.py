@@ -1,6 +1,5 @@
 """Where shards are: in a folder, or in a store that fsspec reads, such as S3, GCS or HTTP."""
 
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any, BinaryIO, Protocol
 
 import fsspec
 
-from .contents import MAX_BYTES, Content, FileContent, Slice, open_file
+from .contents import Content, FileContent, Slice, open_file, whole
 from .records import DatasetError
 from .words import shown
 
@@ -124,14 +123,12 @@ class RemoteSlice:
             ValueError: it is too large, or not within the shard.
             UnreachableError: the store gives no answer.
         """
-        if not 0 <= self.size <= MAX_BYTES:
-            raise ValueError(f"it is larger than {MAX_BYTES / 2**20:g} MiB")
+        return whole(self._read, self.size, self.url)
+
+    def _read(self) -> bytes:
         with _answering(self.url):
             store, path = fsspec.url_to_fs(self.url)
-            data = store.cat_file(path, self.offset, self.offset + self.size)
-        if len(data) < self.size:
-            raise ValueError(f"{shown(self.url)} ends within it")
-        return io.BytesIO(data)
+            return store.cat_file(path, self.offset, self.offset + self.size)
 
     def stamp(self) -> str:
         """Return where it is and what changes with its shard."""

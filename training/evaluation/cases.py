@@ -50,7 +50,7 @@ class Case:
 
 
 def read_evaluation_set(path: Path = EVALUATION_SET) -> dict[str, Any]:
-    """Seeds, prompts and masks.
+    """Return the seeds, prompts and masks of a file, by these names.
 
     Raises:
         DatasetError: the file is no TOML, or lacks one of them.
@@ -66,8 +66,10 @@ def read_evaluation_set(path: Path = EVALUATION_SET) -> dict[str, Any]:
 
 
 def draw_mask(shape: Any, size: tuple[int, int], objects: np.ndarray) -> Tensor | None:
-    """A mask [1,H,W] from its entry in the set, or None: the picture has no mask of its own, or one
-    with nothing in this crop, where nothing would be controlled.
+    """Return a mask [1,H,W] of 0 and 1, or the picture's own in 0..1, by its entry in the set.
+
+    shape: a box or an ellipse in shares of the sides, or "object" for the first of `objects`
+    [K,H,W]. None: there is no such object in this crop, so nothing would be controlled.
     """
     height, width = size
     if shape == "object":
@@ -137,7 +139,7 @@ class Cases(Sequence[Case]):
 
     @property
     def pictures(self) -> list[str]:
-        """The key of each case's picture."""
+        """Return the key of each case's picture."""
         return [self._data.entry(index).key for index, _, _ in self._places]
 
     def _case(self, index: int, name: str, seed: int) -> Case:
@@ -177,7 +179,7 @@ def _to_tensor(image: np.ndarray) -> Tensor:
 
 
 def first_of_each(pictures: Sequence[str]) -> list[int]:
-    """The indices of the first case of every picture, by the pictures of cases."""
+    """Return the index of the first case of every picture, by the keys of cases' pictures."""
     first: dict[str, int] = {}
     for index, picture in enumerate(pictures):
         first.setdefault(picture, index)
@@ -185,7 +187,7 @@ def first_of_each(pictures: Sequence[str]) -> list[int]:
 
 
 def spread_out(pictures: Sequence[str], count: int) -> list[int]:
-    """The indices of some cases of as many pictures, masks and seeds as there can be."""
+    """Return `count` indices of cases, of as many pictures, masks and seeds as there can be."""
     members: dict[str, list[int]] = {}
     for index, picture in enumerate(pictures):
         members.setdefault(picture, []).append(index)

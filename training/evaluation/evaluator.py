@@ -63,7 +63,7 @@ class Evaluator:
         free: Tensor | None = None,
         progress: Progress | None = None,
     ) -> Table:
-        """Scores of every variant on every case, and distances of whole sets.
+        """Return the scores of every variant on every case, and distances of whole sets.
 
         free: what `uncontrolled` returned for the same cases, where it is known already. progress:
         what an evaluation of the same that was stopped has found, and where this one keeps it.
@@ -140,7 +140,7 @@ class Evaluator:
         return out
 
     def uncontrolled(self, cases: Sequence[Case]) -> Tensor:
-        """The pictures [N,3,H,W] in 0..1 that the cases, all of one size, get without control."""
+        """Return the pictures [N,3,H,W] in 0..1 of cases of one size without control."""
         variant = Variant(FREE)
         return torch.cat([self._sample(part, variant) for part in self._batches(cases)])
 

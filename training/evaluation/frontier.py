@@ -59,7 +59,7 @@ class Frontier:
 
     @property
     def reference(self) -> Curve:
-        """What the other curves are compared with."""
+        """Return the curve that the others are compared with."""
         return self.curves[0]
 
     def costs(self) -> list[str]:

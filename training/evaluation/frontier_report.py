@@ -30,7 +30,7 @@ def read_best(path: Path) -> dict[str, float]:
 
 
 def write_frontier(frontier: Frontier, folder: Path) -> str:
-    """Write frontier.json, frontier.md and frontier.png -> the Markdown."""
+    """Return the Markdown of frontier.md, written beside frontier.json and frontier.png."""
     folder.mkdir(parents=True, exist_ok=True)
     content = json.dumps(null_for_nan(as_json(frontier)), allow_nan=False, indent=1)
     (folder / "frontier.json").write_text(content, encoding="utf-8")

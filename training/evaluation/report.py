@@ -60,7 +60,7 @@ def spread(tables: Sequence[Table]) -> str:
 
 
 def write_report(table: Table, folder: Path) -> str:
-    """Write report.json, report.md and sheet.png -> the Markdown.
+    """Return the Markdown of report.md, written beside report.json and sheet.png.
 
     Differences are to the first adapter, which comes after "no control".
     """

@@ -39,7 +39,7 @@ OF_CHANGE = frozenset({"leak", "change outside"})
 def score(
     images: Tensor, free: Tensor, sources: Tensor, masks: Tensor, canny: Condition
 ) -> dict[str, Tensor]:
-    """Scores [B] by name of sampled `images`, with `free` of the same seeds without control.
+    """Return scores [B] by name of sampled `images`; `free` are of the same seeds, uncontrolled.
 
     All pictures [B,3,H,W] in 0..1, masks [B,1,H,W]. `canny` finds the edges, whatever the
     adapter reads; F1 has a tolerance of 2 px. Leak is NaN where a picture equals the free one.
@@ -61,18 +61,18 @@ def score(
 
 
 def blank_lfmse(sources: Tensor, masks: Tensor, canny: Condition) -> Tensor:
-    """LFMSE inside of a picture without any edge -> [B]: what a score must be below."""
+    """Return the LFMSE inside [B] of pictures without any edge: what a score must be below."""
     wanted = canny(sources)
     return lfmse(torch.zeros_like(wanted), wanted, masks)["inside"]
 
 
 def latent_features(latents: Tensor) -> Tensor:
-    """Latents [B,C,h,w] averaged to 4 x 4 cells -> [B,16C]: the features of `kernel_distance`."""
+    """Return latents [B,C,h,w] averaged to 4 x 4 cells, [B,16C]: features of a distance."""
     return torch.nn.functional.adaptive_avg_pool2d(latents, 4).flatten(1)
 
 
 def kernel_distance(a: Tensor, b: Tensor, made_for: Tensor | None = None) -> float:
-    """Squared maximum mean discrepancy of features [N,D] and [M,D], unbiased.
+    """Return the squared maximum mean discrepancy of features [N,D] and [M,D], unbiased.
 
     The cubic kernel of the Kernel Inception Distance (Binkowski et al., 2018), on standardised
     features of any kind; 0 for equal distributions, and below 0 by chance. NaN for fewer than
@@ -101,9 +101,9 @@ def kernel_distance(a: Tensor, b: Tensor, made_for: Tensor | None = None) -> flo
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """Frechet distance of two Gaussians fitted to features [N,D] and [M,D].
+    """Return the Frechet distance of Gaussians fitted to features [N,D] and [M,D].
 
-    NaN for fewer than `FEWEST` of either.
+    Squared, as by Heusel et al., 2017. NaN for fewer than `FEWEST` of either.
     """
     from scipy.linalg import sqrtm
 

@@ -32,12 +32,12 @@ class Variant:
 
     @property
     def gated(self) -> bool:
-        """Whether features are multiplied by the mask."""
+        """Return whether features are multiplied by the mask."""
         return self.outside in ("gated", "both")
 
     @property
     def blended(self) -> bool:
-        """Whether predictions with and without control are blended by the mask."""
+        """Return whether predictions with and without control are blended by the mask."""
         return self.outside in ("exact", "both")
 
     def at(self, strength: float) -> Self:

@@ -33,6 +33,8 @@ def describe_method(settings: TrainSettings) -> str:
             f", z0 loss ({settings.edge}, weight {settings.z0_loss_weight:g}, "
             f"{settings.z0_loss_schedule}, mean over {settings.z0_loss_mean})"
         )
+    if settings.decoded_loss_weight:
+        method += f", decoded edges (weight {settings.decoded_loss_weight:g})"
     if settings.masked_condition_share:
         method += f", conditions blank outside by a share of {settings.masked_condition_share:g}"
     return method

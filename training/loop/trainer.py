@@ -66,7 +66,7 @@ class Trainer:
         self.dtype = precision_of(settings)
         device = self.accelerator.device
         identity = Identity.of(data, base, world)
-        if settings.z0_loss_weight:
+        if settings.z0_loss_weight or settings.decoded_loss_weight:
             base.check_z0()
         self.control = control_of(settings, base)
         base.place(device, self.dtype)
@@ -86,10 +86,16 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(self.state.notes["scaler"])
         self._means = Means()
         self._learning = Learning(network, self.control.name, fresh=not self.state.step)
-        self.objective = settings.loss(drawn_alpha_bar(base, settings.timestep_sampling))
+        drawn = drawn_alpha_bar(base, settings.timestep_sampling)
+        self.objective = settings.loss(drawn, self._decode)
         self.validation = self._new_validation()
         self.examples = Examples(data.train, data.prepared, draws_of(settings))
         self._peers = Peers(self.accelerator)
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        # It was lent to a validation perhaps, and is on the CPU after that.
+        self.base.pipeline.vae.to(latents.device)
+        return self.base.decode_with_gradient(latents)
 
     def _new_validation(self) -> Validation:
         settings, data = self.settings, self.data

@@ -124,7 +124,9 @@ class Base:
         try:
             check_levels(self.alphas_cumprod, self.kind)
         except ValueError as error:
-            raise BaseModelError(f"{error} Or train without it: --z0_loss_weight 0.") from None
+            raise BaseModelError(
+                f"{error} Or train without it: --z0_loss_weight 0 --decoded_loss_weight 0."
+            ) from None
 
     def autoencoder_on(self, device: torch.device) -> AbstractContextManager[None]:
         """Return a context in which the autoencoder is on `device`; after it, on the CPU."""
@@ -165,10 +167,14 @@ class Base:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Return images [B,3,H,W] in 0..1 of latents [B,C,H/8,W/8] in the UNet's scale, fp32."""
+        return self.decode_with_gradient(latents).clamp(0, 1)
+
+    def decode_with_gradient(self, latents: Tensor) -> Tensor:
+        """Return the same, differentiable and not held to 0..1, once the autoencoder is there."""
         vae = self.pipeline.vae
         unscaled = latents / vae.config["scaling_factor"]
         images = vae.decode(unscaled.to(vae.device, vae.dtype)).sample
-        return images.float().add(1).div(2).clamp(0, 1)
+        return images.float().add(1).div(2)
 
     @torch.no_grad()
     def encode_text(self, captions: Sequence[str]) -> dict[str, Tensor]:

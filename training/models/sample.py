@@ -52,7 +52,7 @@ class StepChanges:
 
     @property
     def leak(self) -> Tensor:
-        """Change outside over change inside [B]; NaN where nothing changes."""
+        """Return change outside over change inside [B]; NaN where nothing changes."""
         return self.outside / self.inside
 
 

@@ -7,7 +7,6 @@ import numpy as np
 from torch import Tensor
 
 from ....local_control.region_mask import RegionMask
-from ....local_control.steering import StrengthLoop
 
 _CURVE_POINTS = 65
 _HALVINGS = 16  # of the range of shares, in search of one
@@ -20,8 +19,8 @@ class Region:
     condition [1 or B,C,H,W] in 0..1; mask: where it acts; blend: where any region of its Apply node
     does, if predictions with and without them are blended by that, or None; percent_range: share of
     the sampling, start to end; curve: factors of the strength, evenly from start to end;
-    level_weights: factors of the control's tensors, or None; acts_on: prompts; loop: a factor of
-    the strength that follows z0', or None; number: its place in the list, or 0 in none.
+    level_weights: factors of the control's tensors, or None; acts_on: prompts; number: its place in
+    the list, or 0 in none.
     """
 
     condition: Tensor
@@ -32,7 +31,6 @@ class Region:
     curve: tuple[float, ...] = (1.0,)
     level_weights: tuple[float, ...] | None = None
     acts_on: frozenset[str] = frozenset(("positive", "negative"))
-    loop: StrengthLoop | None = None
     number: int = 1
 
     @property
@@ -69,11 +67,8 @@ class Timing:
     def __init__(self, region: Region, percent_to_sigma: Callable[[float], float]) -> None:
         start, end = region.percent_range
         self._start, self._end = (sigma_at(share, percent_to_sigma) for share in (start, end))
-        self._loop = region.loop
-        if self._loop is not None:
-            self._loop.reset()
         self._curve = region.curve
-        self.is_constant = self._loop is None and len(region.curve) == 1
+        self.is_constant = len(region.curve) == 1
         if len(region.curve) > 1:
             shares = np.linspace(0, 1, _CURVE_POINTS)
             at = np.linspace(0, 1, len(region.curve))
@@ -90,9 +85,6 @@ class Timing:
         """Return the factor of the strength at a noise level, or None when the region is not on."""
         if not self.acts(sigma):
             return None
-        factor = self._curve[0]
-        if len(self._curve) > 1:
-            factor = float(np.interp(sigma, self._sigmas, self._factors))
-        if self._loop is not None:
-            factor *= self._loop.take()
-        return factor
+        if self.is_constant:
+            return self._curve[0]
+        return float(np.interp(sigma, self._sigmas, self._factors))
