@@ -79,8 +79,13 @@ def ways(adapter: str) -> dict[str, Setting]:
     for radius in (4, 8, 16):
         region = {"acts_on": "positive", "feather": radius}
         found[f"exact, of the positive prompt, feather {radius}"] = with_region(exact, **region)
-    for name, share in (("first half", (0.0, 0.5)), ("second half", (0.5, 1.0))):
-        start, end = share
+    for name, start, end in (
+        ("first half", 0.0, 0.5),
+        ("from 10 %", 0.1, 1.0),
+        ("from 20 %", 0.2, 1.0),
+        ("from 30 %", 0.3, 1.0),
+        ("second half", 0.5, 1.0),
+    ):
         region = {"acts_on": "positive", "start_percent": start, "end_percent": end}
         found[f"exact, of the positive prompt, {name}"] = with_region(exact, **region)
     return found | {

@@ -84,7 +84,7 @@ FRONTIER_SEARCH = [
         Method(
             f"plain, decoded {weight:g}",
             f"decoded-{weight:g}",
-            _PLAIN | _MIN_SNR | {"decoded_loss_weight": weight},
+            _PLAIN | _MIN_SNR | {"decoded_loss_weight": weight, "decoded_loss_cells": 8},
         )
         for weight in (1.0, 10.0)
     ),
