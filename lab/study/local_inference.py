@@ -41,6 +41,7 @@ _DRAWN = frozenset(
     {
         *("gated", "exact", "gated, of the positive prompt", "exact, of the positive prompt"),
         *("exact, guidance by control", "edge guidance alone"),
+        *(f"exact, of the positive prompt, {when}" for when in ("from 20 %", "second half")),
     }
 )
 
