@@ -13,7 +13,7 @@ from testbed.workflow import inputs_of, is_upload, is_widget
 TITLE = 30
 _SLOT, _WIDGET, _REST = 24, 34, 24
 _TEXT = 100  # a field of several lines
-_LINE, _PARAGRAPH, _MARGINS, _LETTER = 22.4, 7, 44, 7  # of a note
+_LINE, _PARAGRAPH, _MARGINS, _LETTER = 22.4, 7, 54, 7  # of a note
 _PICTURE = 380  # what a node shows below its widgets, once it has run
 # What is in no schema: a switch, sliders in place of a text, panels.
 _ADDED = {
