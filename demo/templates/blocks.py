@@ -74,11 +74,14 @@ def make_source(canvas: Canvas, setting: Setting) -> Source:
     return Source(picture, mask, show_edges(canvas, setting, picture))
 
 
-def add_region(canvas: Canvas, setting: Setting, adapter: Output, source: Source) -> Node:
+def add_region(
+    canvas: Canvas, setting: Setting, adapter: Output, source: Source, title: str | None = None
+) -> Node:
     """Return the region of a source in a column of its own, under control of its edges."""
     canvas.next_column()
     return canvas.add(
         "LocalControl_Region",
+        title,
         shows=True,
         control_net=adapter,
         image=source.condition,
@@ -135,6 +138,16 @@ def empty_latent(canvas: Canvas, setting: Setting) -> Output:
     """Return what sampling begins with."""
     size = setting.size
     return canvas.add("EmptyLatentImage", width=size, height=size, batch_size=1)["LATENT"]
+
+
+def prompt_in_region(
+    canvas: Canvas, setting: Setting, model: Model, region: Node
+) -> tuple[tuple, tuple, Output]:
+    """Return both prompts, the same under the region's control, and the latent, in their group."""
+    with canvas.group("Prompt", PROMPT):
+        prompts = write_prompts(canvas, setting, model.clip)
+        controlled = apply(canvas, setting, prompts, region["regions"])
+        return prompts, controlled, empty_latent(canvas, setting)
 
 
 def preview(canvas: Canvas, model: Model, **more: Any) -> Node:

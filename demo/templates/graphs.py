@@ -6,6 +6,7 @@ from .blocks import (
     PROMPT,
     RESULT,
     SAMPLE,
+    add_region,
     apply,
     choose_region,
     decode,
@@ -17,6 +18,7 @@ from .blocks import (
     make_source,
     open_model,
     preview,
+    prompt_in_region,
     sample,
     save,
     show_edges,
@@ -72,10 +74,7 @@ def one_region(canvas: Canvas, setting: Setting) -> None:
         "picture. Everywhere else the prompt is free.",
     )
     _, region = choose_region(canvas, setting, adapter)
-    with canvas.group("Prompt", PROMPT):
-        prompts = write_prompts(canvas, setting, model.clip)
-        controlled = apply(canvas, setting, prompts, region["regions"])
-        latent = empty_latent(canvas, setting)
+    _, controlled, latent = prompt_in_region(canvas, setting, model, region)
     with canvas.group("Sampling, in view", SAMPLE):
         shown = preview(canvas, model, regions=region["regions"])
         samples = sample(canvas, setting, shown["model"], controlled, latent)
@@ -98,17 +97,7 @@ def several_regions(canvas: Canvas, setting: Setting) -> None:
         )
     with canvas.group("Region 1: edges", CONTROL):
         one = make_source(canvas, setting)
-        canvas.next_column()
-        first = canvas.add(
-            "LocalControl_Region",
-            "Region 1: edges",
-            shows=True,
-            control_net=edges,
-            image=one.condition,
-            mask=one.mask,
-            strength=setting.edges[1],
-            acts_on=setting.acts_on,
-        )
+        first = add_region(canvas, setting, edges, one, "Region 1: edges")
     with canvas.group("Region 2: colours", CONTROL):
         picture, mask = load_picture(canvas, setting.second)
         canvas.next_column()
@@ -225,10 +214,7 @@ def with_and_without(canvas: Canvas, setting: Setting) -> None:
         "inside follows its condition, and how little the outside was changed.",
     )
     source, region = choose_region(canvas, setting, adapter)
-    with canvas.group("Prompt", PROMPT):
-        prompts = write_prompts(canvas, setting, model.clip)
-        controlled = apply(canvas, setting, prompts, region["regions"])
-        latent = empty_latent(canvas, setting)
+    prompts, controlled, latent = prompt_in_region(canvas, setting, model, region)
     with canvas.group("The same seed twice", SAMPLE):
         with_control = sample(canvas, setting, model.model, controlled, latent, "With control")
         without = sample(canvas, setting, model.model, prompts, latent, "Without control")
@@ -280,10 +266,7 @@ def hires(canvas: Canvas, setting: Setting) -> None:
         "control both samplings; the second is decoded in tiles.",
     )
     _, region = choose_region(canvas, setting, adapter)
-    with canvas.group("Prompt", PROMPT):
-        prompts = write_prompts(canvas, setting, model.clip)
-        controlled = apply(canvas, setting, prompts, region["regions"])
-        latent = empty_latent(canvas, setting)
+    _, controlled, latent = prompt_in_region(canvas, setting, model, region)
     with canvas.group("Small, then twice as large", SAMPLE):
         small = sample(canvas, setting, model.model, controlled, latent)
         doubled = canvas.add(

@@ -371,7 +371,7 @@ def main() -> None:
 
 
 def perform(config: ExperimentSettings, missing: Sequence[Run], results: Results) -> None:
-    """Return the scores, trained for and evaluated unless that is done.
+    """Train and evaluate, some runs side by side, and keep each one's scores when it is done.
 
     A run is handed out only when a process is free, so that nothing starts after a stop.
     """

@@ -198,8 +198,7 @@ def report(config: FrontierSettings) -> str:
             best = found.best_strengths()
             about = _about(config, condition, split, tables)
             folder = config.docs / f"{condition}-{split}"
-            text = f"{about}\n{write_frontier(found, folder)}"
-            (folder / "frontier.md").write_text(text, encoding="utf-8")
+            text = write_frontier(found, folder, f"{about}\n")
             texts.append(text)
     return "\n".join(texts)
 

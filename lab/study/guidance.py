@@ -1,4 +1,4 @@
-"""What edge guidance, and an adapter's strength buy on the demo base.
+"""What edge guidance and an adapter's strength buy on the demo base.
 
 python -m lab.study.guidance
 

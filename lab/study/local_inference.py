@@ -22,7 +22,6 @@ from testbed.comfyui import ROOT
 from training.config.commands import read_settings
 from training.evaluation.frontier import Curve, Frontier
 from training.evaluation.frontier_report import write_frontier
-from training.evaluation.plots import draw
 from training.evaluation.table import Table
 
 from ..world.vocabulary import Split
@@ -142,11 +141,8 @@ def main() -> None:
         f"{config.adapter} adapter, {config.steps} steps, guidance {config.cfg:g}. "
         f"Mean [95 % interval over objects].\n\n"
     )
-    text = about + write_frontier(Frontier(whole, curves, ADHERENCE), folder)
-    (folder / "frontier.md").write_text(text, encoding="utf-8")
-    drawn = [curve for curve in curves if curve.name in _DRAWN] if len(curves) > 8 else curves
-    draw(Frontier(whole, drawn, ADHERENCE), folder / "frontier.png")
-    log.info("%s", text)
+    drawn = [curve for curve in curves if curve.name in _DRAWN] if len(curves) > 8 else []
+    log.info("%s", write_frontier(Frontier(whole, curves, ADHERENCE), folder, about, drawn))
 
 
 if __name__ == "__main__":

@@ -292,7 +292,7 @@ def cascade():
         "nhead": [2, 2],
         "blocks": [[1, 2], [2, 1]],
         "c_clip_text": CONTEXT,
-        "c_clip_text_pooled": 16,
+        "c_clip_text_pooled": CONTEXT,
     }
     model = patcher("Stable_Cascade_C", "StableCascade_C", dict(config), "STABLE_CASCADE")
     network = comfy.ldm.cascade.controlnet.ControlNet(
@@ -300,7 +300,7 @@ def cascade():
     )
 
     def prompt(seed=0):
-        ((context, options),) = text(CONTEXT, 16, seed=seed)
+        ((context, options),) = text(CONTEXT, CONTEXT, seed=seed)
         return [[context, {"pooled_output": options["pooled_output"][:, None]}]]
 
     fill(network.eval().requires_grad_(False), seed=7)

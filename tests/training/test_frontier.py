@@ -129,7 +129,7 @@ def test_the_best_strength_is_that_of_the_pictures_it_is_chosen_on(frontier, tmp
     (tmp_path / "frontier.json").write_text(json.dumps(as_json(frontier)))
     assert read_best(tmp_path / "frontier.json") == {"one": 2.0, "two": 2.0}
     chosen = Frontier(frontier.table, frontier.curves, ADHERENCE, best={"one": 1.0, "two": 3.0})
-    found = chosen.best_differences(chosen.curves[1])
+    found = chosen.differences(chosen.curves[1], chosen.best)
     assert found[ADHERENCE].mean == pytest.approx(0.1)
     assert "Each at the strength that was best on other pictures" in as_markdown(chosen)
     (tmp_path / "other.json").write_text("{}")
@@ -141,6 +141,8 @@ def test_a_report_has_every_point_and_both_comparisons(frontier):
     text = as_markdown(frontier)
     assert all(f"| two | {strength:g} |" in text for strength in (0.5, 1.0, 2.0, 3.0))
     assert "At no more leak than one has at strength 1" in text
+    same = text.partition("Each at strength 1 (difference to the first)")[2]
+    assert f"| two | 1 | {frontier.point(frontier.curves[1], 1.0)[ADHERENCE]} (" in same
     content = as_json(frontier)
     assert content["curves"]["two"]["3"][LEAK][0] == pytest.approx(
         frontier.table.per_picture("two 3.0", LEAK).mean(), rel=1e-5

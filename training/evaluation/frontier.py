@@ -83,9 +83,9 @@ class Frontier:
         variant = curve.variants[strength]
         return {name: interval(self.table.per_picture(variant, name)) for name in self.shown()}
 
-    def best_differences(self, curve: Curve) -> dict[str, Interval]:
-        """Return shown scores at the curve's best strength, less those at the reference's."""
-        own, other = (c.variants[self.best[c.name]] for c in (curve, self.reference))
+    def differences(self, curve: Curve, strengths: Mapping[str, float]) -> dict[str, Interval]:
+        """Return shown scores of a curve less those of the reference, each at its strength."""
+        own, other = (c.variants[strengths[c.name]] for c in (curve, self.reference))
         return {name: paired(self.table, own, other, name) for name in self.shown()}
 
     def compare(self, curve: Curve, cost: str) -> Comparison:

@@ -1,8 +1,8 @@
 """Reports of frontiers: JSON, tables and a plot."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +29,33 @@ def read_best(path: Path) -> dict[str, float]:
         ) from None
 
 
-def write_frontier(frontier: Frontier, folder: Path) -> str:
-    """Return the Markdown of frontier.md, written beside frontier.json and frontier.png."""
+def write_frontier(
+    frontier: Frontier, folder: Path, about: str = "", drawn: Sequence[Curve] = ()
+) -> str:
+    """Return the Markdown of frontier.md, written beside frontier.json and frontier.png.
+
+    about: what stands above it. drawn: the curves of the plot, where those are not all.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     content = json.dumps(null_for_nan(as_json(frontier)), allow_nan=False, indent=1)
     (folder / "frontier.json").write_text(content, encoding="utf-8")
-    text = as_markdown(frontier)
+    text = about + as_markdown(frontier)
     (folder / "frontier.md").write_text(text, encoding="utf-8")
     from .plots import draw  # matplotlib, which nothing else needs
 
-    draw(frontier, folder / "frontier.png")
+    draw(replace(frontier, curves=drawn or frontier.curves), folder / "frontier.png")
     return text
 
 
 def as_markdown(frontier: Frontier) -> str:
     """Return every point, the bounds of adherence, and the comparisons with the reference."""
+    strength = frontier.strength
+    same = {curve.name: strength for curve in frontier.curves if strength in curve.variants}
     parts = [_points(frontier), _bounds(frontier), _comparisons(frontier)]
+    parts.append(_at(frontier, same, f"Each at strength {strength:g} (difference to the first):"))
     if frontier.best:
-        parts.append(_at_best(frontier))
+        words = "Each at the strength that was best on other pictures (difference to the first):"
+        parts.append(_at(frontier, frontier.best, words))
     return "\n".join(part for part in parts if part)
 
 
@@ -133,16 +142,15 @@ def _compared(found: Comparison, own: bool) -> list[str]:
     return [found.curve, str(found.gain), differences[0], str(found.price), differences[1]]
 
 
-def _at_best(frontier: Frontier) -> str:
+def _at(frontier: Frontier, strengths: Mapping[str, float], words: str) -> str:
     rows = []
     for curve in frontier.curves:
-        strength = frontier.best[curve.name]
-        differences: Mapping[str, object] = frontier.best_differences(curve)
+        if curve.name not in strengths:
+            continue
+        point = frontier.point(curve, strengths[curve.name])
+        differences: Mapping[str, object] = frontier.differences(curve, strengths)
         if curve is frontier.reference:
-            differences = dict.fromkeys(differences, "")
-        point = frontier.point(curve, strength)
+            differences = dict.fromkeys(point, "")
         cells = [f"{point[name]} ({differences[name]})".replace(" ()", "") for name in point]
-        rows.append([curve.name, f"{strength:g}", *cells])
-    head = ["adapter", "strength", *frontier.shown()]
-    text = "Each at the strength that was best on other pictures (difference to the first):\n\n"
-    return text + _rows(head, rows)
+        rows.append([curve.name, f"{strengths[curve.name]:g}", *cells])
+    return f"{words}\n\n" + _rows(["adapter", "strength", *frontier.shown()], rows)
