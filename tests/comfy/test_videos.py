@@ -58,11 +58,13 @@ def masks_of(comfy, *masks):
     return [comfy.module("local_control.region_mask").RegionMask(mask) for mask in masks]
 
 
-@pytest.mark.parametrize("is_anchored", [False, True])
+@pytest.mark.parametrize(("is_anchored", "retained"), [(False, ""), (True, ""), (False, "0")])
 @pytest.mark.parametrize("white", range(4))
-def test_in_context_windows_each_frame_has_its_own_mask(comfy, setup, white, is_anchored):
-    """Two windows of two frames; anchored, the second one begins with a frame of the first."""
-    model = windowed(setup.model, 2, dim=2, overlap=0, is_anchored=is_anchored)
+def test_in_context_windows_each_frame_has_its_own_mask(comfy, setup, white, is_anchored, retained):
+    """Two windows of two frames. Anchored, the second one begins with a frame of the first; with
+    frame 0 retained, it shows that in place of frame 2, and still predicts frame 2.
+    """
+    model = windowed(setup.model, 2, dim=2, overlap=0, is_anchored=is_anchored, retained=retained)
     masks = torch.zeros(4, 8 * SIZE, 8 * SIZE)
     masks[white] = 1
     prompts, other = (setup.text(0), setup.text(1)), setup.text(7)

@@ -71,9 +71,11 @@ def half(size=SIZE, top=False):
     return controls.half(size, top)
 
 
-def windowed(model, length, dim=0, overlap=1, is_anchored=False, schedule="standard_static"):
-    """The model with ComfyUI's context windows; anchored, as newer versions have them, each also
-    shows the frame before it.
+def windowed(
+    model, length, dim=0, overlap=1, is_anchored=False, schedule="standard_static", retained=""
+):
+    """The model with ComfyUI's context windows; in newer versions, anchored ones also show the
+    frame before theirs, and retained frames stand in each in the places of their numbers.
     """
     from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 
@@ -86,8 +88,9 @@ def windowed(model, length, dim=0, overlap=1, is_anchored=False, schedule="stand
         "fuse_method": "pyramid",
         "dim": dim,
     }
-    # Newer versions want these two.
+    # Newer versions want these.
     options |= {"freenoise": False, "causal_window_fix": is_anchored}
+    options["latent_retain_index_list"] = retained
     known = inspect.signature(ContextWindowsManualNode.execute).parameters
     found = {key: value for key, value in options.items() if key in known}
     return ContextWindowsManualNode.execute(model, **found).result[0]
