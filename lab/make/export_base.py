@@ -12,6 +12,8 @@ from demo.base import CHECKPOINT, load_pipeline
 from testbed.comfyui import BUILD
 from training.config.commands import CommandSettings, read_settings
 
+from ..origin import claim
+
 log = logging.getLogger(__name__)
 
 
@@ -23,9 +25,13 @@ class BaseExportSettings(CommandSettings):
 
 
 def export_base(settings: BaseExportSettings) -> Path:
-    """Return the folder of the exported base, written unless it is younger than the checkpoint."""
-    index = settings.output_dir / "model_index.json"
-    if not index.exists() or index.stat().st_mtime < settings.checkpoint.stat().st_mtime:
+    """Return the folder of the exported base, written unless it is there.
+
+    Raises:
+        OriginError: the folder holds another base.
+    """
+    claim(settings, settings.output_dir)
+    if not (settings.output_dir / "model_index.json").exists():  # which is written last
         load_pipeline(settings.checkpoint).save_pretrained(settings.output_dir)
     return settings.output_dir
 

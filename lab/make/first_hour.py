@@ -20,7 +20,7 @@ from testbed.comfyui import BUILD
 from testbed.pack import ROOT
 from training.config.commands import CommandSettings, read_settings
 
-from ..world.data import DEFAULT_FOLDER, fetch_pictures
+from ..world.data import DEFAULT_FOLDER
 from ..world.dataset import ScenesSettings, write_dataset
 from .export_base import BaseExportSettings, export_base
 
@@ -51,7 +51,6 @@ class FirstHourSettings(CommandSettings):
 
 def train(settings: FirstHourSettings) -> Path:
     """Return the folder of a run: a data set is made, and trained on as the README says."""
-    fetch_pictures(settings.data_dir)
     scenes = settings.run_dir / "pictures"
     write_dataset(
         ScenesSettings(data_dir=settings.data_dir, output_dir=scenes, count=settings.pictures)

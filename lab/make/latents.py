@@ -18,6 +18,7 @@ from demo.base import MAX_TOKENS, load_tokenizer
 from training.config.commands import CommandSettings, read_settings
 from training.config.processes import fast_bf16
 
+from ..origin import claim
 from ..world.data import DEFAULT_FOLDER
 from ..world.scenes import SceneSet
 
@@ -89,7 +90,7 @@ def main() -> None:
     """Write the shards that are missing."""
     logging.basicConfig(level=logging.INFO)
     settings = read_settings(LatentsSettings)
-    settings.output_dir.mkdir(parents=True, exist_ok=True)
+    claim(settings, settings.output_dir, "count")
     autoencoder = AutoencoderTiny.from_pretrained(settings.autoencoder)
     autoencoder = autoencoder.to(memory_format=torch.channels_last).eval()
     scenes = SceneSet(settings.data_dir, "train", settings.seed)

@@ -25,6 +25,7 @@ from training.config.commands import CommandSettings, read_settings
 from training.config.processes import fast_bf16
 from training.loop.state import TrainState
 
+from ..origin import claim
 from ..world.data import DEFAULT_FOLDER
 from ..world.scenes import SIZE, SceneSet
 
@@ -127,6 +128,7 @@ def psnr(model: AutoencoderTiny, scenes: SceneSet, count: int = 128) -> float:
 def main() -> None:
     """Train, or resume, to `max_train_steps`."""
     settings = read_settings(AutoencoderSettings)
+    claim(settings, settings.output_dir)
     logging.basicConfig(level=logging.INFO)
     torch.manual_seed(settings.seed)
     model = AutoencoderTiny(latent_channels=settings.latent_channels)

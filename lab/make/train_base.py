@@ -43,6 +43,7 @@ from training.loop.state import TrainState
 from training.loop.stop_signal import StopSignal
 from training.models.attention import Fp32Attention
 
+from ..origin import claim
 from ..world.data import DEFAULT_FOLDER
 from ..world.scenes import SceneSet
 from .latents import encode, load_shards, tokenize
@@ -251,6 +252,7 @@ def export(
 def main() -> None:
     """Train, or resume, to `max_train_steps`."""
     settings = read_settings(BaseTrainingSettings)
+    claim(settings, settings.output_dir)
     logging.basicConfig(level=logging.INFO)
     torch.manual_seed(settings.seed)
     alphas_cumprod = DDPMScheduler(**SCHEDULE).alphas_cumprod

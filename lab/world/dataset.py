@@ -16,6 +16,7 @@ from tqdm.contrib.concurrent import process_map
 from testbed.comfyui import BUILD
 from training.config.commands import CommandSettings, read_settings
 
+from ..origin import claim
 from .data import DEFAULT_FOLDER, fetch_pictures
 from .scenes import SceneSet
 from .vocabulary import Split
@@ -56,9 +57,15 @@ def write_chunk(settings: ScenesSettings, start: int) -> list[dict[str, object]]
 
 
 def write_dataset(settings: ScenesSettings) -> None:
-    """Write all scenes; metadata.jsonl comes last, and a folder that has it is complete."""
+    """Write all scenes; the pictures of their objects are fetched if they are not there.
+
+    Raises:
+        OriginError: the folder holds other scenes.
+    """
+    fetch_pictures(settings.data_dir)
+    claim(settings, settings.output_dir)
     table = settings.output_dir / "metadata.jsonl"
-    if table.exists() and len(table.read_text().splitlines()) == settings.count:
+    if table.exists():  # it is written last
         log.info("%s is complete", settings.output_dir)
         return
     starts = range(0, settings.count, _CHUNK)
@@ -67,11 +74,9 @@ def write_dataset(settings: ScenesSettings) -> None:
 
 
 def main() -> None:
-    """Fetch the pictures of objects if they are not there, and write the data set."""
+    """Write the data set."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    settings = read_settings(ScenesSettings)
-    fetch_pictures(settings.data_dir)
-    write_dataset(settings)
+    write_dataset(read_settings(ScenesSettings))
 
 
 if __name__ == "__main__":
