@@ -61,7 +61,7 @@ def one_node(canvas: Canvas, setting: Setting) -> None:
             "**White in the mask is controlled**: there the image follows the edges of the "
             "picture, elsewhere the prompt alone. Press *Run*, and move the slider: it shows what "
             "control has changed.\n\nEdges not followed? Raise *strength*. Too stiff? Lower it, or "
-            "end earlier.\n\n" + setting.note
+            "end earlier. Too much changed outside? Start later, at 0.1 or 0.2.\n\n" + setting.note
         )
 
 
@@ -274,7 +274,9 @@ def hires(canvas: Canvas, setting: Setting) -> None:
         )
         canvas.next_column()
         shown = preview(canvas, model, regions=region["regions"])
-        large = sample(canvas, setting, shown["model"], controlled, doubled["LATENT"], denoise=0.4)
+        large = sample(
+            canvas, setting, shown["model"], controlled, doubled["LATENT"], denoise=setting.denoise
+        )
     with canvas.group("Result", RESULT):
         image = canvas.add("VAEDecodeTiled", samples=large, vae=model.vae)
         save(canvas, image["IMAGE"])

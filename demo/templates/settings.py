@@ -15,7 +15,7 @@ class Picture:
 class Setting:
     """suffix: of the workflows' names. edges, colours: the adapters' files, each with a strength.
     canny: options of the condition, and of the score that compares with it. acts_on: of
-    edges; outside: of all adapters.
+    edges; outside: of all adapters. denoise: of a second sampling at twice the size.
     """
 
     suffix: str
@@ -34,6 +34,7 @@ class Setting:
     canny: dict[str, float] = field(default_factory=dict)
     acts_on: str = "both"
     outside: str = "gated"
+    denoise: float = 0.4
 
 
 DEMO = Setting(
@@ -53,6 +54,7 @@ DEMO = Setting(
     canny={"low_threshold": 150, "high_threshold": 300, "blur": 1.0},
     acts_on="positive",
     outside="exact",
+    denoise=0.2,  # it never saw pictures of that size, and invents small things where it may
 )
 _PAINT = "Right-click the picture, choose *Open in MaskEditor*, and paint what is to be controlled."
 SD15 = Setting(

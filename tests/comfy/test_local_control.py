@@ -1,5 +1,6 @@
 """Local Control, the one node: it does what its parts do, and nothing twice."""
 
+import itertools
 import json
 
 import pytest
@@ -26,11 +27,11 @@ def prompt_of(server, name, sampler):
     return prompt
 
 
-def steps_of(server, prompt):
-    """How many steps are sampled in a run of a prompt."""
-    seen = []
-    server.run(prompt, lambda node, step, total: seen.append(node) if total == STEPS else None)
-    return len(seen)
+def samplings_of(server, prompt):
+    """How often a run of a prompt samples: so often its steps begin anew, some told twice."""
+    seen = [STEPS]
+    server.run(prompt, lambda node, step, total: seen.append(step) if total == STEPS else None)
+    return sum(step < before for before, step in itertools.pairwise(seen))
 
 
 def test_its_picture_is_that_of_its_parts(server):
@@ -45,11 +46,11 @@ def test_without_control_the_same_seed_is_sampled_once(server):
     prompt = prompt_of(server, "01_one_node_demo", "LocalControl_LocalControl")
     inputs = prompt[find(prompt, "LocalControl_LocalControl")]["inputs"]
     inputs["seed"] = 5
-    both = steps_of(server, prompt)
+    both = samplings_of(server, prompt)
     inputs["strength"] = 1.5
-    again = steps_of(server, prompt)
+    again = samplings_of(server, prompt)
     inputs |= {"strength": 1.25, "compare": False}
-    assert (steps_of(server, prompt), again) == (again, both - STEPS)
+    assert (both, again, samplings_of(server, prompt)) == (2, 1, 1)
 
 
 def test_its_kind_follows_the_adapter_s_file(server):
