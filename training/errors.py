@@ -48,4 +48,12 @@ def one_sentence(out_of_memory: str) -> Iterator[None]:
             "stopped; what was checked and encoded stays, and the same command goes on from there"
         ) from None
     except _USER_ERRORS as error:
-        raise SystemExit(str(error)) from error
+        raise SystemExit(_sentence(error)) from error
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says; a loader's workers hand on theirs with a traceback before it."""
+    text = str(error).strip()
+    if "Original Traceback" not in text:
+        return text
+    return text.splitlines()[-1].partition(": ")[2]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from data_sets import keys, left_mask, listed, picture, png, records, saved, shard, usable
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
 
 from training.data.checked import check, hold_out
 from training.data.coco import Coco
@@ -18,6 +19,7 @@ from training.data.hub import HubDataset
 from training.data.records import ChangedError, Columns, DatasetError, Record
 from training.data.shard_files import local_shards
 from training.data.shards import TarShards
+from training.errors import one_sentence
 
 
 def test_broken_small_and_misfitting_samples_are_named_and_left_out(tmp_path, caplog):
@@ -196,6 +198,29 @@ def test_what_changes_after_the_check_is_refused_when_it_is_read(tmp_path):
     picture(1).save(tmp_path / "a.bmp")
     with pytest.raises(ChangedError, match=r"a\.bmp has changed since it was checked"):
         found[0].load()
+
+
+def test_what_is_damaged_after_the_check_is_named(tmp_path):
+    picture(0).save(tmp_path / "a.bmp")
+    found = usable(ImageFolder(tmp_path, Columns()), tmp_path)
+    (tmp_path / "a.bmp").write_bytes(b"BM")
+    with pytest.raises(ChangedError, match=r"a\.bmp has changed since it was checked \(.*damaged"):
+        found[0].load()
+
+
+class Changed(Dataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        raise ChangedError("a.bmp has changed: start again")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_user_reads_the_sentence_of_a_worker_alone(workers):
+    with pytest.raises(SystemExit) as stopped, one_sentence(""):
+        list(DataLoader(Changed(), num_workers=workers))
+    assert str(stopped.value) == "a.bmp has changed: start again"
 
 
 def test_the_same_data_elsewhere_is_the_same(tmp_path):

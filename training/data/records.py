@@ -19,6 +19,8 @@ Row = dict[str, Any]  # JSON values
 
 # A caption is some lines, and not a file that was mistaken for one.
 _MOST_WORDS = 2**20
+# What to do about a sample that is another one now.
+_AGAIN = "start again, and it is checked anew."
 
 
 class DatasetError(ValueError):
@@ -108,8 +110,21 @@ class Record:
         Raises:
             OSError, ValueError: what is wrong with a picture, or that a condition or mask does not
                 fit it.
-            ChangedError: it is another one than `digests` tell.
+            ChangedError: it is another one than `digests` tell, or cannot be read any more.
         """
+        if self.digests is None:
+            return self._load()
+        try:
+            sample = self._load()
+        except (OSError, ValueError) as error:
+            raise ChangedError(
+                f"{self.key} has changed since it was checked ({error}); {_AGAIN}"
+            ) from error
+        if sample.digests != self.digests:
+            raise ChangedError(f"{self.key} has changed since it was checked; {_AGAIN}")
+        return sample
+
+    def _load(self) -> Sample:
         data = read(self.image)
         image = decode(data)
         size = (image.shape[0], image.shape[1])
@@ -129,10 +144,6 @@ class Record:
             parts = self.masks.read()
             masks = self.masks.draw(parts, size)
             digests = digests._replace(masks=digest(*parts))
-        if self.digests not in (None, digests):
-            raise ChangedError(
-                f"{self.key} has changed since it was checked; start again, and it is made anew."
-            )
         return Sample(self.key, image, self.words(), condition, masks, digests)
 
     def checked(self, caption: str, digests: Digests) -> "Record":
