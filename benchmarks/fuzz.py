@@ -1,10 +1,10 @@
-"""Whether every adapter file, however broken, is read or refused in a sentence.
+"""Whether every file of a control, however broken, is read or refused in a sentence.
 
 python -m benchmarks.fuzz --files 100000 --seed 0
 
-Adapter files in every layout are changed at random, read, and used if they are accepted. A process
-of its own does it, so that crashes and hangs are counted as well. What fails is kept in
-build/fuzz; `--first INDEX --files 1` makes one file again.
+Files of adapters in every layout and of a ControlNet are changed at random, read, and used if they
+are accepted. A process of its own does it, so that crashes and hangs are counted as well. What
+fails is kept in build/fuzz; `--first INDEX --files 1` makes one file again.
 """
 
 import logging
@@ -21,12 +21,12 @@ import torch
 from pydantic import Field
 
 from local_control.checkpoint import (
-    AdapterFile,
     AdapterFileError,
-    read_adapter,
     to_diffusers,
     write_adapter,
 )
+from local_control.control_file import ControlFile, read_control, read_header
+from local_control.controlnet import ControlNetFile
 from testbed.comfyui import BUILD
 from training.config.commands import CommandSettings, read_settings
 from training.data.condition import parse_condition
@@ -63,7 +63,8 @@ def judge_file(seed: int, index: int, folder: Path) -> str:
     path = folder / "adapter.safetensors"
     path.write_bytes(content)
     try:
-        file = read_adapter(path)
+        read_header(path)
+        file = read_control(path)
     except AdapterFileError as error:
         message = str(error)
         if len(message) > _LONGEST_MESSAGE or not message.isprintable():
@@ -79,8 +80,13 @@ def judge_file(seed: int, index: int, folder: Path) -> str:
     return READ
 
 
-def use(file: AdapterFile, path: Path) -> None:
+def use(file: ControlFile, path: Path) -> None:
     """Do with an accepted file what nodes and trainer do: compute, describe, export, write."""
+    assert file.family
+    if isinstance(file, ControlNetFile):
+        assert file.in_channels
+        file.original()  # ComfyUI or diffusers builds it, and says what does not fit
+        return
     config = file.config
     side = 8 * config.unshuffle
     features = file.build().float()(torch.rand(1, config.in_channels, side, side))
@@ -93,7 +99,6 @@ def use(file: AdapterFile, path: Path) -> None:
     condition = parse_condition(file.metadata.get("local_control.condition", ""))
     if condition is not None:
         condition(torch.rand(1, 3, 64, 64))
-    assert file.family
     for export in (lambda: to_diffusers(file), lambda: write_adapter(file, path)):
         try:
             export()

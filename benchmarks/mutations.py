@@ -1,4 +1,4 @@
-"""Adapter files in every layout, and the ways in which files are broken: by accident or on purpose.
+"""Files of adapters in every layout and of a ControlNet, and the ways in which files are broken: by accident or on purpose.
 
 A draft is a file before it is written: its tensors under their names, and its metadata. Changes of
 drafts leave a file that a writer could have made; changes of bytes leave what a disk, a network or
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import ControlNetModel
 
 from local_control.adapter import Adapter, AdapterConfig, Kind
 from local_control.checkpoint import AdapterFile, to_diffusers
@@ -24,6 +25,13 @@ _SIZES = {
     **{"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1},
     **{"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1},
     **{"F8_E4M3FNUZ": 1, "F8_E5M2FNUZ": 1, "C64": 8, "F4": 1, "F6_E2M3": 1, "F6_E3M2": 1, "Q4": 1},
+}
+_CONTROLNET: dict[str, Any] = {
+    "block_out_channels": (4, 8),
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "conditioning_embedding_out_channels": (4, 4),
+    **{"layers_per_block": 1, "norm_num_groups": 2},
+    **{"cross_attention_dim": 4, "attention_head_dim": 2},
 }
 _NUMPY = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
 _SIDES = (0, 1, 2, 3, 4, 5, 6, 7, 9, 16, 63, 64, 192, 256, 768, 65536, 2**31, 2**63, 2**64 - 1)
@@ -62,7 +70,7 @@ class Draft:
 
 
 def draw_file(rng: np.random.Generator) -> tuple[bytes, list[str]]:
-    """Return the bytes of an adapter file that is broken in a way or two, and the ways' names."""
+    """Return the bytes of a file that is broken in a way or two, and the ways' names."""
     base = _BASES[rng.integers(len(_BASES))]
     draft = _draft(*base)
     ways = [DRAFT_CHANGES[i] for i in rng.integers(len(DRAFT_CHANGES), size=rng.integers(4))]
@@ -91,7 +99,12 @@ def to_bytes(draft: Draft) -> bytes:
     return struct.pack("<Q", len(text)) + text + b"".join(t.data for t in draft.tensors.values())
 
 
-def _bases() -> list[tuple[AdapterConfig, bool, str]]:
+# An adapter, or the one ControlNet there is.
+_Network = AdapterConfig | None
+_Base = tuple[_Network, bool, str]
+
+
+def _bases() -> list[_Base]:
     """Networks, whether as diffusers has them, and what stands before all names."""
     kinds: tuple[Kind, ...] = ("full", "light", "xl")
     small = [
@@ -106,26 +119,30 @@ def _bases() -> list[tuple[AdapterConfig, bool, str]]:
         AdapterConfig("full", 1, (4, 8, 8, 8), strided=True),
     ]
     flat = [(config, False, prefix) for config in small + variants for prefix in ("", "module.")]
-    return flat + [(config, True, prefix) for config in small for prefix in ("", "module.")]
+    networks = (*small, None)
+    return flat + [(network, True, prefix) for network in networks for prefix in ("", "module.")]
 
 
 _BASES = _bases()
 
 
 @cache
-def _weights(config: AdapterConfig, diffusers: bool) -> dict[str, tuple[list[int], bytes]]:
+def _weights(network: _Network, diffusers: bool) -> dict[str, tuple[list[int], bytes]]:
     """Shapes and fp32 bytes of a network, by the names of a layout."""
     torch.manual_seed(0)
-    tensors = Adapter(config).state_dict()
-    if diffusers:
-        tensors = to_diffusers(AdapterFile(config, tensors))[1]
+    if network is None:
+        tensors = ControlNetModel(**_CONTROLNET).state_dict()
+    else:
+        tensors = Adapter(network).state_dict()
+        if diffusers:
+            tensors = to_diffusers(AdapterFile(network, tensors))[1]
     return {key: (list(v.shape), v.numpy().tobytes()) for key, v in tensors.items()}
 
 
-def _draft(config: AdapterConfig, diffusers: bool, prefix: str) -> Draft:
+def _draft(network: _Network, diffusers: bool, prefix: str) -> Draft:
     tensors = {
         prefix + name: Stored("F32", list(shape), data)
-        for name, (shape, data) in _weights(config, diffusers).items()
+        for name, (shape, data) in _weights(network, diffusers).items()
     }
     return Draft(tensors, {"local_control.condition": "canny 100 200"})
 
@@ -188,8 +205,7 @@ def change_prefix(rng: np.random.Generator, draft: Draft) -> None:
 
 def mix_layouts(rng: np.random.Generator, draft: Draft) -> None:
     """Add the tensors of another network or layout."""
-    config, diffusers, prefix = _BASES[rng.integers(len(_BASES))]
-    for name, tensor in _draft(config, diffusers, prefix).tensors.items():
+    for name, tensor in _draft(*_BASES[rng.integers(len(_BASES))]).tensors.items():
         if rng.random() < 0.5:
             draft.tensors.setdefault(name, tensor)
 
@@ -245,10 +261,11 @@ def change_shape(rng: np.random.Generator, draft: Draft) -> None:
 
 def change_kernels(rng: np.random.Generator, draft: Draft) -> None:
     """Give all convolutions of one name kernels of another size."""
-    part, side = (
-        _choose(rng, ("block1", "block2", "in_conv", "conv_in", "out_conv")),
-        rng.integers(9),
-    )
+    known = ("block1", "block2", "in_conv", "conv_in", "out_conv", "conv1")
+    parts = [part for part in known if any(f"{part}.weight" in name for name in draft.tensors)]
+    if not parts:
+        return
+    part, side = _choose(rng, tuple(parts)), rng.integers(9)
     for name, tensor in draft.tensors.items():
         if f"{part}.weight" in name and len(tensor.shape) == 4:
             shape = [*tensor.shape[:2], int(side), int(side)]

@@ -66,7 +66,7 @@ def read_adapter(path: Path) -> AdapterFile:
         AdapterFileError: not safetensors, damaged, no adapter, or not all of one.
     """
     with open_file(path) as file:
-        config, names = read_layout(_shapes(file), path.name)
+        config, names = read_layout(shapes_in(file), path.name)
         # Clones, since what is returned otherwise stays mapped to the file: overwriting the file
         # would change live weights, and cutting it short would end the process.
         tensors = {key: file.get_tensor(name).clone() for key, name in names.items()}
@@ -82,7 +82,7 @@ def read_adapter_header(path: Path) -> AdapterFile:
         AdapterFileError: not safetensors, damaged, no adapter, or not all of one.
     """
     with open_file(path) as file:
-        shapes = _shapes(file)
+        shapes = shapes_in(file)
         config, names = read_layout(shapes, path.name)
         tensors = {key: torch.empty(shapes[name], device="meta") for key, name in names.items()}
         return AdapterFile(config, tensors, dict(file.metadata() or {}))
@@ -98,7 +98,8 @@ def read_metadata(path: Path) -> dict[str, str]:
         return dict(file.metadata() or {})
 
 
-def _shapes(file: Any) -> dict[str, tuple[int, ...]]:
+def shapes_in(file: Any) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of an opened file's tensors by name."""
     return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checkpoint import check_numbers, open_file
+from .checkpoint import check_numbers, open_file, shapes_in
 from .layout import AdapterFileError, quote_key
 from .original import original_name
 
@@ -18,11 +18,14 @@ DIFFUSERS_CONFIG = "diffusers.config"
 
 _CONDITION = "controlnet_cond_embedding.conv_in.weight"
 _FIRST = "conv_in.weight"
-_TEXT = "down_blocks.{}.attentions.0.transformer_blocks.0.attn2.to_k.weight"
+_TEXT = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight"
 _POOLED = "add_embedding.linear_1.weight"
 _WRAPPER = "module."
 # What no ControlNet of these families comes near; files beyond it are refused.
 _MOST_TENSORS = 4000
+_MOST_DIMENSIONS = 4
+_WIDEST = 65536
+_CHANNELS = (1, 3)
 _WIDTH = 320
 _SD2_TEXT = 1024
 
@@ -47,7 +50,7 @@ class ControlNetFile:
             return f"width {width}"
         if _POOLED in self.tensors:
             return "SDXL"
-        text = self.tensors.get(_TEXT.format(0))
+        text = self.tensors.get(_TEXT)
         return "SD2" if text is not None and text.shape[1] == _SD2_TEXT else "SD1.5"
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -88,7 +91,7 @@ def read_controlnet(path: Path) -> ControlNetFile:
         AdapterFileError: not safetensors, damaged, or no ControlNet.
     """
     with open_file(path) as file:
-        _check_names(file.keys(), path.name)
+        _check_shapes(shapes_in(file), path.name)
         tensors = {key: file.get_tensor(key).clone() for key in file.keys()}
         metadata = dict(file.metadata() or {})
     return parse_controlnet(tensors, path.name, metadata)
@@ -101,10 +104,10 @@ def read_controlnet_header(path: Path) -> ControlNetFile:
         AdapterFileError: not safetensors, damaged, or no ControlNet.
     """
     with open_file(path) as file:
-        shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
-        metadata = dict(file.metadata() or {})
-    tensors = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
-    return _without_numbers(tensors, path.name, metadata)
+        shapes = shapes_in(file)
+        _check_shapes(shapes, path.name)
+        tensors = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+        return _unwrapped(tensors, dict(file.metadata() or {}))
 
 
 def parse_controlnet(
@@ -115,35 +118,24 @@ def parse_controlnet(
     Raises:
         AdapterFileError: it is no ControlNet of SD1.5, SD2 or SDXL.
     """
-    found = _without_numbers(tensors, name, metadata or {})
-    check_numbers(found.tensors, name)
-    return found
+    _check_shapes({key: tuple(value.shape) for key, value in tensors.items()}, name)
+    check_numbers(tensors, name)
+    return _unwrapped(tensors, metadata or {})
 
 
-def _without_numbers(
-    tensors: Mapping[str, Tensor], name: str, metadata: Mapping[str, str]
-) -> ControlNetFile:
-    """The ControlNet in a state dict, whose numbers are not looked at."""
-    _check_names(tensors, name)
+def _unwrapped(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> ControlNetFile:
     found = {key.removeprefix(_WRAPPER): value for key, value in tensors.items()}
-    for key in (_CONDITION, _FIRST):
-        if key not in found or found[key].ndim != 4:
-            raise AdapterFileError(
-                f"{name} is no ControlNet: it has no convolution {key}; export or download it "
-                f"again."
-            )
     return ControlNetFile(found, dict(metadata))
 
 
-def _check_names(keys: Iterable[str], name: str) -> None:
+def _check_shapes(shapes: Mapping[str, tuple[int, ...]], name: str) -> None:
     """Raise AdapterFileError unless a ControlNet of these families may have such tensors."""
-    names = list(keys)
-    if len(names) > _MOST_TENSORS:
+    if len(shapes) > _MOST_TENSORS:
         raise AdapterFileError(
-            f"{name} has {len(names):,} tensors, and no ControlNet of SD1.5, SD2 or SDXL has so "
+            f"{name} has {len(shapes):,} tensors, and no ControlNet of SD1.5, SD2 or SDXL has so "
             f"many; load another file."
         )
-    for key in names:
+    for key, shape in shapes.items():
         try:
             original_name(key.removeprefix(_WRAPPER))
         except KeyError:
@@ -151,3 +143,20 @@ def _check_names(keys: Iterable[str], name: str) -> None:
                 f"{name} has a tensor {quote_key(key)}, which no ControlNet of SD1.5, SD2 or SDXL "
                 f"has; other kinds load in stock Load ControlNet Model."
             ) from None
+        if not 1 <= len(shape) <= _MOST_DIMENSIONS or not all(1 <= n <= _WIDEST for n in shape):
+            raise AdapterFileError(
+                f"{name} has {quote_key(key)} of shape {list(shape)}, and no ControlNet has such a "
+                f"tensor; the file is damaged: download or export it again."
+            )
+    told = {key.removeprefix(_WRAPPER): shape for key, shape in shapes.items()}
+    for key, dimensions, is_needed in ((_CONDITION, 4, True), (_FIRST, 4, True), (_TEXT, 2, False)):
+        if (is_needed or key in told) and len(told.get(key, ())) != dimensions:
+            raise AdapterFileError(
+                f"{name} is no ControlNet: its {key} is no weight of {dimensions} dimensions; "
+                f"export or download it again."
+            )
+    if told[_CONDITION][1] not in _CHANNELS:
+        raise AdapterFileError(
+            f"{name} reads a condition of {told[_CONDITION][1]} channels, and pictures have "
+            f"{' or '.join(map(str, _CHANNELS))}; load another ControlNet."
+        )

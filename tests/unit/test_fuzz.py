@@ -1,4 +1,4 @@
-"""No adapter file, however broken, does anything but be read or be refused in a sentence."""
+"""No file of a control, however broken, does anything but be read or be refused in a sentence."""
 
 from collections import Counter
 
@@ -8,7 +8,8 @@ import pytest
 
 from benchmarks.fuzz import READ, REFUSED, FuzzSettings, judge_all, judge_file, make_file
 from benchmarks.mutations import BYTE_CHANGES, DRAFT_CHANGES, to_bytes, unbroken_drafts
-from local_control.checkpoint import read_adapter
+from local_control.checkpoint import AdapterFile
+from local_control.control_file import read_control
 
 SEED = 1  # another than that of the command
 FILES = 3000
@@ -42,8 +43,9 @@ def test_files_that_nothing_was_done_to_are_read_in_every_layout(tmp_path):
     kinds = Counter()
     for draft in unbroken_drafts():
         path.write_bytes(to_bytes(draft))
-        kinds[read_adapter(path).config.kind] += 1
-    assert kinds == {"full": 20, "light": 16, "xl": 16}
+        file = read_control(path)
+        kinds[file.config.kind if isinstance(file, AdapterFile) else "ControlNet"] += 1
+    assert kinds == {"full": 20, "light": 16, "xl": 16, "ControlNet": 2}
 
 
 def test_a_file_is_made_again_from_its_number():
