@@ -1,4 +1,4 @@
-"""Files of adapters in every layout and of a ControlNet, and the ways in which files are broken: by accident or on purpose.
+"""Files of controls in every layout, and ways to break them: by accident or on purpose.
 
 A draft is a file before it is written: its tensors under their names, and its metadata. Changes of
 drafts leave a file that a writer could have made; changes of bytes leave what a disk, a network or

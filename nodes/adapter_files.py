@@ -87,6 +87,12 @@ def condition_of(metadata: Mapping[str, str]) -> tuple[str, dict[str, float]] | 
         return None
 
 
+def file_version(name: str) -> tuple[int, int]:
+    """Return when a control's file was changed and its size, which tell a new one."""
+    stat = Path(folder_paths.get_full_path_or_raise(FOLDER, name)).stat()
+    return stat.st_mtime_ns, stat.st_size
+
+
 def _rank(name: str) -> int:
     header = _header(name)
     if header is not None and any(key.startswith(METADATA_PREFIX) for key in header.metadata):

@@ -11,7 +11,7 @@ from comfy_execution.graph_utils import GraphBuilder
 from ..local_control.checkpoint import read_metadata
 from ..local_control.conditions import CONDITIONS
 from .acting import Outside, acts_on_input, outside_input
-from .adapter_files import DEFAULTS, FOLDER, adapter_names, condition_of
+from .adapter_files import DEFAULTS, FOLDER, adapter_names, condition_of, file_version
 from .comfy_types import CATEGORY, Regions, make_schema
 from .inputs import checked
 from .shared_inputs import range_inputs, size_inputs, strength_input
@@ -129,6 +129,11 @@ class LocalControl(io.ComfyNode):
             is_output_node=True,
             enable_expand=True,
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, adapter_name: str, **_others: Any) -> tuple[int, int]:
+        """Return what changes with the adapter's file, so that a new one is loaded."""
+        return file_version(adapter_name)
 
     @classmethod
     @checked

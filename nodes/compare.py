@@ -3,7 +3,7 @@
 from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
-from .comfy_types import CATEGORY, make_schema
+from .comfy_types import CATEGORY, from_comfy_image, make_schema, to_comfy_image
 from .inputs import checked
 
 
@@ -52,4 +52,5 @@ class Compare(io.ComfyNode):
 
 def save(image: Tensor, cls: type[io.ComfyNode]) -> dict:
     """Return where the browser finds the first picture of a batch."""
-    return ui.PreviewImage(image[:1], cls=cls).as_dict()["images"][0]
+    shown = to_comfy_image(from_comfy_image(image[:1]))
+    return ui.PreviewImage(shown, cls=cls).as_dict()["images"][0]

@@ -23,6 +23,7 @@ from .sampler.z0.trace import Z0Trace
 
 _CHANNELS = (1, 3, 4)
 _LONGEST = 64  # times the shorter side; ComfyUI's own scaling has nothing left of longer ones
+_LARGEST_LATENT = 1e6  # those of autoencoders lie within some hundreds
 _BRIGHTEST = 100.0  # pictures lie in 0..1, and those of high dynamic range a little beyond
 _SHOWN = 60
 # What a sampler has returned may hold NaN: the nodes that take it show how it came to that.
@@ -79,7 +80,12 @@ def _check(spec: Any, value: Any, name: str) -> Any:
         )
     known.check(value, name)
     if kind == "LATENT" and spec.id not in _RESULTS:
-        _find_range(from_comfy_latent(value), name)
+        low, high = _find_range(from_comfy_latent(value), name)
+        if max(-low, high) > _LARGEST_LATENT:
+            raise ValueError(
+                f"{name} has values from {low:g} to {high:g}, which no autoencoder's latents have; "
+                f"look for the node before this one that makes them."
+            )
     return value
 
 

@@ -7,7 +7,7 @@ from comfy_api.v0_0_2 import io
 
 from ..local_control.checkpoint import AdapterFile
 from ..local_control.control_file import read_control
-from .adapter_files import FOLDER, adapter_infos, adapter_names, describe
+from .adapter_files import FOLDER, adapter_infos, adapter_names, describe, file_version
 from .comfy_types import CATEGORY, make_schema, telling
 from .inputs import checked
 from .sampler.control.adapter import AdapterControl
@@ -52,9 +52,8 @@ class LoadAdapter(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, adapter_name: str) -> tuple[int, int]:
-        """Return when the file was changed and its size, so that a new one is loaded."""
-        stat = Path(folder_paths.get_full_path_or_raise(FOLDER, adapter_name)).stat()
-        return stat.st_mtime_ns, stat.st_size
+        """Return what changes with the file, so that a new one is loaded."""
+        return file_version(adapter_name)
 
     @classmethod
     @checked

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..local_control.region_mask import RegionMask
+from ..local_control.region_mask import RegionMask, match_batch
 from ..local_control.view import cover
-from .comfy_types import from_comfy_latent, to_comfy_image
+from .comfy_types import from_comfy_image, from_comfy_latent, to_comfy_image
 from .region import AnyRegion
 from .sampler.z0.overlay import Overlay
 
@@ -41,8 +41,8 @@ def reference_overlay(
         raise ValueError(
             f"{what} of {owner} must be encoded first; connect the VAE of the model to vae."
         )
-    picture = to_comfy_image(together(regions)) if image is None else image[..., :3]
-    encoded = vae.encode(picture)
+    picture = together(regions) if image is None else from_comfy_image(image)
+    encoded = vae.encode(to_comfy_image(picture))
     return Overlay(encoded.float().cpu(), masks, owner, covers=True)
 
 
@@ -50,12 +50,16 @@ def together(regions: Sequence[AnyRegion]) -> Tensor:
     """Return the conditions in one picture [B,3,H,W], each where its region acts, the first on top.
 
     As large as the first; B: of the longest batch.
+
+    Raises:
+        ValueError: batches are of several lengths.
     """
     size = (regions[0].condition.shape[-2], regions[0].condition.shape[-1])
     batch = max(len(region.condition) for region in regions)
     picture = torch.zeros(batch, 3, *size)
     for region in reversed(regions):
-        condition = cover(region.condition, size, "area").expand(batch, 3, -1, -1)
+        rows = match_batch(region.condition, batch, "condition", "picture")
+        condition = cover(rows, size, "area").expand(batch, 3, -1, -1)
         white = region.mask.union(size)
         picture = picture * (1 - white) + condition * white
     return picture

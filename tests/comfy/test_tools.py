@@ -21,9 +21,9 @@ def mask_of(box, side=128):
 
 
 class TestPreviewRegions:
-    def preview(self, comfy, regions, width=128, height=128):
+    def preview(self, comfy, regions, width=128, height=128, **inputs):
         node = comfy.nodes["LocalControl_PreviewRegions"]
-        return node.execute(regions, width, height).result
+        return node.execute(width, height, regions, **inputs).result
 
     def test_one_picture_for_the_outlines_and_one_for_each_grid(self, comfy):
         setup = make_setup(comfy, "sd15")
@@ -32,9 +32,57 @@ class TestPreviewRegions:
         pictures, warnings = self.preview(comfy, regions)
         assert pictures.shape == (5, 128, 128, 3)
         assert warnings == ""
-        finest = pictures[1]
-        assert torch.equal(finest[:, :64], finest[:1, :1].expand(128, 64, 3))
-        assert not torch.equal(finest[0, 0], finest[0, -1])
+        red, blue = torch.tensor([0.9, 0.24, 0.24]), torch.tensor([0.24, 0.63, 0.98])
+        for grid in pictures[1:]:
+            colours = grid[:, :64].mean((0, 1)), grid[:, 64:].mean((0, 1))
+            for colour, own, other in zip(colours, (red, blue), (blue, red), strict=True):
+                assert (colour - own).norm() < (colour - other).norm()
+
+    def test_cells_are_those_that_sampling_gates_by(self, comfy):
+        setup = make_setup(comfy, "sd15")
+        dot = mask_of((40, 72, 44, 76))
+        pictures, _ = self.preview(comfy, region(setup, dot), image=torch.zeros(1, 64, 64, 3))
+        for cell, grid in zip((8, 16, 32, 64), pictures[1:], strict=True):
+            lit = grid.amax(-1) > 0
+            top, left = 40 // cell * cell, 72 // cell * cell
+            assert lit[top : top + cell, left : left + cell].all()
+            assert lit.sum() == cell**2
+            assert grid.amax() == pytest.approx(0.6 * 0.902 * 16 / cell**2, abs=1e-3)
+
+    def test_a_huge_frame_is_drawn_as_far_as_it_can_be_seen_and_warned_of_as_it_is(self, comfy):
+        setup = make_setup(comfy, "sd15")
+        thin = torch.zeros(1, 2048, 2048)
+        thin[..., 3:4] = 1
+        image = torch.zeros(1, 2048, 2048, 3)
+        (regions,) = comfy.nodes["LocalControl_Region"].execute(setup.control, image, thin).result
+        few, many = (self.preview(comfy, regions, side, side) for side in (2048, 16384))
+        assert few[0].shape == many[0].shape == (5, 1024, 1024, 3)
+        assert "of the 256 x 256 grid" in few[1]
+        assert "of the 2048 x 2048 grid" not in many[1]  # where the line is eight pixels wide
+
+    def test_without_regions_it_says_so(self, comfy):
+        pictures, warnings = self.preview(comfy, ())
+        assert pictures.shape == (1, 128, 128, 3)
+        assert warnings == ""
+
+    def test_a_picture_can_lie_below(self, comfy):
+        setup = make_setup(comfy, "sd15")
+        regions = region(setup, mask_of((0, 0, 64, 64)))
+        white = torch.ones(1, 32, 32, 3)
+        (outline, *grids), _ = self.preview(comfy, regions, image=white)
+        assert outline[100, 100].min() > 0.5
+        assert all(grid[100, 100].min() > 0.2 for grid in grids)
+
+    def test_captions_tell_levels_of_adapters_and_cells(self, comfy):
+        preview = comfy.module("nodes.preview_regions")
+        (adapter,) = region(make_setup(comfy, "sd15"), mask_of((0, 0, 64, 64)))
+        (other,) = (
+            comfy.nodes["LocalControl_Region"]
+            .execute(BUILDERS["flux"]().control, picture(), mask_of((0, 0, 64, 64)))
+            .result[0]
+        )
+        assert preview.name_grid([adapter], 32, (128, 96)) == "Level 3: 3 x 4 cells"
+        assert preview.name_grid([other], 16, (128, 96)) == "6 x 8 cells"
 
     def test_a_thin_mask_is_named_with_its_region_and_grid(self, comfy):
         setup = make_setup(comfy, "sd15")
@@ -52,10 +100,10 @@ class TestPreviewRegions:
         regions = region(setup, mask_of((0, 0, 64, 64)))
         latent = {"samples": torch.zeros(1, 4, 12, 16)}
         for told, size in (({}, (96, 128)), ({"downscale_ratio_spacial": 16}, (192, 256))):
-            pictures = node.execute(regions, 512, 512, latent | told).result[0]
+            pictures = node.execute(512, 512, regions, latent | told).result[0]
             assert pictures.shape[1:3] == size
         with pytest.raises(ValueError, match=r"Preview Regions cannot act .* 64 channels of 215"):
-            node.execute(regions, 512, 512, {"samples": torch.zeros(1, 64, 215)})
+            node.execute(512, 512, regions, {"samples": torch.zeros(1, 64, 215)})
 
     def test_other_controls_are_shown_too(self, comfy):
         setup = BUILDERS["flux"]()
@@ -63,6 +111,16 @@ class TestPreviewRegions:
         regions = node.execute(setup.control, picture(), mask_of((0, 0, 64, 64))).result[0]
         # Outlines, and the one grid of its tokens.
         assert self.preview(comfy, regions, 160, 96)[0].shape == (2, 96, 160, 3)
+
+
+class NoVae:
+    """What nodes take for a VAE."""
+
+    def encode(self, pixels):
+        raise AssertionError("it was not to be asked")
+
+    def decode(self, samples):
+        raise AssertionError("it was not to be asked")
 
 
 class TestEdgeGuidance:
@@ -179,6 +237,35 @@ class TestEdgeGuidance:
             ratios.append(errors[1] / errors[0])
         assert ratios[0] < 0.7
         assert ratios[1] == pytest.approx(ratios[0], rel=0.35)
+
+    def test_gray_and_half_pictures_are_followed_as_any(self, comfy):
+        shown = []
+
+        class Vae(NoVae):
+            def encode(self, pixels):
+                shown.append(pixels)
+                return torch.zeros(1, 4, SIZE, SIZE)
+
+        node = comfy.nodes["LocalControl_EdgeGuidance"]
+        image = torch.rand(1, 8 * SIZE, 8 * SIZE, 1)
+        for one in (image, image.expand(-1, -1, -1, 3), image.half()):
+            node.execute(build_model("sd15"), None, mask_of((0, 0, 64, 64)), image=one, vae=Vae())
+        assert all(one.shape == (1, 8 * SIZE, 8 * SIZE, 3) for one in shown)
+        assert torch.equal(shown[0], shown[1])
+        torch.testing.assert_close(shown[2], shown[0], atol=1e-3, rtol=0)
+
+    def test_regions_with_other_numbers_of_pictures_are_named(self, comfy):
+        setup = make_setup(comfy, "sd15")
+        white = mask_of((0, 0, 128, 128))
+        node = comfy.nodes["LocalControl_Region"]
+        regions = ()
+        for count in (2, 3):
+            regions = node.execute(
+                setup.control, picture(batch=count), white, regions=regions
+            ).result[0]
+        guide = comfy.nodes["LocalControl_EdgeGuidance"]
+        with pytest.raises(ValueError, match="There are 2 conditions for 3 pictures"):
+            guide.execute(build_model("sd15"), regions=regions, vae=NoVae())
 
     def test_what_does_not_fit_is_named(self, comfy, reference):
         model = build_model("sd15")

@@ -24,6 +24,17 @@ def cells_of(region: AdapterRegion | ControlRegion) -> tuple[int, ...]:
     return _cells_of_control(region.control)
 
 
+def levels_at(region: AdapterRegion | ControlRegion, cell: int) -> list[int]:
+    """Return which levels of an adapter's features, from 1 for the finest, have cells so large.
+
+    Empty for other controls, whose levels are not told by numbers anywhere.
+    """
+    if not isinstance(region, AdapterRegion):
+        return []
+    factors = region.adapter.config.factors
+    return [level for level, factor in enumerate(factors, 1) if factor == cell]
+
+
 def _cells_of_control(control: ControlBase) -> tuple[int, ...]:
     if isinstance(control, ControlLora):
         blocks = sum(
