@@ -68,6 +68,7 @@ BAD = {
         "no samples": {},
         "an empty batch": {"samples": torch.zeros(0, 4, 8, 8)},
         "NaN": {"samples": torch.full((1, 4, 8, 8), math.nan)},
+        "1e30": {"samples": torch.full((1, 4, 8, 8), 1e30)},
         "a picture": image(),
     },
     "CONDITIONING": ANY | {"text alone": [conditioning()[0][0]]},
@@ -83,10 +84,10 @@ BAD = {
     "BOOLEAN": {"a word": "yes", "a number": 3},
 }
 
+OF_RESULTS = ("LocalControl_Z0Frames", "LocalControl_PreviewRegions")
 # z0' Frames shows how a result came to be no numbers; of one size is asked; any number is a seed.
 TAKEN = (
-    ("LocalControl_Z0Frames", "latent", "NaN"),
-    ("LocalControl_PreviewRegions", "latent", "NaN"),
+    *((node, "latent", way) for node in OF_RESULTS for way in ("NaN", "1e30")),
     ("LocalControl_LocalControl", "seed", "too much"),
 )
 

@@ -1,12 +1,15 @@
 """PreviewRegions, EdgeGuidance and Score in ComfyUI."""
 
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from adapters import apply, make_setup, picture, prompts, region
 from adapters import sample as sample_regions
+from PIL import Image
 from small_controls import BUILDERS
 from small_models import build_model, conditioning
 
@@ -381,3 +384,32 @@ class TestScore:
         white = torch.ones(1, 128, 128)
         with pytest.raises(ValueError, match="uncontrolled image is 64 x 128, but the image is"):
             self.score(comfy, image, edges, white, image[:, :, :64])
+
+
+class TestCompare:
+    def saved(self, comfy, image, **inputs):
+        node = comfy.prepared("LocalControl_Compare")
+        (shown,) = node.execute(image, **inputs).ui["local_control_comparison"]
+        import folder_paths
+
+        folder = Path(folder_paths.get_temp_directory())
+        return {
+            side: np.asarray(
+                Image.open(folder / shown[side]["subfolder"] / shown[side]["filename"])
+            )
+            for side in ("with", "without")
+            if side in shown
+        }
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_half_precision_shows_what_fp32_shows(self, comfy, dtype):
+        image = picture(seed=4)
+        full, half = (self.saved(comfy, one, uncontrolled=one) for one in (image, image.to(dtype)))
+        for side in ("with", "without"):
+            assert abs(full[side].astype(int) - half[side]).max() <= 1
+
+    def test_gray_pictures_and_those_with_alpha_are_shown(self, comfy):
+        gray = picture(seed=4)[..., :1]
+        alpha = torch.cat([gray, gray, gray, torch.zeros_like(gray)], -1)
+        shown = [self.saved(comfy, one)["with"] for one in (gray, alpha)]
+        assert (shown[0] == shown[1]).all()

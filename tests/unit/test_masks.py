@@ -1,12 +1,13 @@
+import math
+
+import cv2
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from local_control.masks import (
-    MaskResize,
-    erode,
-    feather,
-    resize_mask,
-)
+from local_control.masks import MaskResize, dilate, erode, feather, has_white, resize_mask
+from local_control.placement import bounds
 
 MODES = list(MaskResize)
 
@@ -68,3 +69,36 @@ def test_erode_shrinks_by_the_radius_but_not_at_the_frame():
     assert torch.equal(erode(box(10, 50), 3), box(13, 47))
     assert torch.equal(erode(torch.ones(1, 1, 9, 9), 2), torch.ones(1, 1, 9, 9))
     assert torch.equal(erode(box(10, 50), 0), box(10, 50))
+
+
+@pytest.mark.parametrize("radius", [1, 3, 8])
+def test_dilate_is_the_maximum_of_a_square(radius):
+    mask = (torch.rand(2, 1, 33, 20, generator=torch.Generator().manual_seed(0)) > 0.97).float()
+    square = F.max_pool2d(mask, 2 * radius + 1, stride=1, padding=radius)
+    assert torch.equal(dilate(mask, radius), square)
+
+
+def test_the_work_of_dilate_does_not_grow_with_the_area_of_its_square(monkeypatch):
+    cells, pool = [], F.max_pool2d
+
+    def counted(mask, window, **options):
+        cells.append(math.prod(window))
+        return pool(mask, window, **options)
+
+    monkeypatch.setattr(F, "max_pool2d", counted)
+    dilate(torch.zeros(1, 1, 16, 16), 64)
+    assert sum(cells) == 2 * (2 * 64 + 1)
+
+
+def test_the_noise_of_a_jpeg_is_no_white():
+    shape = np.zeros((128, 128), np.uint8)
+    shape[40:80, 30:90] = 255
+    for quality in (50, 75, 90):
+        _, data = cv2.imencode(".jpg", shape, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        mask = torch.from_numpy(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) / 255).float()[None]
+        assert ((mask > 0) & torch.from_numpy(shape == 0)).any()
+        top, left, bottom, right = bounds(mask)
+        assert max(abs(top - 40), abs(left - 30), abs(bottom - 80), abs(right - 90)) <= 1
+        assert not has_white(
+            mask[None] * torch.from_numpy(cv2.dilate(shape, np.ones((3, 3))) == 0)
+        ).any()
