@@ -19,25 +19,38 @@ app.registerExtension({
     afterConfigureGraph: colourTypes,
 });
 
-// A region's node and its wire have the colour in which it is drawn, from its first run on.
-function paint(node, colour) {
-    node.color = colour;
-    for (const id of node.outputs[0].links ?? []) {
-        const link = node.graph.getLink?.(id) ?? node.graph.links[id];
-        if (link) link.color = colour;
-    }
-    node.graph.setDirtyCanvas(true, true);
+// A region's node has the colour in which it is drawn, from its first run on, and so have its wires.
+const REGION = "LocalControl_Region";
+const TITLE = 0.6; // of the colour is behind a title, whose words are white
+
+function bright(colour) {
+    if (!/^#[0-9a-f]{6}$/i.test(colour)) return colour;
+    const parts = colour.slice(1).match(/../g).map((part) => parseInt(part, 16) / TITLE);
+    return `rgb(${parts.map((part) => Math.min(255, Math.round(part))).join(", ")})`;
+}
+
+function colourWires(canvas) {
+    const before = canvas.renderLink;
+    if (typeof before !== "function") return;
+    canvas.renderLink = function (context, from, to, link, border, flow, colour, ...rest) {
+        const origin = link?.type === "LOCAL_REGIONS" && this.graph.getNodeById(link.origin_id);
+        const own = origin?.comfyClass === REGION && origin.color ? bright(origin.color) : colour;
+        return before.call(this, context, from, to, link, border, flow, colour ?? own, ...rest);
+    };
 }
 
 app.registerExtension({
     name: "localcontrol.region",
+    setup: () => colourWires(app.canvas),
     nodeCreated(node) {
-        if (node.comfyClass !== "LocalControl_Region") return;
+        if (node.comfyClass !== REGION) return;
         const before = node.onExecuted;
         node.onExecuted = function (output) {
             before?.apply(this, arguments);
             const colour = output?.local_control_colour?.[0];
-            if (colour) paint(node, colour);
+            if (!colour) return;
+            node.color = colour;
+            node.graph.setDirtyCanvas(true, true);
         };
     },
 });

@@ -34,8 +34,24 @@ def test_a_region_has_its_colour_and_shows_itself_after_a_run(opened):
     set_widget(opened, "LocalControl_Region", "strength", 1.5)
     run(opened)
     assert picture_of(opened, "LocalControl_Region")
-    region = f"window.app.graph.getNodeById({node_id(opened, 'LocalControl_Region')})"
-    assert opened.evaluate(f"{region}.color")
+    region = node_id(opened, "LocalControl_Region")
+    colours = opened.evaluate(
+        """(id) => new Promise((done) => {
+            const { canvas, graph } = window.app, drawn = {};
+            const { linkRenderer } = canvas, before = linkRenderer.renderLinkDirect;
+            linkRenderer.renderLinkDirect = function (context, from, to, link, border, flow, colour) {
+                if (link) drawn[link.origin_id] = [...(drawn[link.origin_id] ?? []), colour];
+                return before.apply(this, arguments);
+            };
+            canvas.draw(true, true);
+            linkRenderer.renderLinkDirect = before;
+            done({ title: graph.getNodeById(id).color, wires: drawn });
+        })""",
+        region,
+    )
+    assert colours["title"] == "#8a2424"
+    assert set(colours["wires"].pop(str(region))) == {"rgb(230, 60, 60)"}
+    assert not any(colour for others in colours["wires"].values() for colour in others)
 
 
 def test_a_bypassed_region_leaves_the_picture_to_the_prompt(opened):
