@@ -13,7 +13,7 @@ from ..local_control.steering import EdgeCurve, edge_curve
 from .comfy_types import CATEGORY, Regions, Trace, advanced, from_comfy_latent, make_schema
 from .inputs import checked
 from .pictures.decoding import decoder, estimate
-from .pictures.rendering import Renderer, write_errors
+from .pictures.rendering import Renderer, write_step
 from .region import AnyRegion
 from .sampler.z0.live import LivePreview
 from .sampler.z0.overlay import Overlay, to_images, union
@@ -110,9 +110,9 @@ class Z0Preview(io.ComfyNode):
             draw = Renderer(decode, masks, _PREVIEW_PIXELS)
             measure = None if compared is None else error_of(compared, latent_format, noise)
 
-            def render(frame: Tensor) -> Image.Image:
-                picture = draw(frame)
-                return picture if measure is None else write_errors(picture, measure(frame))
+            def render(frame: Tensor, step: int, steps: int) -> Image.Image:
+                curve = None if measure is None else measure(frame)
+                return write_step(draw(frame), step, steps, curve)
 
             return LivePreview(render, send, every)
 

@@ -15,6 +15,7 @@ from .charts import GREEN, RED
 from .decoding import Decoder
 from .drawing import draw_outline, draw_words
 
+_WHITE = (255, 255, 255)
 # What is drawn, and an "L" image of where.
 Outline = tuple[Image.Image, Image.Image]
 
@@ -89,9 +90,14 @@ def in_grid(views: Sequence[Image.Image]) -> Image.Image:
     return whole
 
 
-def write_errors(picture: Image.Image, curve: EdgeCurve) -> Image.Image:
-    """Return the picture with the edge errors of its step, of the sides that there are."""
+def write_step(
+    picture: Image.Image, step: int, steps: int, curve: EdgeCurve | None = None
+) -> Image.Image:
+    """Return the picture with the number of its step, and its edge errors if a curve tells them."""
     canvas = np.asarray(picture).copy()
-    sides = (("in", curve.inside[-1], GREEN), ("out", curve.outside[-1], RED))
-    draw_words(canvas, [(f"{name} {v:.3g}", colour) for name, v, colour in sides if v == v])
+    lines = [(f"{step}/{steps}", _WHITE)]
+    if curve is not None:
+        sides = (("in", curve.inside[-1], GREEN), ("out", curve.outside[-1], RED))
+        lines += [(f"{name} {v:.3g}", colour) for name, v, colour in sides if v == v]
+    draw_words(canvas, lines)
     return Image.fromarray(canvas)

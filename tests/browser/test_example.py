@@ -39,7 +39,8 @@ def test_a_region_has_its_colour_and_shows_itself_after_a_run(opened):
         """(id) => new Promise((done) => {
             const { canvas, graph } = window.app, drawn = {};
             const { linkRenderer } = canvas, before = linkRenderer.renderLinkDirect;
-            linkRenderer.renderLinkDirect = function (context, from, to, link, border, flow, colour) {
+            linkRenderer.renderLinkDirect = function (context, from, to, link, ...rest) {
+                const colour = rest[2];
                 if (link) drawn[link.origin_id] = [...(drawn[link.origin_id] ?? []), colour];
                 return before.apply(this, arguments);
             };

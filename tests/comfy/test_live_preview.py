@@ -15,7 +15,7 @@ def test_sampling_does_not_wait_for_slow_pictures(comfy, model):
     live_preview = comfy.module("nodes.sampler.z0.live")
     gate, made, sent = threading.Event(), [], []
 
-    def render(frame):
+    def render(frame, step, steps):
         if not made:
             gate.wait(60)  # the first picture takes until the last step
         made.append(frame)
@@ -38,7 +38,7 @@ def test_the_end_waits_for_its_picture_for_a_moment_only(comfy, model, monkeypat
     live_preview = comfy.module("nodes.sampler.z0.live")
     monkeypatch.setattr(live_preview, "_PATIENCE", 0.05)
     gate, sent = threading.Event(), []
-    live = live_preview.LivePreview(lambda frame: gate.wait(60), lambda *call: sent.append(call))
+    live = live_preview.LivePreview(lambda *frame: gate.wait(60), lambda *call: sent.append(call))
     live.show(0, 1, torch.zeros(1))
     live.finish()
     live.close()
@@ -50,7 +50,7 @@ def test_pictures_left_unfinished_never_run_beside_those_of_the_next_sampling(co
     live_preview = comfy.module("nodes.sampler.z0.live")
     gate, running, most = threading.Event(), [], []
 
-    def render(frame):
+    def render(frame, step, steps):
         running.append(frame)
         most.append(len(running))
         gate.wait(60)
@@ -88,7 +88,7 @@ def test_a_preview_that_fails_is_logged_once_and_does_not_end_the_sampling(comfy
     live_preview = comfy.module("nodes.sampler.z0.live")
     tried, sent = [], []
 
-    def broken(frame):
+    def broken(frame, step, steps):
         tried.append(frame)
         raise RuntimeError("no picture")
 
@@ -107,7 +107,7 @@ def test_a_picture_that_cannot_be_sent_is_logged_once(comfy, model, caplog):
     def send(step, steps, picture):
         raise ConnectionError("nobody listens")
 
-    live = comfy.module("nodes.sampler.z0.live").LivePreview(lambda frame: None, send)
+    live = comfy.module("nodes.sampler.z0.live").LivePreview(lambda *frame: None, send)
     assert torch.equal(sample(with_preview(comfy, model, live)), sample(model))
     assert caplog.text.count("sampling goes on") == 1
 
@@ -133,7 +133,7 @@ def taking(cancel):
     """A picture that is drawn while Cancel is pressed, by layers that look for it."""
     import comfy.model_management as management
 
-    def render(frame):
+    def render(frame, step, steps):
         cancel.pressed.wait(60)
         management.throw_exception_if_processing_interrupted()
         return Image.new("RGB", (8, 8))
@@ -167,6 +167,6 @@ def test_a_cancel_taken_by_a_picture_of_an_earlier_prompt_ends_the_run(comfy, mo
     left_over = live_preview.LivePreview(taking(cancel), lambda *call: None)
     left_over.show(0, 1, torch.zeros(1))
     left_over.close()
-    live = live_preview.LivePreview(lambda frame: Image.new("RGB", (8, 8)), lambda *call: None)
+    live = live_preview.LivePreview(lambda *frame: Image.new("RGB", (8, 8)), lambda *call: None)
     with pytest.raises(management.InterruptProcessingException):
         sample(with_preview(comfy, model, live), callback=lambda *call: cancel())

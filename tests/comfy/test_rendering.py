@@ -1,7 +1,9 @@
 """A batch of z0' as one picture."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from watched import pictures, sample
 
 
@@ -48,3 +50,15 @@ def test_images_of_a_batch_stand_row_by_row(watch, model):
     ]
     assert len({part.tobytes() for part in parts}) == 6  # all differ
     assert not any(parts[5].tobytes())  # and none is the sixth
+
+
+def test_the_corner_tells_the_step(comfy):
+    write_step = comfy.module("nodes.pictures.rendering").write_step
+    plain = Image.new("RGB", (128, 96), (90, 120, 40))
+    shown = [np.asarray(write_step(plain, step, 20)).astype(int) for step in (1, 2, 2)]
+    assert (shown[1] == shown[2]).all()
+    assert (shown[0] != shown[1]).any()
+    changed = np.abs(shown[0] - np.asarray(plain)).sum(-1) > 0
+    assert changed.any()
+    assert not changed[:-20].any()
+    assert not changed[:, 48:].any()

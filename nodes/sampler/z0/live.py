@@ -20,7 +20,7 @@ _PATIENCE = 2.0
 # never runs beside them.
 _WORKER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="z0-preview")
 
-Render = Callable[[Tensor], Image.Image]
+Render = Callable[[Tensor, int, int], Image.Image]  # of z0' at a step of so many
 Send = Callable[[int, int, Image.Image | None], None]
 
 
@@ -93,7 +93,7 @@ class LivePreview:
     def _start(self) -> None:
         self._give_up()
         self._rendered = self._newest
-        self._job = _WORKER.submit(_draw, self._render, self._newest)
+        self._job = _WORKER.submit(_draw, self._render, self._newest, *self._at)
 
     def _try(self, action: Callable[[], Image.Image | None]) -> Image.Image | None:
         """Return what the action returns; None if it fails."""
@@ -110,14 +110,14 @@ class LivePreview:
         return None
 
 
-def _draw(render: Render, frame: Tensor) -> Image.Image:
+def _draw(render: Render, frame: Tensor, step: int, steps: int) -> Image.Image:
     """Return a picture, made on the worker.
 
     ComfyUI's layers look for a Cancel and take it, whatever thread they are on. It is meant for the
     sampling, so it is handed back.
     """
     try:
-        return render(frame)
+        return render(frame, step, steps)
     except InterruptProcessingException as cancel:
         interrupt_current_processing()
         raise _CancelTakenError from cancel
