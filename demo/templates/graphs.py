@@ -313,6 +313,7 @@ def controlnet_in_a_region(canvas: Canvas, setting: Setting) -> None:
             shows=True,
             model=shifted["MODEL"],
             regions=region["regions"],
+            vae=model.vae,
         )
         samples = sample(
             canvas, setting, shown["model"], controlled, latent["LATENT"], scheduler="simple"
@@ -349,7 +350,9 @@ def patch_in_a_region(canvas: Canvas, setting: Setting) -> None:
         latent = canvas.add("EmptySD3LatentImage", width=setting.size, height=setting.size)
     with canvas.group("Sampling, in view", SAMPLE):
         shifted = canvas.add("ModelSamplingAuraFlow", model=gated["model"], shift=3.1)
-        shown = canvas.add("LocalControl_Z0Preview", shows=True, model=shifted["MODEL"])
+        shown = canvas.add(
+            "LocalControl_Z0Preview", shows=True, model=shifted["MODEL"], vae=model.vae
+        )
         samples = sample(
             canvas, setting, shown["model"], prompts, latent["LATENT"], scheduler="simple"
         )

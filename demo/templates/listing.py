@@ -22,6 +22,7 @@ class Template:
         return f"{self.number:02}_{self.draw.__name__}_{self.setting.suffix}"
 
 
+# Which the demo's model runs, too.
 _RUNNABLE = (
     graphs.one_node,
     graphs.one_region,
@@ -30,11 +31,11 @@ _RUNNABLE = (
     graphs.guide_without_adapter,
     graphs.with_and_without,
     graphs.inpaint,
-    graphs.hires,
 )
 TEMPLATES = (
     *(Template(n, draw, s) for s in (DEMO, SD15) for n, draw in enumerate(_RUNNABLE, 1)),
-    Template(9, graphs.one_region, SDXL),
-    Template(10, graphs.controlnet_in_a_region, QWEN),
-    Template(11, graphs.patch_in_a_region, QWEN),
+    Template(8, graphs.one_region, SDXL),
+    Template(9, graphs.controlnet_in_a_region, QWEN),
+    Template(10, graphs.patch_in_a_region, QWEN),
+    *(Template(11, graphs.hires, setting) for setting in (DEMO, SD15)),
 )

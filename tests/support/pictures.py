@@ -110,7 +110,7 @@ SHOTS = {
     **_own("Region", _REGION),
     **_own("Apply", _REGION),
     **_own("PreviewRegions", "03_several_regions_demo"),
-    **_own("GatePatches", "11_patch_in_a_region_qwen", runs=False),
+    **_own("GatePatches", "10_patch_in_a_region_qwen", runs=False),
     **_own("Z0Preview", _WATCH),
     **_own("EdgeGuidance", _WITHOUT_ADAPTER),
     **_own("Score", _WITH_AND_WITHOUT),

@@ -22,6 +22,7 @@ LOADERS = {
     "CLIPLoader",
     "ControlNetLoader",
     "LocalControl_LoadAdapter",
+    "LocalControl_LocalControl",
     "ModelPatchLoader",
     "UNETLoader",
     "VAELoader",
@@ -51,6 +52,13 @@ def test_every_template_has_a_file_and_a_picture_and_no_file_is_left_over():
     assert all(path.with_suffix(".jpg").is_file() for path in found)
 
 
+def test_live_pictures_are_decoded(workflow):
+    for node in workflow["nodes"]:
+        if node["type"] == "LocalControl_Z0Preview":
+            (vae,) = (slot for slot in node["inputs"] if slot["name"] == "vae")
+            assert vae["link"] is not None
+
+
 def test_no_node_is_nearer_to_another_than_40_px(workflow):
     for a, b in itertools.combinations(workflow["nodes"], 2):
         assert gap(box_of(a), box_of(b)) >= LEAST_GAP, (a["type"], b["type"])
@@ -76,17 +84,26 @@ def test_every_node_lies_in_one_group_with_a_number_and_a_colour(workflow):
         assert len(around) == 1, node["type"]
 
 
-def test_no_straight_wire_runs_behind_a_node(workflow):
+def corners(workflow, number):
+    """The places of the reroutes that lead a wire, in their order."""
+    reroutes = {reroute["id"]: reroute for reroute in workflow["extra"]["reroutes"]}
+    led = {entry["id"]: entry["parentId"] for entry in workflow["extra"]["linkExtensions"]}
+    found, at = [], led.get(number)
+    while at is not None:
+        found.insert(0, tuple(reroutes[at]["pos"]))
+        at = reroutes[at].get("parentId")
+    return found
+
+
+def test_no_wire_runs_behind_a_node(workflow):
     nodes = {node["id"]: node for node in workflow["nodes"]}
-    led = {entry["id"] for entry in workflow["extra"]["linkExtensions"]}
     for number, source, output, target, slot, _ in workflow["links"]:
-        if number in led:
-            continue
         a, b = box_of(nodes[source]), box_of(nodes[target])
         start, end = (a.right, slot_height(a, output)), (b.left, slot_height(b, slot))
-        for other in workflow["nodes"]:
+        parts = itertools.pairwise([start, *corners(workflow, number), end])
+        for (begin, stop), other in itertools.product(list(parts), workflow["nodes"]):
             if other["id"] not in (source, target):
-                assert not crosses(start, end, box_of(other)), (number, other["type"])
+                assert not crosses(begin, stop, box_of(other)), (number, other["type"])
 
 
 def test_every_node_names_its_pack_and_every_loader_its_public_file(workflow):
