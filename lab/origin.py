@@ -6,10 +6,12 @@ from pathlib import Path
 from training.config.commands import CommandSettings
 from training.data.digests import digest
 
+from .world.vocabulary import VOCABULARY
+
 _NAME = ".made-from.json"
 # Settings that change nothing of what is made.
 _APART = {"output_dir", "checkpointing_steps", "validation_steps"}
-_ADVICE = "delete it to have it made anew, or name another folder"
+_ADVICE = "delete it to have it made anew"
 
 
 class OriginError(ValueError):
@@ -19,16 +21,20 @@ class OriginError(ValueError):
 def claim(settings: CommandSettings, folder: Path, *apart: str) -> None:
     """Note that what comes into `folder` is made with these settings, or see that it was.
 
-    Files and folders count by their contents, not by their paths; settings `apart` do not count.
+    Files and folders count by their contents, not by their paths, pictures of objects with the
+    words for them; settings `apart` do not count.
 
     Raises:
         OriginError: it was made with others, or holds files of which nothing is known.
+        FileNotFoundError: there is not what it is made from.
     """
     kept = settings.model_dump(mode="json", exclude=_APART | set(apart))
     now = {
         name: contents(path) if isinstance(path := getattr(settings, name), Path) else value
         for name, value in kept.items()
     }
+    if "data_dir" in now:
+        now["data_dir"] = digest(now["data_dir"], contents(VOCABULARY))
     note = folder / _NAME
     if note.exists():
         before = json.loads(note.read_text())
@@ -47,7 +53,13 @@ def claim(settings: CommandSettings, folder: Path, *apart: str) -> None:
 
 
 def contents(path: Path) -> str:
-    """Return a digest of a file, or of all files of a folder with their names."""
+    """Return a digest of a file, or of all files of a folder with their names.
+
+    Raises:
+        FileNotFoundError: there is neither.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"There is no {path}, which this is made from.")
     if path.is_file():
         return digest(path.read_bytes())
     files = sorted(file for file in path.rglob("*") if file.is_file())

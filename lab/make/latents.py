@@ -19,7 +19,7 @@ from training.config.commands import CommandSettings, read_settings
 from training.config.processes import fast_bf16
 
 from ..origin import claim
-from ..world.data import DEFAULT_FOLDER
+from ..world.data import DEFAULT_FOLDER, fetch_pictures
 from ..world.scenes import SceneSet
 
 SHARD = 1000
@@ -90,6 +90,7 @@ def main() -> None:
     """Write the shards that are missing."""
     logging.basicConfig(level=logging.INFO)
     settings = read_settings(LatentsSettings)
+    fetch_pictures(settings.data_dir)
     claim(settings, settings.output_dir, "count")
     autoencoder = AutoencoderTiny.from_pretrained(settings.autoencoder)
     autoencoder = autoencoder.to(memory_format=torch.channels_last).eval()

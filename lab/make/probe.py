@@ -20,7 +20,7 @@ from training.config.commands import CommandSettings, read_settings
 from training.loop.state import TrainState
 
 from ..origin import claim
-from ..world.data import DEFAULT_FOLDER
+from ..world.data import DEFAULT_FOLDER, fetch_pictures
 from ..world.scenes import SceneSet
 from .latents import to_tensor
 
@@ -76,6 +76,7 @@ def main() -> None:
     """Train, or resume, and write fp16 weights."""
     logging.basicConfig(level=logging.INFO)
     settings = read_settings(ProbeSettings)
+    fetch_pictures(settings.data_dir)
     claim(settings, settings.output_dir)
     torch.manual_seed(settings.seed)
     scenes = SceneSet(settings.data_dir, "train", settings.seed)

@@ -26,7 +26,7 @@ from training.config.processes import fast_bf16
 from training.loop.state import TrainState
 
 from ..origin import claim
-from ..world.data import DEFAULT_FOLDER
+from ..world.data import DEFAULT_FOLDER, fetch_pictures
 from ..world.scenes import SIZE, SceneSet
 
 log = logging.getLogger(__name__)
@@ -128,6 +128,7 @@ def psnr(model: AutoencoderTiny, scenes: SceneSet, count: int = 128) -> float:
 def main() -> None:
     """Train, or resume, to `max_train_steps`."""
     settings = read_settings(AutoencoderSettings)
+    fetch_pictures(settings.data_dir)
     claim(settings, settings.output_dir)
     logging.basicConfig(level=logging.INFO)
     torch.manual_seed(settings.seed)

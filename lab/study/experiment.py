@@ -10,7 +10,6 @@ all anew, delete that folder and `build/experiment`.
 
 import json
 import logging
-import shutil
 import signal
 import tomllib
 from collections import deque
@@ -48,7 +47,8 @@ from training.train import train
 
 from ..make.probe import PROBE
 from ..make.train_adapters import demo_settings
-from ..world.data import DEFAULT_FOLDER
+from ..origin import OriginError
+from ..world.data import DEFAULT_FOLDER, pictures_digest
 from ..world.dataset import ScenesSettings, write_dataset
 from ..world.scenes import SceneSet
 from ..world.vocabulary import Split
@@ -187,6 +187,7 @@ class Run:
         return {
             "base": base_digest(config.checkpoint),
             "probe": digest(PROBE.read_bytes()),
+            "pictures": pictures_digest(config.data_dir),
             "scenes": ScenesSettings().count,
             "split": self.study.split,
             "sampling": [config.num_inference_steps, config.guidance_scale],
@@ -208,7 +209,7 @@ class Run:
     def trained(self, config: ExperimentSettings, base: Base) -> Path:
         """Return the adapter's file, trained unless that is done; a stopped training goes on."""
         settings, path = self.settings(config), self.file(config)
-        discard_if_other(settings)
+        refuse_other(settings)
         if not path.exists():
             train(settings, base, open_source(settings))
             for state in settings.output_dir.glob("state-*.safetensors"):
@@ -255,11 +256,15 @@ def uncontrolled(
     return found["pictures"]
 
 
-def discard_if_other(settings: TrainSettings) -> None:
-    """Remove a folder whose run had other settings, so that its adapter is not taken for ours."""
+def refuse_other(settings: TrainSettings) -> None:
+    """Raise OriginError if a folder's run had other settings, so that its adapter is not ours."""
     written = settings.output_dir / "config.toml"
-    if written.exists() and settings.differences(tomllib.loads(written.read_text())):
-        shutil.rmtree(settings.output_dir)
+    names = settings.differences(tomllib.loads(written.read_text())) if written.exists() else []
+    if names:
+        raise OriginError(
+            f"{settings.output_dir} is of a run with another {', another '.join(sorted(names))}; "
+            f"delete it to have it trained anew."
+        )
 
 
 def runs(study: Study) -> Iterator[Run]:
@@ -340,7 +345,7 @@ class Results:
 
 def prepare(config: ExperimentSettings, missing: Sequence[Run]) -> None:
     """Write the scenes and the caches once, before the trainings share them."""
-    write_dataset(ScenesSettings())
+    write_dataset(ScenesSettings(data_dir=config.data_dir))
     for run in {run.study.condition: run for run in missing}.values():
         settings = run.settings(config)
         prepare_data(settings, open_base(settings), open_source(settings))

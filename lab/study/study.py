@@ -31,6 +31,7 @@ from training.evaluation.report import markdown, spread
 from training.evaluation.table import Table
 
 from ..make.probe import PROBE
+from ..world.data import pictures_digest
 from ..world.scenes import SceneSet
 from ..world.vocabulary import load_items
 from .demo_cases import CategoryJudge, scene_cases
@@ -110,10 +111,16 @@ def run(config: StudySettings, settings: Sequence[Setting]) -> list[Table]:
 
 
 def study_digest(config: StudySettings, settings: Sequence[Setting]) -> str:
-    """Return a name for what the scores depend on: weights, sampling and settings."""
+    """Return a name for what the scores depend on: weights, pictures, sampling and settings."""
     names = sorted({setting.adapter for setting in settings if setting.adapter is not None})
     files = [config.checkpoint, PROBE, *(config.adapters / ADAPTERS[name].name for name in names)]
-    sampling = [config.split, config.steps, config.cfg, str(EDGES)]
+    sampling = [
+        pictures_digest(config.data_dir),
+        config.split,
+        config.steps,
+        config.cfg,
+        str(EDGES),
+    ]
     weights = [digest(file.read_bytes()) for file in files]
     return digest(weights, sampling, [astuple(setting) for setting in settings])[:8]
 

@@ -9,9 +9,13 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from functools import cache
 from pathlib import Path
 
-from .vocabulary import load_items
+from training.data.digests import digest
+
+from ..origin import contents
+from .vocabulary import VOCABULARY, load_items
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +47,16 @@ def fetch_pictures(folder: Path) -> None:
             raise FileNotFoundError(f"{_PACKAGE} lacks the pictures {', '.join(missing)}")
         shutil.rmtree(folder, ignore_errors=True)
         fresh.rename(folder)
+
+
+@cache
+def pictures_digest(folder: Path) -> str:
+    """Return what changes with the pictures of objects in a folder, or with the words for them.
+
+    Those of the package are named by its version, so that they need not be there.
+    """
+    of = _PACKAGE if folder == DEFAULT_FOLDER else contents(folder)
+    return digest(of, contents(VOCABULARY))
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 Split = Literal["train", "validation", "test"]
 
+VOCABULARY = Path(__file__).with_name("vocabulary.toml")
 _VOWELS = frozenset("aeiou")
 
 
@@ -21,7 +22,7 @@ class Item:
 
 def load_items(split: Split) -> list[Item]:
     """Return all objects of one split, in file order."""
-    table = tomllib.loads(Path(__file__).with_name("vocabulary.toml").read_text())
+    table = tomllib.loads(VOCABULARY.read_text())
     return [
         Item(code, name, category)
         for category, splits in table.items()

@@ -1,4 +1,4 @@
-"""What the pack takes from ComfyUI is there, and is called as ComfyUI has it: also what no test runs.
+"""Names and calls of ComfyUI that the pack relies on are there, also those that no test reaches.
 
 The linter resolves names against a git clone, which is made here of the ComfyUI under test.
 """
