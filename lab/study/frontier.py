@@ -218,20 +218,26 @@ def _about(config: FrontierSettings, condition: str, split: str, tables: Sequenc
     )
 
 
+def perform_missing(config: FrontierSettings) -> None:
+    """Train and evaluate what is missing, one thing after the other."""
+    missing = [piece for piece in pieces(config) if not piece.known(config)]
+    log.info("%d evaluations are missing", len(missing))
+    if not missing or config.report_only:
+        return
+    trainings = [piece.run(config) for piece in missing]
+    prepare(config, [run for run in trainings if not run.file(config).exists()])
+    for piece in missing:
+        log.info("%s, %s objects, seed %d", piece.curve, piece.split, piece.seed)
+        piece.perform(config)
+
+
 def main() -> None:
-    """Train and evaluate what is missing, one thing after the other, and write the report."""
+    """Train and evaluate what is missing, and write the report."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     config = read_settings(FrontierSettings)
-    missing = [piece for piece in pieces(config) if not piece.known(config)]
-    log.info("%d evaluations are missing", len(missing))
     try:
-        if missing and not config.report_only:
-            trainings = [piece.run(config) for piece in missing]
-            prepare(config, [run for run in trainings if not run.file(config).exists()])
-            for piece in missing:
-                log.info("%s, %s objects, seed %d", piece.curve, piece.split, piece.seed)
-                piece.perform(config)
+        perform_missing(config)
     except KeyboardInterrupt:
         raise SystemExit("stopped; the same command goes on where it was") from None
     finally:

@@ -74,6 +74,7 @@ FRONTIER = [
 # features) or against change outside pays.
 _WHOLE = {"mask_features": False, "masked_noise_loss": True}
 FRONTIER_SEARCH = [
+    Method("plain, noise loss", "plain", _PLAIN),
     *(
         Method(f"plain, min-SNR {gamma:g}", f"plain-snr-{gamma:g}", _PLAIN | _normalized(gamma))
         for gamma in (5.0, 0.3, 0.05)
