@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..local_control.conditions import canny, colour
 from ..local_control.masks import dilate
-from ..local_control.metrics import diffcc, divergence, edge_match, leak, match_map
+from ..local_control.metrics import diffcc, divergence, edge_match, leak
 from ..local_control.region_mask import match_batch
 from ..local_control.view import Size, cover
 from .comfy_types import (
@@ -22,6 +22,7 @@ from .comfy_types import (
 )
 from .inputs import check_least, checked
 from .pictures.cards import draw_card
+from .pictures.matches import match_map
 from .shared_inputs import condition_inputs
 
 _MADE = "edges: as in the node that made the condition."

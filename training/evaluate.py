@@ -136,6 +136,11 @@ class EvaluateSettings(SourceFlags, BaseFlags):
     inception_weights: Path | None = Field(
         None, description="torchvision's inception_v3 as .safetensors, for a Frechet distance"
     )
+    reference_metrics: bool = Field(
+        False,
+        description="measure LFMSE and DiffCC as the original work does (masks by the nearest "
+        "pixel, differences of one gray level), to compare with its numbers",
+    )
     direct_leak: bool = Field(
         False,
         description="score how much a step's prediction changes outside on the same latent, which "
@@ -236,8 +241,17 @@ def evaluate(settings: EvaluateSettings, adapters: Sequence[Variant]) -> tuple[T
     base.place(process_state().device or torch.device("cpu"), precision)
     sampling = Sampling(settings.num_inference_steps, settings.guidance_scale, precision)
     canny = Condition("canny", settings.canny_low, settings.canny_high, settings.canny_blur)
-    batch, direct = settings.batch_size, settings.direct_leak
-    evaluation = Evaluator(base, sampling, batch, judge, inception, canny, perceptual, direct)
+    evaluation = Evaluator(
+        base,
+        sampling,
+        settings.batch_size,
+        judge,
+        inception,
+        canny,
+        perceptual,
+        settings.direct_leak,
+        settings.reference_metrics,
+    )
     name = digest("evaluation 1", parts, _progress_of(settings, variants, chosen, resolution))
     progress = Progress(settings.output_dir / f"progress-{name}")
     table = evaluation.run(cases, variants, progress=progress)

@@ -18,6 +18,7 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcesso
 from demo.base import load_tokenizer
 from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import AdapterFile, AdapterFileError, write_adapter
+from local_control.metrics import lfmse
 from training import evaluate
 from training.data.checked import check
 from training.data.condition import Condition, parse_condition
@@ -116,6 +117,26 @@ def test_a_true_picture_counts_once_however_many_cases_it_has(make_settings, dat
     images = torch.stack([cases[index].image for index in (0, 6, 12)])
     torch.testing.assert_close(sources, evaluation._features(images))
     assert np.isnan(kernel_distance(sources[:1], sources))
+
+
+@pytest.mark.parametrize("reference", [False, True])
+def test_the_original_work_s_metrics_can_be_had(make_settings, data, monkeypatch, reference):
+    seen = []
+
+    def measure(images, free, sources, masks, canny, reference=False):
+        found = score(images, free, sources, masks, canny, reference)
+        edges, wanted = canny(images), canny(sources)
+        seen.append((found, lfmse(edges, wanted, masks, reference), reference))
+        return found
+
+    monkeypatch.setattr("training.evaluation.evaluator.score", measure)
+    base = open_base(make_settings())
+    base.place(torch.device("cpu"), None)
+    cases = Cases(data, 64, read_evaluation_set(), ["left"])
+    Evaluator(base, Sampling(1), reference=reference).run(cases, [Variant("same")])
+    for found, wanted, given in seen:
+        assert given is reference
+        assert torch.equal(found["LFMSE inside"], wanted["inside"])
 
 
 def test_the_sheet_shows_as_many_pictures_and_masks_as_it_can(data):

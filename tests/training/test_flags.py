@@ -39,6 +39,7 @@ def usual_kernels():
         {"z0_loss_weight": 8.0},
         {"z0_loss_schedule": "constant"},
         {"z0_loss_mean": "pixels"},
+        {"mask_resize": "nearest"},
         {"edge": "none"},
         {"timestep_sampling": "uniform"},
         {"input_perturbation": 0.1},

@@ -16,6 +16,7 @@ from local_control.losses import (
     TimeWeight,
     Z0Loss,
 )
+from local_control.masks import MaskResize
 
 from .commands import CommandSettings
 
@@ -42,6 +43,11 @@ class ObjectiveFlags(CommandSettings):
     )
     z0_loss_mean: Mean = Field(
         "area", description="average the z0 loss over the mask's area or over all pixels"
+    )
+    mask_resize: MaskResize = Field(
+        MaskResize.AREA,
+        description="how masks come to the latent's grid in losses: the covered share of a cell, "
+        "or its nearest pixel, as in the original work",
     )
     z0_loss_erode: int = Field(
         0, ge=0, description="latent cells by which the mask shrinks in the z0 loss"
@@ -91,14 +97,17 @@ class ObjectiveFlags(CommandSettings):
         if self.snr_gamma is not None:
             normalized = self.normalize_snr_weight or self.snr_gamma == 0
             weight = SnrWeight(self.snr_gamma, drawn if normalized else None)
-        noise = NoiseLoss(self.masked_noise_loss, mean, weight=weight)
+        noise = NoiseLoss(self.masked_noise_loss, mean, self.mask_resize, weight)
         z0 = Z0Loss(
             None if self.edge == "none" else self.edge,
             TimeWeight(self.z0_loss_schedule),
             mean=self.z0_loss_mean,
+            resize=self.mask_resize,
             erode_cells=self.z0_loss_erode,
         )
-        freedom = FreedomLoss(TimeWeight(self.freedom_loss_schedule), self.freedom_loss_margin)
+        freedom = FreedomLoss(
+            TimeWeight(self.freedom_loss_schedule), self.freedom_loss_margin, self.mask_resize
+        )
         return LocalControlLoss(
             noise,
             z0,

@@ -45,6 +45,7 @@ class Evaluator:
 
     judge: pictures and their cases -> following [B]. canny: finds the edges that are compared.
     direct: tell the leak of single steps as well, which the gated then pay for as the exact do.
+    reference: measure LFMSE and DiffCC as the original work does.
     """
 
     base: Base
@@ -55,6 +56,7 @@ class Evaluator:
     canny: Condition = field(default_factory=Condition)
     perceptual: PerceptualChange | None = None
     direct: bool = False
+    reference: bool = False
 
     def run(
         self,
@@ -119,7 +121,7 @@ class Evaluator:
         sources, masks = stack(part)
         if without is None:
             without = self._sample(part, variants[0])
-        out = {_name("blank"): blank_lfmse(sources, masks, self.canny)}
+        out = {_name("blank"): blank_lfmse(sources, masks, self.canny, self.reference)}
         out[_name("pictures", SEEN)] = darkened(sources, masks)[list(shown)]
         read = next((variant for variant in variants if variant.file is not None), None)
         conditions = sources if read is None else condition_of(read, part, sources)
@@ -127,7 +129,7 @@ class Evaluator:
         for variant in variants:
             changes = StepChanges(masks.to(self.base.device)) if self.direct else None
             images = without if variant is variants[0] else self._sample(part, variant, changes)
-            found = score(images, without, sources, masks, self.canny)
+            found = score(images, without, sources, masks, self.canny, self.reference)
             if changes is not None:
                 found[DIRECT] = changes.leak.cpu().expand(len(part))
             if self.perceptual is not None:
@@ -166,7 +168,7 @@ class Evaluator:
         if others:
             found[FLOOR] = torch.stack(list(others))
         scores = {
-            name: score(images, sources, sources, masks, self.canny)
+            name: score(images, sources, sources, masks, self.canny, self.reference)
             for name, images in found.items()
         }
         return {

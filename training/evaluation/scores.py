@@ -37,19 +37,25 @@ OF_CHANGE = frozenset({"leak", "change outside"})
 
 
 def score(
-    images: Tensor, free: Tensor, sources: Tensor, masks: Tensor, canny: Condition
+    images: Tensor,
+    free: Tensor,
+    sources: Tensor,
+    masks: Tensor,
+    canny: Condition,
+    reference: bool = False,
 ) -> dict[str, Tensor]:
     """Return scores [B] by name of sampled `images`; `free` are of the same seeds, uncontrolled.
 
     All pictures [B,3,H,W] in 0..1, masks [B,1,H,W]. `canny` finds the edges, whatever the
     adapter reads; F1 has a tolerance of 2 px. Leak is NaN where a picture equals the free one.
+    reference: LFMSE and DiffCC as the original work measures them.
     """
     edges, wanted = canny(images), canny(sources)
-    cells = diffcc(edges, wanted, masks)
+    cells = diffcc(edges, wanted, masks, reference)
     changed = divergence(images, free, masks) > 0
     return {
         "edge F1 inside": edge_match(edges, wanted, masks).f1,
-        "LFMSE inside": lfmse(edges, wanted, masks)["inside"],
+        "LFMSE inside": lfmse(edges, wanted, masks, reference)["inside"],
         "DiffCC coincidence": cells["coincidence"],
         "SSIM inside": masked_ssim(images, sources, masks),
         "colour error inside": divergence(colour(images), colour(sources), masks),
@@ -60,10 +66,12 @@ def score(
     }
 
 
-def blank_lfmse(sources: Tensor, masks: Tensor, canny: Condition) -> Tensor:
+def blank_lfmse(
+    sources: Tensor, masks: Tensor, canny: Condition, reference: bool = False
+) -> Tensor:
     """Return the LFMSE inside [B] of pictures without any edge: what a score must be below."""
     wanted = canny(sources)
-    return lfmse(torch.zeros_like(wanted), wanted, masks)["inside"]
+    return lfmse(torch.zeros_like(wanted), wanted, masks, reference)["inside"]
 
 
 def latent_features(latents: Tensor) -> Tensor:
