@@ -19,6 +19,7 @@ COLOURS: tuple[Colour, ...] = (
 )
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _BLACK = (0, 0, 0)
+_SMALLEST, _READABLE = 0.32, 0.45  # scales of the font
 
 
 def colour_of(index: int) -> Tensor:
@@ -42,12 +43,14 @@ def draw_outline(canvas: np.ndarray, mask: np.ndarray, index: int, thick: int) -
 def draw_words(canvas: np.ndarray, lines: Sequence[tuple[str, Colour]]) -> None:
     """Write lines, each in its colour, into the lower left corner of a picture uint8 [H,W,3].
 
-    As large as fits the width, up to a readable size, on black so that any ground will do.
+    As large as fits the width, up to a readable size, smaller in small pictures, which nodes
+    enlarge; on black, so that any ground will do.
     """
     bottom = canvas.shape[0]
+    largest = min(_READABLE, max(_SMALLEST, bottom / 400))
     for words, colour in reversed(lines):
         (width, height), rest = cv2.getTextSize(words, _FONT, 1.0, 1)
-        scale = min(0.45, 0.96 * canvas.shape[1] / width)
+        scale = min(largest, 0.96 * canvas.shape[1] / width)
         top = bottom - round((height + rest) * scale) - 3
         cv2.rectangle(canvas, (0, top), (round(width * scale) + 4, bottom), _BLACK, cv2.FILLED)
         place = (2, bottom - round(rest * scale) - 1)
