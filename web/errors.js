@@ -9,19 +9,23 @@ import { t } from "./texts.js";
 const FOLDER = new URL(import.meta.url).pathname.split("/").at(-2);
 const LIFE_MS = 20000;
 
-function isOurs({ node_type: type, traceback }) {
-    const at = (traceback ?? []).join("").replaceAll("\\", "/");
-    return type?.startsWith("LocalControl_") || at.includes(`custom_nodes/${FOLDER}/`);
+const isOurs = ({ node_type: type }) => type?.startsWith("LocalControl_");
+
+// What other nodes run of ours, as samplers do, and which has raised the error itself.
+function isRaisedByUs({ traceback }) {
+    const at = (traceback ?? []).at(-1)?.replaceAll("\\", "/");
+    return at?.includes(`custom_nodes/${FOLDER}/`);
 }
 
 app.registerExtension({
     name: "localcontrol.errors",
     setup() {
         api.addEventListener("execution_error", ({ detail }) => {
-            if (!isOurs(detail)) return;
+            if (!isOurs(detail) && !isRaisedByUs(detail)) return;
+            const title = isOurs(detail) && nodeOf(detail.node_id)?.title;
             app.extensionManager.toast.add({
                 severity: "error",
-                summary: nodeOf(detail.node_id)?.title ?? t("Local Control"),
+                summary: title || t("Local Control"),
                 detail: detail.exception_message,
                 life: LIFE_MS,
             });

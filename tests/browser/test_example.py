@@ -91,6 +91,14 @@ def test_an_error_of_ours_is_told_in_its_own_sentence(opened):
     )
 
 
+def test_what_we_say_while_a_stock_node_samples_is_told_as_ours(opened):
+    set_widget(opened, "EmptyLatentImage", "width", 192)
+    button(opened, "Run").click()
+    told = opened.locator(".p-toast-message:has-text('The reference of Preview z0')")
+    told.wait_for(timeout=60_000)
+    assert told.inner_text().startswith("Local Control\n")
+
+
 def test_an_error_inside_local_control_is_told_on_it(page, screenshots):
     open_template(page, "01_one_node_demo")
     set_widget(page, "LocalControl_LocalControl", "start_percent", 0.9)
