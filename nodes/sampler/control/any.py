@@ -12,7 +12,7 @@ from torch import Tensor
 from ....local_control.gating import spread_weights
 from ....local_control.region_mask import match_batch
 from ....local_control.view import View
-from .any_region import ControlRegion, first_answer
+from .any_region import ControlRegion, first_answer, tell_window
 from .call import Call
 from .hint import Hint
 from .recent import Recent
@@ -103,7 +103,7 @@ class GatedControl(RegionControl[ControlRegion]):
         model, to_timestep = self._run
         inner = replace(region, percent_range=(0.0, 1.0)).inner(view, first.batch)
         arguments = (first.x, first.t, first.cond, 1, first.options)
-        first_answer(inner, (model(), to_timestep), arguments, region.number)
+        first_answer(inner, (model(), to_timestep), arguments, region.number, view.window)
         inner.cleanup()
 
     def _is_outside(self, region: ControlRegion, view: View, call: Call) -> bool:
@@ -116,13 +116,17 @@ class GatedControl(RegionControl[ControlRegion]):
         """What the control for what is seen returns; a sentence if it is not for this model."""
         (view,) = set(call.views)
         arguments = (call.x, call.t, call.cond, len(call.views), call.options)
-        key = (view, call.batch, self.cond_hint)
+        # What follows windows by itself must see all of them.
+        kept = replace(view, window=None) if region.cuts_by(view.window) else view
+        key = (kept, call.batch, self.cond_hint)
         if key in self._inner:
+            tell_window(self._inner[key], view.window)
             return self._inner[key].get_control(*arguments)
         assert self._run is not None
         model, to_timestep = self._run
         inner = region.inner(view, call.batch)
-        found = first_answer(inner, (model(), to_timestep), arguments, region.number)
+        run = model(), to_timestep
+        found = first_answer(inner, run, arguments, region.number, view.window)
         # Only now: cleanup wants a control that was prepared whole.
         self._inner.get_or(key, lambda: inner)
         return found
