@@ -1,7 +1,7 @@
 """Any ComfyUI control, gated: its tensors are multiplied by the mask, each at its own grid."""
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -9,7 +9,7 @@ from comfy.controlnet import ControlBase
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ....local_control.gating import spread_weights
+from ....local_control.gating import spread_weights, stays_finite
 from ....local_control.region_mask import match_batch
 from ....local_control.view import View
 from .any_region import ControlRegion, first_answer, tell_window
@@ -34,6 +34,7 @@ class GatedControl(RegionControl[ControlRegion]):
         self._hint = hint or Hint([region])
         self._inner: Recent[ControlBase] = Recent(_KEPT_CONTROLS, lambda control: control.cleanup())
         self._gates: Recent[Tensor] = Recent(_KEPT_GATES)
+        self._is_sound = False
         # Not the model itself: cleanup may never come, and the node's output outlives the model.
         self._run: tuple[weakref.ref, Callable] | None = None
 
@@ -56,6 +57,7 @@ class GatedControl(RegionControl[ControlRegion]):
     def _forget(self) -> None:
         self._inner.forget()
         self._gates.forget()
+        self._is_sound = False
 
     def get_models(self) -> list[ModelPatcher]:
         """Return what must be loaded: of earlier controls and of the one that is gated."""
@@ -148,6 +150,8 @@ class GatedControl(RegionControl[ControlRegion]):
         places = fine_to_coarse(found)
         weights = spread_weights(region.level_weights, len(places))
         weight_at = dict(zip(places, weights, strict=True))
+        if not self._is_sound:  # asked of the first answer alone
+            self._is_sound = check_numbers(region, found, weight_at, call)
         done: dict[tuple[int, float], Tensor] = {}
         out: Slots = {}
         for key in KEYS:
@@ -169,6 +173,33 @@ class GatedControl(RegionControl[ControlRegion]):
         geometry = tuple(tensor.shape[2:]) if tensor.ndim > 3 else (tensor.shape[1],)
         key = (geometry, self.cond_hint, tensor.dtype, *call.key)
         return self._gates.get_or(key, lambda: call.gate(region.gate, tensor))
+
+
+def check_numbers(
+    region: ControlRegion, found: Slots, weight_at: Mapping[tuple[str, int], float], call: Call
+) -> bool:
+    """Return whether what a control gives is finite at any factor of its curve.
+
+    weight_at: factors by a tensor's key and index in `found`. Where the latents themselves are not
+    finite, that is not known.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not call.x.isfinite().all():
+        return False
+    peak = max(map(abs, region.curve))
+    for (key, index), weight in weight_at.items():
+        tensor = found[key][index]
+        if not stays_finite(tensor, abs(weight) * peak):
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise ValueError(
+                f"The {type(region.control).__name__} of region {region.number} gives numbers at "
+                f"strength {region.strength * peak:g} that are none, or too large for {kind}, and "
+                f"would make the picture black; lower the strength, its curve or the level "
+                f"weights, or load the control from another file."
+            )
+    return True
 
 
 def fine_to_coarse(found: Slots) -> list[tuple[str, int]]:
