@@ -46,6 +46,11 @@ def gate_features(
     return out
 
 
+def stays_finite(feature: Tensor, factor: float = 1.0) -> bool:
+    """Return whether a tensor is finite, and in its type too when multiplied by up to `factor`."""
+    return bool(feature.abs().amax().float() * factor <= torch.finfo(feature.dtype).max)
+
+
 def blend_predictions(with_control: Tensor, without: Tensor, mask: Tensor) -> Tensor:
     """Return the prediction with control inside the mask and the one without it outside.
 

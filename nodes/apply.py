@@ -142,7 +142,7 @@ def chain(
         last = previous
         for control in controls:
             last = control.copy().set_previous_controlnet(last)
-        last.extra_hooks = hooks
+        last.extra_hooks = last.extra_hooks.clone_and_combine(hooks)
         chained[key] = last
     return [embedding, {**options, "control": chained[key], "control_apply_to_uncond": False}]
 

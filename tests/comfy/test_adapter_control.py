@@ -324,6 +324,41 @@ def test_features_beyond_the_model_s_precision_are_refused(comfy, bias, dtype):
         control.get_control(x, torch.tensor([500.0]), {}, 1, {})
 
 
+def answered(setup, *regions, dtype=torch.float16):
+    control = type(setup.control)(setup.loaded, regions)
+    control.pre_run(setup.model.model, lambda percent: 1000.0 * (1 - percent))
+    return control.get_control(
+        torch.zeros(1, 4, *SIZE, dtype=dtype), torch.tensor([999.0]), {}, 1, {}
+    )
+
+
+def test_a_curve_that_takes_features_beyond_the_precision_is_refused_at_the_first_step(comfy):
+    setup = make_setup(comfy, "sd15")
+    setup.loaded.network.conv_in.bias.fill_(7000)
+    hooks = comfy.module("nodes.sampler.control.adapter")
+    condition = picture().movedim(-1, 1)
+    regions = [
+        hooks.AdapterRegion(adapter=setup.loaded, condition=condition, curve=curve, number=2)
+        for curve in ((1.0,), (10.0,), (0.0, 10.0))
+    ]
+    assert answered(setup, regions[0])
+    for rising in regions[1:]:
+        with pytest.raises(ValueError, match=r"of region 2 .* at strength 10 .* float16, .* black"):
+            answered(setup, rising)
+        assert answered(setup, rising, dtype=torch.float32)
+
+
+def test_regions_that_are_too_large_together_are_refused(comfy):
+    setup = make_setup(comfy, "sd15")
+    setup.loaded.network.conv_in.bias.fill_(7000)
+    hooks = comfy.module("nodes.sampler.control.adapter")
+    options = {"adapter": setup.loaded, "condition": picture().movedim(-1, 1), "strength": 3.0}
+    regions = [hooks.AdapterRegion(**options, number=number) for number in (1, 2, 3)]
+    assert answered(setup, regions[0])
+    with pytest.raises(ValueError, match=r"Regions 1 and 2 and 3 together .* too large"):
+        answered(setup, *regions)
+
+
 def test_bad_regions_are_named(comfy):
     setup = make_setup(comfy, "sd15")
     with pytest.raises(ValueError, match="mask is 64 x 64, but the condition image is 128 x 128"):

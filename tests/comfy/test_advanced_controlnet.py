@@ -10,7 +10,8 @@ import adapters
 import controls
 import pytest
 import torch
-from kinds import half, picture
+from evolved import Evolved
+from kinds import half, picture, stripes, windowed
 from small_controls import BUILDERS
 
 
@@ -24,7 +25,7 @@ def acn(comfy):
     spec = importlib.util.spec_from_file_location("acn", Path(path) / "__init__.py", **options)
     sys.modules["acn"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules["acn"])
-    names = {"control": "control", "nodes": "nodes_main", "keyframes": "nodes_keyframes"}
+    names = {"control": "control", "nodes": "nodes_main", "utils": "utils"}
     return SimpleNamespace(
         **{key: sys.modules[f"acn.adv_control.{name}"] for key, name in names.items()}
     )
@@ -49,6 +50,38 @@ def test_its_controls_act_in_our_regions_as_stock_ones(comfy, acn, name):
     assert type(setup.control).__name__.endswith("Advanced")
     found = controls.sample(setup, *controls.local(setup, half()))
     torch.testing.assert_close(found, expected, **controls.CLOSE)
+
+
+def keyframed(acn, control):
+    """The control with a strength for each of six latents, and other ones in the second half."""
+    frames = acn.utils.TimestepKeyframeGroup(add_default=False)
+    for start, factor in ((0.0, 1.0), (0.5, 0.3)):
+        latents = acn.utils.LatentKeyframeGroup()
+        for index, strength in enumerate((1.0, 0.0, 0.5, 0.0, 1.0, 0.2)):
+            latents.add(acn.utils.LatentKeyframe(index, strength * factor))
+        frames.add(acn.utils.TimestepKeyframe(start, latent_keyframes=latents, guarantee_steps=2))
+    return acn.control.convert_to_advanced(control, frames)
+
+
+@pytest.mark.parametrize("windows", ["comfyui", "evolved"])
+@pytest.mark.parametrize("pictures", [1, 6])
+@pytest.mark.parametrize("name", ["sd15", "lora"])
+def test_keyframes_in_our_regions_are_of_latents_by_their_numbers(
+    comfy, acn, name, pictures, windows
+):
+    setup = BUILDERS[name]()
+    setup.comfy = comfy
+    setup.control = keyframed(acn, setup.control)
+    conds = controls.local(setup, stripes(6), picture(batch=pictures))
+    run = {"batch": 6, "steps": 5}
+    whole = controls.sample(setup, *conds, **run)
+    is_evolved = windows == "evolved"
+    model = Evolved.sampled(setup.model) if is_evolved else windowed(setup.model, 4)
+    found = controls.sample(setup, *conds, model=model, **run)
+    torch.testing.assert_close(found, whole, **controls.CLOSE)
+    free = controls.sample(setup, *controls.prompts(setup), **run)
+    torch.testing.assert_close(found[1], free[1], **controls.CLOSE)
+    assert not torch.allclose(found[4], free[4])
 
 
 def test_our_adapters_act_in_its_nodes(acn, adapter):

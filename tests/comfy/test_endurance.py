@@ -70,14 +70,42 @@ def test_the_next_run_is_the_same_whatever_came_before(setup):
     assert tensors() <= before + 5
 
 
-def test_what_a_failed_run_leaves_goes_with_the_next(setup):
-    """Features of a sampling that was ended are not kept beside those of the next one."""
-    conds = apply(setup, region(setup, left()))
-    control = conds[0][0][1]["control"]
-    with pytest.raises(StopError):
-        sample(setup, *conds, model=stopped_at(setup.model, 1, StopError))
-    sample(setup, *conds)
-    kept = [item for item in vars(control).values() if isinstance(item, dict)]
-    assert kept
-    assert not any(kept)
-    assert torch.equal(sample(setup, *conds), sample(setup, *apply(setup, region(setup, left()))))
+def held(control):
+    """What a control and those before it have made for a sampling."""
+    while control is not None:
+        yield from (item for item in vars(control).values() if isinstance(item, dict) and item)
+        control = control.previous_controlnet
+
+
+@pytest.mark.parametrize("outside", ["gated", "exact", "stock"])
+@pytest.mark.parametrize("name", ["adapter sd15", "sd15"])
+def test_what_a_sampling_has_made_goes_with_it_however_it_ends(comfy, name, outside):
+    from comfy.model_management import InterruptProcessingException
+
+    kind = make_kind(comfy, name)
+    if outside == "stock":
+        if name == "sd15":
+            pytest.skip("that is ComfyUI's own")
+        conds = kind.stock()
+    else:
+        conds = kind.local(left(), outside=outside)
+        conds = kind.local(1 - left(), None, positive=conds[0], negative=conds[1])
+    control, seen = conds[0][0][1]["control"], []
+
+    class WatchedError(StopError):
+        def __init__(self, *words):
+            super().__init__(*words)
+            seen.append(any(held(control)))
+
+    class WatchedInterrupt(InterruptProcessingException):
+        def __init__(self, *words):
+            super().__init__(*words)
+            seen.append(any(held(control)))
+
+    for error in (WatchedError, WatchedInterrupt):
+        with pytest.raises(error):
+            kind.sample(conds, model=stopped_at(kind.setup.model, 1, error))
+        assert seen.pop()
+        assert not any(held(control))
+    kind.sample(conds)
+    assert not any(held(control))

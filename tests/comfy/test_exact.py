@@ -77,6 +77,26 @@ def test_regions_that_share_a_node_are_each_whole_in_their_own_place(setup):
     torch.testing.assert_close(found, gated, **CLOSE)  # together they cover all: nothing is blended
 
 
+@pytest.mark.parametrize("overlap", ["normalise", "priority"])
+def test_regions_that_overlap_share_their_place_by_the_rule(setup, overlap):
+    images = picture(seed=2), picture(seed=7)
+    wide = torch.ones_like(left())
+    wide[..., 96:] = 0  # over the left half and a quarter more
+    twice = region(setup, wide, images[1], regions=region(setup, left(), images[0]))
+    found = sample(setup, *apply(setup, twice, overlap=overlap, outside="exact"), steps=1)
+    if overlap == "priority":
+        apart = region(setup, wide - left(), images[1], regions=region(setup, left(), images[0]))
+    else:
+        gray = left() / 2
+        apart = region(setup, wide - gray, images[1], regions=region(setup, gray, images[0]))
+    expected = sample(setup, *apply(setup, apart, outside="exact"), steps=1)
+    torch.testing.assert_close(found, expected, **CLOSE)
+    free = sample(setup, *prompts(), steps=1)
+    assert torch.equal(found[..., 12:], free[..., 12:])
+    added = sample(setup, *apply(setup, twice, outside="exact"), steps=1)
+    assert not torch.allclose(found[..., :8], added[..., :8])
+
+
 def test_nodes_in_a_row_blend_one_after_another(setup):
     images = picture(seed=2), picture(seed=7)
     conds = apply(setup, region(setup, left(), images[0]), outside="exact")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from adapters import CLOSE, left, make_setup, picture, prompts, region, sample
-from small_controls import flux
+from small_controls import concatenating_flux, concatenating_wan, flux
 from small_models import conditioning
 
 
@@ -157,6 +157,24 @@ def test_reference_latents_are_seen_inside_alone(comfy, gate):
         return controls.sample(setup, *conds, model=model, steps=1)
 
     check_halves(run(*gated), run(model, referring, negative), run(model, text, negative))
+
+
+@pytest.mark.parametrize("model", ["flux", "wan"])
+def test_latents_that_are_concatenated_are_seen_inside_alone(comfy, gate, model):
+    """As Flux Canny and Wan Fun have them."""
+    import controls
+
+    setup = concatenating_flux() if model == "flux" else concatenating_wan()
+    text, negative = setup.text(seed=0), setup.text(seed=1)
+    shape = controls.shape(setup, controls.SIZE, 1)
+    drawn = torch.randn(shape, generator=torch.Generator().manual_seed(9))
+    shown = [[e, {**values, "concat_latent_image": drawn}] for e, values in text]
+    gated = gate(setup.model, shown, negative, left(), positive_without=text)
+
+    def run(model, *conds):
+        return controls.sample(setup, *conds, model=model, steps=1)
+
+    check_halves(run(*gated), run(setup.model, shown, negative), run(setup.model, text, negative))
 
 
 def test_models_of_other_weights_are_refused(setup, gate):

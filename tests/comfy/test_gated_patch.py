@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from small_controls import qwen
+from kinds import windowed
+from small_controls import qwen, wan
 from small_models import build_model, fill
 
 SIZE = 16
@@ -150,6 +151,49 @@ def test_under_areas_the_mask_is_cropped_as_each_area_is(comfy, setup, patched):
     both = run(gated, inside, outside)
     torch.testing.assert_close(both[..., :8], run(gated, inside)[..., :8], **CLOSE)
     torch.testing.assert_close(both[..., 8:], run(gated, outside)[..., 8:], **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("told", "side"),
+    [({}, 2), ({"patch_size": 1}, 1), ({"patch_size": (1, 4, 4)}, 4), ({"patch_spatial": 16}, 16)],
+)
+def test_tokens_of_any_side_that_a_model_tells_are_gated_where_they_lie(comfy, told, side):
+    mask = comfy.module("local_control.region_mask").RegionMask(left()[:, None])
+    gated = comfy.module("nodes.sampler.control.gated_patch").AfterBlock.around(adding_one, mask)
+    view = comfy.module("nodes.sampler.control.view")
+    model = SimpleNamespace(diffusion_model=SimpleNamespace(**told))
+    x = torch.zeros(1, 16, 1, 32, 64)
+    options = view.note_areas(
+        lambda model, conds, x, timestep, options: options, model, [], x, None, {}
+    )["transformer_options"]
+    rows, columns = 32 // side, 64 // side
+    call = {"img": torch.zeros(1, rows * columns, 3), "x": x, "transformer_options": options}
+    found = gated(call)["img"].reshape(rows, columns, 3)
+    assert (found[:, : columns // 2] == 1).all()
+    assert (found[:, columns // 2 :] == 0).all()
+
+
+@pytest.mark.parametrize("white", range(4))
+def test_in_context_windows_each_frame_has_its_own_mask(comfy, white):
+    """Two windows of two frames, whose patches see frames by the window's numbers."""
+    import controls
+
+    video = wan()
+    video.frames = 4
+    patched = video.model.clone()
+    patched.set_model_double_block_patch(lambda args: {**args, "img": args["img"] + 1})
+
+    def run(model):
+        model = windowed(model, 2, dim=2, overlap=0)
+        return controls.sample(video, *controls.prompts(video), model=model, steps=1)
+
+    expected, within = run(video.model), run(patched)
+    if torch.equal(expected, within):
+        pytest.skip("this ComfyUI's Wan has no patches after blocks")
+    masks = torch.zeros(4, 128, 128)
+    masks[white] = 1
+    expected[:, :, white] = within[:, :, white]
+    torch.testing.assert_close(run(gate(comfy, patched, masks)), expected, **CLOSE)
 
 
 class Heavy:

@@ -142,3 +142,48 @@ def test_gate_predictions_names_what_latents_without_pictures_are(comfy):
     model, *conds = node.execute(kind.setup.model, *kind.prompts(), half(), other).result
     with pytest.raises(ValueError, match=r"Gate Predictions cannot act .* 215 values in a row"):
         sound_through(model, conds)
+
+
+def answered(comfy, values, steps=1, **region):
+    """What a region of a control that returns `values` gives the model, step by step."""
+    from comfy.controlnet import ControlBase
+
+    class Returning(ControlBase):
+        def copy(self):
+            return Returning()
+
+        def get_control(self, x, *rest):
+            return {"input": [values.clone()], "middle": [values.clone()], "output": []}
+
+    module = comfy.module("nodes.sampler.control.any")
+    mask = comfy.module("local_control.region_mask").RegionMask(half()[None])
+    options = {"condition": torch.zeros(1, 3, 128, 128), "mask": mask, "number": 2}
+    control = module.GatedControl(module.ControlRegion(**options | region, control=Returning()))
+    model = torch.nn.Module()
+    control.pre_run(model, lambda percent: 1 - percent)
+    x = torch.zeros(1, 4, 16, 16, dtype=values.dtype)
+    return [control.get_control(x, torch.tensor([1.0]), {}, 1, {}) for _ in range(steps)]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_control_that_gives_no_numbers_is_named_though_they_are_outside(comfy, value):
+    values = torch.zeros(1, 4, 16, 16)
+    values[..., -1] = value
+    with pytest.raises(ValueError, match=r"The Returning of region 2 gives numbers .* black"):
+        answered(comfy, values)
+
+
+@pytest.mark.parametrize("weights", [{"curve": (0.0, 10.0)}, {"level_weights": (1.0, 10.0)}])
+def test_one_that_a_curve_or_weights_take_beyond_the_precision_is_named(comfy, weights):
+    values = torch.full((1, 4, 16, 16), 7000.0)
+    assert answered(comfy, values, **weights)
+    assert answered(comfy, values.half())
+    with pytest.raises(ValueError, match=r"region 2 gives numbers .* too large for float16"):
+        answered(comfy, values.half(), **weights)
+
+
+def test_weights_that_are_no_numbers_are_named_in_a_sampling(comfy):
+    setup = setup_of(comfy, "sd15")
+    setup.control.control_model.zero_convs[0][0].bias.fill_(float("nan"))
+    with pytest.raises(ValueError, match="The ControlNet of region 1 gives numbers at strength 1"):
+        sample(setup, *local(setup, half()))

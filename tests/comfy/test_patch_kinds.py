@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -99,6 +100,61 @@ def test_vace_takes_one_mask_and_a_mask_for_each_frame(comfy):
     assert not torch.allclose(found, free(setup))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("strength", [1.0, 0.7, 1.3])
+def test_vace_with_a_white_mask_is_bit_equal_in_half_precision(comfy, dtype, strength):
+    setup, found = BUILDERS["Wan VACE"](), {}
+    network = setup.model.model.diffusion_model
+    network.to(dtype).dtype = dtype
+    for embedding in (network.patch_embedding, network.vace_patch_embedding):
+        embedding.float()  # as ComfyUI has them
+    gated = comfy.nodes["LocalControl_GatePatches"].execute(setup.model, torch.ones_like(left()))
+    for model in (setup.model, gated.result[0]):
+        found[model] = sample(setup, model, text=lambda seed: setup.text(seed, strength))
+    assert torch.equal(*found.values())
+    assert found[setup.model].isfinite().all()
+    assert not torch.equal(found[setup.model], free(setup))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("form", ["AfterBlock", "BeforeAttention", "BeforeMlp", "MapGate"])
+def test_in_half_precision_white_is_the_patch_and_black_nothing(comfy, form, dtype):
+    mask = comfy.module("local_control.region_mask").RegionMask(left()[:, None])
+    view = comfy.module("nodes.sampler.control.view")
+    x, options = torch.zeros(2, 16, SIZE, SIZE, dtype=dtype), {"transformer_options": {}}
+    options = view.note_areas(
+        lambda model, conds, x, timestep, options: options, None, [], x, None, options
+    )["transformer_options"]
+    generator = torch.Generator().manual_seed(0)
+    shape = (2, 8, 8, 6) if form != "MapGate" else (2, 6, 8, 8)
+    before, after = (torch.randn(shape, generator=generator).to(dtype) for _ in range(2))
+
+    def change(value):
+        value = value.reshape(after.shape)
+        return (value + after).reshape(2, -1, 6) if form != "MapGate" else value + after
+
+    if form == "MapGate":
+        gate = comfy.module("nodes.sampler.control.unet_patch").MapGate(mask)
+        found = gate.let_in(before, change(before), options).movedim(1, -1)
+        before, wanted = before.movedim(1, -1), change(before).movedim(1, -1)
+    else:
+        forms = comfy.module("nodes.sampler.control.gated_patch")
+        tokens, around = before.reshape(2, -1, 6), getattr(forms, form).around
+        if form == "AfterBlock":
+            patch = around(lambda args: {"img": change(args["img"])}, mask)
+            found = patch({"img": tokens, "x": x, "transformer_options": options})["img"]
+        elif form == "BeforeAttention":
+            patch = around(lambda q, k, v, extra_options: {"q": change(q), "k": k, "v": v}, mask)
+            found = patch(tokens, tokens, tokens, extra_options=options)["q"]
+        else:
+            patch = around(lambda args: {**args, "x": change(args["x"])}, mask)
+            found = patch({"x": tokens, "transformer_options": options})["x"]
+        found, wanted = found.reshape(2, 8, 8, 6), change(before).reshape(2, 8, 8, 6)
+    assert found.dtype == dtype
+    assert torch.equal(found[:, :, :4], wanted[:, :, :4])
+    assert torch.equal(found[:, :, 4:], before[:, :, 4:])
+
+
 def cut_as_tools_do(model, box):
     """The picture of a patch cut in place and the patch made anew, as tile upscalers do it."""
     top, side, bottom, right = box
@@ -182,3 +238,54 @@ def test_a_patch_that_is_gated_behind_gate_predictions_stays_in_its_mask_too(com
     found, without = sample(setup, model, steps=1), sample(setup, setup.model, steps=1)
     assert torch.equal(found[..., 8:, :], without[..., 8:, :])
     assert not torch.allclose(found[..., :8, :], without[..., :8, :])
+
+
+def omni(name):
+    """Z-Image with a picture that it refers to, whose tokens come before the latent's."""
+    setup = BUILDERS[name]()
+    reference = torch.randn(1, 16, SIZE, SIZE, generator=torch.Generator().manual_seed(9))
+    own = setup.text
+
+    def referring(seed=0):
+        ((embedding, values),) = own(seed)
+        return [[embedding, {**values, "reference_latents": [reference]}]]
+
+    setup.text = referring
+    return setup
+
+
+@pytest.mark.parametrize("name", ["Z-Image", "Z-Image with a refiner"])
+def test_zimage_with_references_is_gated_as_far_as_comfyui_has_it(comfy, name):
+    torch.manual_seed(0)
+    try:
+        setup = omni(name)
+    except MissingError as missing:
+        pytest.skip(str(missing))
+    white = comfy.nodes["LocalControl_GatePatches"].execute(setup.patched, 1 + 0 * left()).result[0]
+    try:
+        plain = sample(setup, setup.patched)
+    except RuntimeError as error:  # its time embeddings there are of references and latents
+        with pytest.raises(RuntimeError, match=re.escape(str(error))):
+            sample(setup, white)
+        return
+    assert torch.equal(sample(setup, white), plain)
+    assert not torch.allclose(plain, free(setup))
+
+
+def test_where_references_come_first_the_refiner_is_gated_where_comfyuis_patch_adds(comfy):
+    """To the first tokens, unless it is told where the latent's begin."""
+
+    def adding(args):
+        args["img"][:, args.get("img_offset", 0) :][:, :64] += 1
+        return args
+
+    mask = comfy.module("local_control.region_mask").RegionMask(left()[:, None])
+    gated = comfy.module("nodes.sampler.control.gated_patch").AfterBlock.around(adding, mask)
+    for told, start in (({}, 0), ({"img_offset": 96}, 96)):
+        call = {"img": torch.zeros(2, 96 + 64, 3), "x": torch.zeros(2, 16, SIZE, SIZE), **told}
+        found = gated(call)["img"]
+        rows = found[:, start : start + 64].reshape(2, 8, 8, 3)
+        assert (rows[:, :, :4] == 1).all()
+        assert (rows[:, :, 4:] == 0).all()
+        rows[:] = 0
+        assert not found.any()

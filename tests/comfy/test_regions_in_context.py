@@ -192,6 +192,27 @@ def test_a_region_wholly_hidden_or_shared_acts_as_its_rule_says(setup, overlap):
     torch.testing.assert_close(found, expected, **CLOSE)
 
 
+@pytest.mark.parametrize("outside", ["gated", "exact"])
+@pytest.mark.parametrize("overlap", ["normalise", "priority"])
+def test_regions_share_and_hide_on_each_prompt_for_itself(setup, overlap, outside):
+    first = region(setup, full(), acts_on="negative")
+    apart = region(setup, full(), picture(seed=7), regions=first, acts_on="positive")
+    found = sample(setup, *apply(setup, apart, overlap=overlap, outside=outside))
+    expected = sample(setup, *apply(setup, apart, outside=outside))
+    torch.testing.assert_close(found, expected, **CLOSE)
+    both = region(setup, full(), picture(seed=7), regions=first)
+    found = sample(setup, *apply(setup, both, overlap=overlap, outside=outside))
+    positive = region(setup, full(), picture(seed=7), acts_on="positive")
+    conds = apply(setup, positive, outside=outside)[0], prompts()[1]
+    alone = region(setup, full(), acts_on="negative")
+    if overlap == "normalise":
+        alone = region(setup, full(), acts_on="negative", strength=0.5)
+        other = {"regions": alone, "acts_on": "negative", "strength": 0.5}
+        alone = region(setup, full(), picture(seed=7), **other)
+    conds = conds[0], apply(setup, alone, outside=outside)[1]
+    torch.testing.assert_close(found, sample(setup, *conds), **CLOSE)
+
+
 @pytest.mark.parametrize("span", [(0.8, 0.5), (0.5, 0.5)])
 def test_a_range_with_nothing_in_it_is_named(setup, span):
     first = region(setup, left())

@@ -1,12 +1,19 @@
 """Two GPUs, emulated by the devices `cpu` and `cpu:0`, give one GPU's picture."""
 
+import controls
 import pytest
 import torch
 from kinds import CLOSE, KINDS, half, make_kind, picture
+from small_controls import qwen
+from small_models import build_model
+from small_patches import BUILDERS
+
+# What controls keep of a sampling.
+_MADE = ("_features", "_slots", "_inner", "_gates", "_blends")
 
 
-@pytest.fixture(params=KINDS)
-def kind(comfy, request, monkeypatch):
+@pytest.fixture
+def devices(comfy, monkeypatch):
     from comfy import controlnet, model_management
 
     if not hasattr(controlnet.ControlBase, "deepclone_multigpu"):
@@ -17,13 +24,21 @@ def kind(comfy, request, monkeypatch):
 
     monkeypatch.setattr(model_management, "set_torch_device", lambda device: None)
     monkeypatch.setattr(model_management, "get_free_memory", free)
+
+
+@pytest.fixture(params=KINDS)
+def kind(comfy, devices, request):
     return make_kind(comfy, request.param)
 
 
 def on_two(kind):
-    """The model split over two devices; its second copy has the same weights."""
-    model = kind.setup.model.clone()
-    other = make_kind(kind.comfy, kind.name).setup.model
+    """The model of a kind, split over two devices."""
+    return split(kind.setup.model, make_kind(kind.comfy, kind.name).setup.model)
+
+
+def split(model, other):
+    """A model split over two devices; `other` has the same weights."""
+    model = model.clone()
     clone = model.clone(model_override=other.get_clone_model_override())
     clone.load_device = torch.device("cpu:0")
     clone.is_multigpu_base_clone = True
@@ -51,6 +66,73 @@ def test_two_devices_keep_stock_controls_of_the_chain(kind):
     conds = kind.local(half(), positive=positive, negative=negative)
     one = kind.sample(conds)
     torch.testing.assert_close(kind.sample(conds, model=on_two(kind)), one, **CLOSE)
+
+
+def test_what_a_sampling_that_fails_has_made_goes_on_both_devices(kind):
+    if kind.name not in ("adapter sd15", "sd15"):
+        pytest.skip("all kinds have this from one place")
+    from comfy.patcher_extension import WrappersMP
+
+    conds, held = kind.local(half()), []
+    control = conds[0][0][1]["control"]
+
+    def copies():
+        return [control, *control.multigpu_clones.values()]
+
+    def kept():
+        return [any(bool(v) for k, v in vars(c).items() if k in _MADE) for c in copies()]
+
+    def stop(executor, *args):
+        executor(*args)
+        held.extend(kept())
+        raise RuntimeError("ended")
+
+    model = on_two(kind)
+    model.add_wrapper(WrappersMP.CALC_COND_BATCH, stop)
+    with pytest.raises(RuntimeError, match="ended"):
+        kind.sample(conds, model=model)
+    assert held == [True, True]
+    assert kept() == [False, False]
+
+
+def gated_tokens(comfy):
+    """A model whose patch after blocks is gated, the gate, its prompts, one of the same weights."""
+    setup = qwen()
+    model = setup.model.clone()
+    model.set_model_double_block_patch(lambda args: {**args, "img": args["img"] + 1})
+    model = comfy.nodes["LocalControl_GatePatches"].execute(model, half()).result[0]
+    ((patch,),) = model.model_options["transformer_options"]["patches"].values()
+    return setup, model, patch.__dict__["_gate"], controls.prompts(setup), qwen().model
+
+
+def gated_maps(comfy):
+    setup = BUILDERS["SUPIR"]()
+    setup.channels = 4
+    model = comfy.nodes["LocalControl_GatePatches"].execute(setup.patched, half()).result[0]
+    rows = model.model_options["transformer_options"]["patches"]
+    gate = rows["middle_block_after_patch"][0].gate
+    return setup, model, gate, controls.prompts(setup), build_model("sdxl")
+
+
+def gated_predictions(comfy):
+    setup = qwen()
+    (positive, negative), other = controls.prompts(setup), setup.text(seed=7)
+    node = comfy.nodes["LocalControl_GatePredictions"]
+    found = node.execute(setup.model, other, negative, half(), positive_without=positive).result
+    return setup, found[0], None, found[1:], qwen().model
+
+
+@pytest.mark.parametrize("make", [gated_tokens, gated_maps, gated_predictions])
+def test_a_gate_of_a_model_gives_the_picture_of_one(comfy, devices, make):
+    torch.manual_seed(0)
+    setup, model, gate, conds, other = make(comfy)
+    one = controls.sample(setup, *conds, model=model)
+    found = controls.sample(setup, *conds, model=split(model, other))
+    torch.testing.assert_close(found, one, **CLOSE)
+    assert not torch.allclose(one, controls.sample(setup, *controls.prompts(setup)))
+    if gate is not None:
+        used = {key[-1] if isinstance(key, tuple) else key for key in gate._made}
+        assert used == {torch.device("cpu"), torch.device("cpu:0")}
 
 
 def test_an_adapter_is_used_by_one_device_at_a_time(kind):

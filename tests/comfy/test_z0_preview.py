@@ -7,8 +7,11 @@ from adapters import make_setup, region
 from small_models import FAMILIES, build_model
 from watched import SIZE, VideoVae, frames, pictures, sample, sample_video, small_vae
 
+SAMPLERS = ["euler", "heun", "dpmpp_2m", "dpmpp_sde", "ddim", "uni_pc"]
+SAMPLERS += ["dpm_2", "seeds_3", "sa_solver_pece"]
 
-@pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_2m", "dpmpp_sde", "ddim", "uni_pc"])
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_gives_one_frame_a_step(comfy, watch, model, sampler):
     watched, trace, shown = watch(model)
     samples = sample(watched, sampler=sampler)

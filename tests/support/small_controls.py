@@ -3,6 +3,7 @@
 from dataclasses import fields
 from types import SimpleNamespace
 
+import pytest
 import torch
 from small_models import CONTEXT, FAMILIES, WAN, WIDTH, build_model, conditioning, fill
 
@@ -97,14 +98,21 @@ def union():
     return found
 
 
-def flux(latent_input=True, inpaint=False):
-    import comfy.latent_formats
-    import comfy.ldm.flux.controlnet
+def concatenating_flux():
+    """A model of Flux that reads a second latent, as Flux Canny does."""
+    return SimpleNamespace(
+        model=patcher("FluxSchnell", "Flux", flux_config(in_channels=32), "FLOW"),
+        text=lambda seed=0: text(CONTEXT, 16, seed=seed),
+        channels=16,
+    )
+
+
+def flux_config(in_channels=16):
     import comfy.ldm.flux.model
 
     config = {
         "image_model": "flux",
-        "in_channels": 16,
+        "in_channels": in_channels,
         "out_channels": 16,
         "patch_size": 2,
         "vec_in_dim": 16,
@@ -121,6 +129,14 @@ def flux(latent_input=True, inpaint=False):
     }
     if any(field.name == "txt_ids_dims" for field in fields(comfy.ldm.flux.model.FluxParams)):
         config["txt_ids_dims"] = []
+    return config
+
+
+def flux(latent_input=True, inpaint=False):
+    import comfy.latent_formats
+    import comfy.ldm.flux.controlnet
+
+    config = flux_config()
     model = patcher("FluxSchnell", "Flux", dict(config), "FLOW")
     network = comfy.ldm.flux.controlnet.ControlNetFlux(
         latent_input=latent_input,
@@ -194,6 +210,36 @@ def qwen():
         vae=PictureVae(frames=True),
         frames=1,
     )
+
+
+def qwen_fun():
+    """Newer versions of ComfyUI have it; it borrows layers of the model that it controls."""
+    import comfy.controlnet
+    import comfy.latent_formats
+
+    if not hasattr(comfy.controlnet, "QwenFunControlNet"):
+        pytest.skip("this ComfyUI has no QwenFunControlNet")
+    from comfy.ldm.qwen_image.controlnet import QwenImageFunControlNetModel
+
+    setup = qwen()
+    network = QwenImageFunControlNetModel(
+        control_in_features=132,
+        inner_dim=32,
+        num_attention_heads=2,
+        attention_head_dim=16,
+        num_control_blocks=2,
+        injection_layers=(0, 1),
+        **operations(),
+    )
+    fill(network.eval().requires_grad_(False), seed=7)
+    setup.control = comfy.controlnet.QwenFunControlNet(
+        network,
+        compression_ratio=1,
+        latent_format=comfy.latent_formats.Wan21(),
+        load_device=torch.device("cpu"),
+        extra_conds=[],
+    )
+    return setup
 
 
 def lora():
@@ -323,6 +369,17 @@ def wan():
     )
 
 
+def concatenating_wan():
+    """A video model that reads a second latent, as Wan Fun does; one frame."""
+    config = {**WAN, "model_type": "t2v", "num_layers": 2, "in_dim": 32, "out_dim": 16}
+    return SimpleNamespace(
+        model=patcher("WAN21_T2V", "WAN21", config, "FLOW"),
+        text=lambda seed=0: text(CONTEXT, 16, seed=seed),
+        channels=16,
+        frames=1,
+    )
+
+
 BUILDERS = {
     "sd15": sd15,
     "union": union,
@@ -333,6 +390,7 @@ BUILDERS = {
     "sd3": sd3,
     "sd35": sd35,
     "qwen": qwen,
+    "qwen fun": qwen_fun,
     "hunyuan": hunyuan,
     "cascade": cascade,
 }

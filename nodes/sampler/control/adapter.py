@@ -12,7 +12,7 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
-from ....local_control.gating import gate_features
+from ....local_control.gating import gate_features, stays_finite
 from ....local_control.region_mask import RegionMask, in_window, match_batch
 from ....local_control.view import View
 from ...comfy_types import from_comfy_mask
@@ -46,7 +46,8 @@ class AdapterRegion(Region):
         the device of `like`.
 
         Raises:
-            ValueError: they are beyond what that type holds, or there are pictures for no batch.
+            ValueError: they are beyond what that type holds, at some step, or there are pictures
+                for no batch.
         """
         match_batch(self.condition, count, "condition image")
         gate = self.gate.seen(view, count)
@@ -58,13 +59,14 @@ class AdapterRegion(Region):
         features = self.adapter.features(condition, view.size, like.device)
         weights = [w * self.strength for w in self.level_weights or [1.0] * len(features)]
         gated = [f.to(like) for f in gate_features(features, gate.to(like.device), weights)]
-        if not all(feature.isfinite().all() for feature in gated):
+        peak = max(map(abs, self.curve))
+        if not all(stays_finite(feature, peak) for feature in gated):
             where = f" of region {self.number}" if self.number else ""
             raise ValueError(
                 f"The adapter {self.adapter.name}{where} gives numbers at strength "
-                f"{self.strength:g} that are too large for {str(like.dtype).removeprefix('torch.')}"
-                f", and would make the picture black; lower the strength, or load an adapter whose "
-                f"training has not diverged."
+                f"{self.strength * peak:g} that are too large for "
+                f"{str(like.dtype).removeprefix('torch.')}, and would make the picture black; "
+                f"lower the strength, or load an adapter whose training has not diverged."
             )
         return gated
 
@@ -130,12 +132,24 @@ class AdapterControl(AdvancedApply, RegionControl[AdapterRegion]):
         if constant:
             # The same at every step, so it is added up once.
             key = (constant, self.cond_hint, *call.key)
-            found = self._slots.get_or(key, lambda: self._sum(regions, constant, call))
+            found = self._slots.get_or(key, lambda: self._once(regions, constant, call))
         for pair in acting:
             if pair not in constant:
                 varying = self._sum(regions, (pair,), call)
                 found = varying if found is None or varying is None else merge(varying, found)
         return found
+
+    def _once(self, regions: Sequence[AdapterRegion], acting: Acting, call: Call) -> Slots | None:
+        """Return what is the same at every step; a sentence if it is too large together."""
+        slots = self._sum(regions, acting, call)
+        tensors = [x for row in (slots or {}).values() for x in row if x is not None]
+        if len(acting) > 1 and not all(map(stays_finite, tensors)):
+            kind = str(call.x.dtype).removeprefix("torch.")
+            raise ValueError(
+                f"{self.name} together give numbers that are too large for {kind}, and would make "
+                f"the picture black; lower their strengths, or choose the overlap normalise."
+            )
+        return slots
 
     def _sum(self, regions: Sequence[AdapterRegion], acting: Acting, call: Call) -> Slots | None:
         """Return the features of regions, times their factors, in ComfyUI's slots."""

@@ -1,7 +1,7 @@
 """Any ComfyUI control, gated: its tensors are multiplied by the mask, each at its own grid."""
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -9,10 +9,10 @@ from comfy.controlnet import ControlBase
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ....local_control.gating import spread_weights
+from ....local_control.gating import spread_weights, stays_finite
 from ....local_control.region_mask import match_batch
 from ....local_control.view import View
-from .any_region import ControlRegion, first_answer
+from .any_region import ControlRegion, first_answer, tell_window
 from .call import Call
 from .hint import Hint
 from .recent import Recent
@@ -34,6 +34,7 @@ class GatedControl(RegionControl[ControlRegion]):
         self._hint = hint or Hint([region])
         self._inner: Recent[ControlBase] = Recent(_KEPT_CONTROLS, lambda control: control.cleanup())
         self._gates: Recent[Tensor] = Recent(_KEPT_GATES)
+        self._is_sound = False
         # Not the model itself: cleanup may never come, and the node's output outlives the model.
         self._run: tuple[weakref.ref, Callable] | None = None
 
@@ -56,6 +57,7 @@ class GatedControl(RegionControl[ControlRegion]):
     def _forget(self) -> None:
         self._inner.forget()
         self._gates.forget()
+        self._is_sound = False
 
     def get_models(self) -> list[ModelPatcher]:
         """Return what must be loaded: of earlier controls and of the one that is gated."""
@@ -103,7 +105,7 @@ class GatedControl(RegionControl[ControlRegion]):
         model, to_timestep = self._run
         inner = replace(region, percent_range=(0.0, 1.0)).inner(view, first.batch)
         arguments = (first.x, first.t, first.cond, 1, first.options)
-        first_answer(inner, (model(), to_timestep), arguments, region.number)
+        first_answer(inner, (model(), to_timestep), arguments, region.number, view.window)
         inner.cleanup()
 
     def _is_outside(self, region: ControlRegion, view: View, call: Call) -> bool:
@@ -116,13 +118,17 @@ class GatedControl(RegionControl[ControlRegion]):
         """What the control for what is seen returns; a sentence if it is not for this model."""
         (view,) = set(call.views)
         arguments = (call.x, call.t, call.cond, len(call.views), call.options)
-        key = (view, call.batch, self.cond_hint)
+        # What follows windows by itself must see all of them.
+        kept = replace(view, window=None) if region.cuts_by(view.window) else view
+        key = (kept, call.batch, self.cond_hint)
         if key in self._inner:
+            tell_window(self._inner[key], view.window)
             return self._inner[key].get_control(*arguments)
         assert self._run is not None
         model, to_timestep = self._run
         inner = region.inner(view, call.batch)
-        found = first_answer(inner, (model(), to_timestep), arguments, region.number)
+        run = model(), to_timestep
+        found = first_answer(inner, run, arguments, region.number, view.window)
         # Only now: cleanup wants a control that was prepared whole.
         self._inner.get_or(key, lambda: inner)
         return found
@@ -144,6 +150,8 @@ class GatedControl(RegionControl[ControlRegion]):
         places = fine_to_coarse(found)
         weights = spread_weights(region.level_weights, len(places))
         weight_at = dict(zip(places, weights, strict=True))
+        if not self._is_sound:  # asked of the first answer alone
+            self._is_sound = check_numbers(region, found, weight_at, call)
         done: dict[tuple[int, float], Tensor] = {}
         out: Slots = {}
         for key in KEYS:
@@ -165,6 +173,33 @@ class GatedControl(RegionControl[ControlRegion]):
         geometry = tuple(tensor.shape[2:]) if tensor.ndim > 3 else (tensor.shape[1],)
         key = (geometry, self.cond_hint, tensor.dtype, *call.key)
         return self._gates.get_or(key, lambda: call.gate(region.gate, tensor))
+
+
+def check_numbers(
+    region: ControlRegion, found: Slots, weight_at: Mapping[tuple[str, int], float], call: Call
+) -> bool:
+    """Return whether what a control gives is finite at any factor of its curve.
+
+    weight_at: factors by a tensor's key and index in `found`. Where the latents themselves are not
+    finite, that is not known.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not call.x.isfinite().all():
+        return False
+    peak = max(map(abs, region.curve))
+    for (key, index), weight in weight_at.items():
+        tensor = found[key][index]
+        if not stays_finite(tensor, abs(weight) * peak):
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise ValueError(
+                f"The {type(region.control).__name__} of region {region.number} gives numbers at "
+                f"strength {region.strength * peak:g} that are none, or too large for {kind}, and "
+                f"would make the picture black; lower the strength, its curve or the level "
+                f"weights, or load the control from another file."
+            )
+    return True
 
 
 def fine_to_coarse(found: Slots) -> list[tuple[str, int]]:

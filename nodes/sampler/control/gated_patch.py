@@ -150,6 +150,22 @@ class BeforeMlp(GatedPatch):
         return {**out, "x": self._gate.let_in(before, out["x"], seen_shape(options), options)}
 
 
+class TokenStrength:
+    """A strength for each token, by which ComfyUI multiplies what it adds to them.
+
+    One after the other: their product would be rounded in half precision, where that of the
+    strength alone is not.
+    """
+
+    def __init__(self, strength: float, gate: Tensor) -> None:
+        self._strength = strength
+        self._gate = gate
+
+    def __rmul__(self, skip: Tensor) -> Tensor:
+        """Return what is added to the tokens [B,T,C], in its type."""
+        return skip * self._strength * self._gate
+
+
 class VaceGate:
     """A wrapper of DIFFUSION_MODEL: the strengths of Wan's VACE, told for each token."""
 
@@ -160,7 +176,7 @@ class VaceGate:
         """x: the latent; kwargs: `vace_strength`, a factor for each video that controls."""
         options = next(value for value in args if isinstance(value, dict))
         gate = self._gate.factor(x, x.shape, options)
-        strengths = [strength * gate for strength in kwargs["vace_strength"]]
+        strengths = [TokenStrength(strength, gate) for strength in kwargs["vace_strength"]]
         return executor(x, *args, **{**kwargs, "vace_strength": strengths})
 
 

@@ -6,12 +6,13 @@ predictions that are made without them have nothing of them. It costs one more r
 
 import itertools
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .ending import chain_of
 from .region_control import OFF, RegionControl
 from .view import check_pictures, with_option
 
@@ -80,7 +81,7 @@ def exact_controls(cond: Sequence[Entry]) -> dict[uuid.UUID, list[list[RegionCon
     found: dict[uuid.UUID, list[list[RegionControl]]] = {}
     for entry in cond:
         own: dict[uuid.UUID, list[RegionControl]] = {}
-        for control in reversed(list(_chain(entry))):  # the first that was applied comes first
+        for control in reversed(list(chain_of(entry))):  # the first that was applied comes first
             if isinstance(control, RegionControl) and control.exact is not None:
                 own.setdefault(control.exact, []).append(control)
         for key, controls in own.items():
@@ -96,17 +97,9 @@ def told_apart(cond: Sequence[Entry], key: uuid.UUID) -> list[Entry]:
 
 def _without_idle(entry: Entry, off: Sequence[uuid.UUID]) -> Entry:
     """A condition without its control, if nothing of that has an effect: it is batched alike."""
-    if all(isinstance(c, RegionControl) and c.exact in off for c in _chain(entry)):
+    if all(isinstance(c, RegionControl) and c.exact in off for c in chain_of(entry)):
         return {name: value for name, value in entry.items() if name != "control"}
     return entry
-
-
-def _chain(entry: Entry) -> Iterator[Any]:
-    """The controls of a condition, the last that was applied first."""
-    control = entry.get("control")
-    while control is not None:
-        yield control
-        control = control.previous_controlnet
 
 
 def _waiting(rows: Sequence[Sequence[RegionControl]], sigma: float) -> list[RegionControl]:

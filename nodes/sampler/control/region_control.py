@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ....local_control.view import Size, View, Window
 from .call import Call
+from .ending import ending_hooks
 from .recent import Recent
 from .region import Region, Timing
 from .slots import Slots, merge
@@ -51,6 +52,7 @@ class RegionControl(T2IAdapter, Generic[R]):
         self.is_tried = not self.may_misfit
         self._used_tiles: Tensor | None = None
         super().__init__(None, _COLOURS, LATENT_FACTOR, "nearest-exact")
+        self.extra_hooks = ending_hooks()
         # AnimateDiff-Evolved tells its windows to controls that have these.
         self.sub_idxs: list[int] | None = None
         self.full_latent_length = 0
@@ -134,9 +136,9 @@ class RegionControl(T2IAdapter, Generic[R]):
     def get_extra_hooks(self) -> list:
         """Return the hooks of the controls before this one.
 
-        Our own note areas, for all conditions alike, and are registered from `extra_hooks`. What
-        this gives, ComfyUI also ties to the condition, as it must where weights change with it;
-        newer versions then do without dynamic loading of the model.
+        Our own note areas and the end, for all conditions alike, and are registered from
+        `extra_hooks`. What this gives, ComfyUI also ties to the condition, as it must where weights
+        change with it; newer versions then do without dynamic loading of the model.
         """
         previous = self.previous_controlnet
         return [] if previous is None else previous.get_extra_hooks()
@@ -144,21 +146,26 @@ class RegionControl(T2IAdapter, Generic[R]):
     def pre_run(self, model: object, percent_to_timestep_function: Callable) -> None:
         """Called once before the first step."""
         super().pre_run(model, percent_to_timestep_function)
-        self._forget()  # ComfyUI skips cleanup when a sampling fails or is interrupted
-        self._blends.forget()
-        self.sub_idxs = None
-        if self.cond_hint is self._used_tiles:  # else a tool has set it for this sampling
-            self.cond_hint = None
+        self.forget_sampling()
         self.is_tried = not self.may_misfit
         self._timings = [Timing(r, percent_to_timestep_function) for r in self.regions]
 
     def cleanup(self) -> None:
         """Called once after the last step."""
         super().cleanup()
+        self.forget_sampling()
+
+    def forget_sampling(self) -> None:
+        """Drop what was made for a sampling, on all GPUs; its controls before this one stay."""
         self._forget()
         self._blends.forget()
-        self._used_tiles = None
         self.sub_idxs = None
+        if self.cond_hint is self._used_tiles:  # else a tool has set it for the next sampling
+            self.cond_hint = None
+        self._used_tiles = None
+        # Older versions of ComfyUI know of one GPU.
+        for clone in getattr(self, "multigpu_clones", {}).values():
+            clone.forget_sampling()
 
     def get_control(
         self,

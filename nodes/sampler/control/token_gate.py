@@ -48,7 +48,7 @@ class TokenGate:
         """
         check_pictures(shape, "Gate Model Patches")
         count = len(options.get("cond_or_uncond", ())) or 1
-        views = views_of(shape, count, options)
+        views = views_of((len(like), *shape[1:]), count, options)
         key = (tuple(shape), views, len(like), tokens, start, like.dtype)
         known, gate = self._made.get(like.device, (None, like))
         if known != key:

@@ -28,7 +28,7 @@ class MapGate:
     def let_in(self, before: Tensor, after: Tensor, options: dict[str, Any]) -> Tensor:
         """Return maps as they are `after` a patch inside the mask, and as `before` it outside."""
         count = len(options.get("cond_or_uncond", ())) or 1
-        views = views_of(seen_shape(options), count, options)
+        views = views_of((len(before), *seen_shape(options)[1:]), count, options)
         grid = (before.shape[-2], before.shape[-1])
         key = (grid, before.device)
         known, gate = self._made.get(key, (None, before))

@@ -2,7 +2,7 @@
 
 ComfyUI narrows the latent to a condition's area and does not tell controls where that is. A wrapper
 around its CALC_COND_BATCH notes the areas by the conditions' ids, for controls to look up. Context
-windows are told by ComfyUI itself, and by AnimateDiff-Evolved on the controls.
+windows are told by ComfyUI and AnimateDiff-Evolved, by the latter on the controls, too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +31,7 @@ _CELLS = {
 
 _KEY = "local_control_areas"
 _WHOLE = "local_control_whole"
+_EVOLVED = "ad_params"  # what AnimateDiff-Evolved tells
 _VIDEO = 2  # the dimension of frames
 _PICTURES, _VIDEOS = 4, 5  # dimensions of their latents
 # Names under which ComfyUI's models keep the size of their patches, and the size of most.
@@ -85,7 +86,7 @@ def views_of(
 
     options: ComfyUI's transformer_options; window: one that they do not tell of.
     """
-    window = window or window_of(options)
+    window = window or window_of(options, shape[0] // batched_number)
     areas: _Areas | None = options.get(_KEY)
     ids = options.get("uuids", ())
     if areas is None or len(ids) != batched_number:
@@ -97,16 +98,29 @@ def views_of(
     return views if corner is None else tuple(_in_strip(v, corner, options) for v in views)
 
 
-def window_of(options: Mapping[str, Any]) -> Window | None:
-    """Return the context window over latents or frames that transformer_options tell, or None."""
+def window_of(options: Mapping[str, Any], latents: int) -> Window | None:
+    """Return the context window over latents or frames that transformer_options tell, or None.
+
+    latents: how many of a prompt are seen.
+    """
     found = options.get("context_window")
-    if found is None or _is_strip(options):
+    if found is None:
+        return _evolved_window(options.get(_EVOLVED), latents)
+    if _is_strip(options):
         return None
     indices = _indices(found)
     whole = options.get(_WHOLE)
     # Older versions do not tell of how many latents the window is.
     total = getattr(found, "total_frames", 0) or (whole[found.dim] if whole else max(indices) + 1)
     return Window(tuple(indices), total, found.dim == _VIDEO)
+
+
+def _evolved_window(told: Mapping[str, Any] | None, latents: int) -> Window | None:
+    """The window over `latents` that AnimateDiff-Evolved tells; between two it tells the last."""
+    indices = None if told is None else told["sub_idxs"]
+    if indices is None or len(indices) != latents:
+        return None
+    return Window(tuple(indices), told["full_length"])
 
 
 def _indices(window: Any) -> list[int]:
@@ -168,7 +182,7 @@ def check_pictures(shape: Sequence[int], owner: str) -> None:
 
 
 def seen_shape(options: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return the shape [B,C,(T),h,w] of the latent that is sampled, for what is not told it."""
+    """Return the shape [B,C,(T),h,w] of the latent of a prompt, for what is not told it."""
     return options[_KEY].shape
 
 

@@ -41,6 +41,10 @@ class Mark(ControlBase):
         self.extra_hooks = comfy.hooks.HookGroup()
         wrappers = {WrappersMP.OUTER_SAMPLE: {_KEY: [_check]}}
         self.extra_hooks.add(comfy.hooks.TransformerOptionsHook({"wrappers": wrappers}))
+        # Of a control without these, AnimateDiff-Evolved says that it knows of no windows.
+        self.sub_idxs: list[int] | None = None
+        self.full_latent_length = 0
+        self.context_length = 0
 
     def get_control(self, *call: Any) -> Slots | None:
         """Return what earlier controls add."""
