@@ -12,7 +12,7 @@ from .contents import FileContent
 from .digests import digest
 from .mask_pictures import MaskPictures
 from .pictures import suffixes
-from .records import Columns, DatasetError, Record, Row
+from .records import Columns, DatasetError, Record, Row, rows_stamp
 from .tables import read_jsonl
 from .tree import files_below, tree_stamp
 from .trusted_paths import TrustedPaths
@@ -80,13 +80,7 @@ class ImageFolder:
         about = [str(self._folder.resolve()), self._columns.by_flag(), self._paths.anywhere]
         if not self._listed:
             return digest(*about, tree_stamp(self._folder))
-        return digest(*about, *(digest(row, self._row_stamp(row)) for row in self.rows()))
-
-    def _row_stamp(self, row: Row) -> str:
-        try:
-            return self.record(row).stamp()
-        except (OSError, ValueError) as error:
-            return str(error)
+        return digest(*about, rows_stamp(self))
 
     def rows(self) -> Iterator[Row]:
         """Yield the lines of the table, or every picture below the folder by its path."""
