@@ -5,6 +5,8 @@ import logging
 import os
 import pickle
 import shutil
+import sqlite3
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from training.data.checked import check, hold_out
 from training.data.coco import Coco
+from training.data.files import WriteError
 from training.data.folder import ImageFolder
 from training.data.hub import HubDataset
 from training.data.records import ChangedError, Columns, DatasetError, Record
@@ -173,6 +176,21 @@ def test_a_damaged_catalogue_or_memory_is_made_anew(tmp_path):
         path.write_bytes(path.read_bytes()[:100])
     again = usable(ImageFolder(tmp_path, Columns()), tmp_path)
     assert again.catalogue.identity == first.catalogue.identity
+
+
+def test_a_memory_that_another_process_writes_to_is_left_to_it(tmp_path, monkeypatch):
+    picture().save(tmp_path / "a.png")
+    kept = usable(ImageFolder(tmp_path, Columns()), tmp_path).catalogue.path.parent
+    picture(1).save(tmp_path / "b.png")
+    monkeypatch.setattr("training.data.known._WAIT", 0.1)
+    before = (kept / "known.sqlite").read_bytes()
+    other = sqlite3.connect(kept / "known.sqlite", isolation_level=None)
+    with closing(other):
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(WriteError, match=r"\(database is locked\); .* wait for others"):
+            usable(ImageFolder(tmp_path, Columns()), tmp_path)
+    assert (kept / "known.sqlite").read_bytes() == before
+    assert len(usable(ImageFolder(tmp_path, Columns()), tmp_path)) == 2
 
 
 def same_times(folder):

@@ -1,6 +1,7 @@
 """COCO: captions and instance masks, and annotations that are none."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -161,3 +162,25 @@ def test_masks_are_scaled_with_the_picture(tmp_path):
     assert mask.mean() / 255 == pytest.approx(0.5, abs=0.05)
     with pytest.raises(DatasetError, match="picture is 40 x 32, its annotation of 64 x 64"):
         usable(coco_of(tmp_path, [left], (64, 64)), tmp_path)
+
+
+@pytest.mark.parametrize("way", ["outside", "link", "hidden"])
+def test_a_picture_that_changes_is_checked_anew_wherever_it_is(tmp_path, way):
+    folder, beside = tmp_path / "set", tmp_path / "beside"
+    for path in (folder / ".hidden", beside):
+        path.mkdir(parents=True)
+    os.symlink(beside, folder / "link")
+    paths = {"outside": beside / "p.bmp", "link": beside / "p.bmp"}
+    path = paths.get(way, folder / ".hidden" / "p.bmp")
+    name = {"outside": "../beside/p.bmp", "link": "link/p.bmp", "hidden": ".hidden/p.bmp"}[way]
+    coco_of(folder, [LEFT], file_name=name)
+
+    def found():
+        return usable(Coco(folder, folder / "instances.json", outside=way != "hidden"), tmp_path)
+
+    digests = []
+    for seed in range(2):
+        picture(seed).save(path)
+        os.utime(path, (1e9, 1e9))
+        digests.append(found().entry(0).digests.image)
+    assert digests[0] != digests[1]

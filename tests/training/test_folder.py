@@ -215,3 +215,35 @@ def test_a_file_of_another_format_is_never_handed_to_a_program(tmp_path, monkeyp
     with pytest.raises(ValueError, match="none of"):
         ImageFolder(tmp_path, Columns()).record({"image": "evil.jpg"}).load()
     assert Image.open(tmp_path / "evil.jpg").format == "EPS"
+
+
+def test_beside_a_table_pictures_that_no_line_names_are_counted(tmp_path, caplog):
+    for name in ("a", "b", "c", "mask", "d", "e", "f"):
+        picture().save(tmp_path / f"{name}.png")
+    (tmp_path / "below").mkdir()
+    picture().save(tmp_path / "below" / "a.png")
+    for name in ("a.txt", "x.heic", "metadata.csv"):
+        (tmp_path / name).write_bytes(b"")
+    rows = [{"file_name": name, "text": ""} for name in ("a.png", "./below/../b.png")]
+    rows += [{"file_name": str(tmp_path / "c.png"), "text": "", "unused": ["mask.png", "d.png"]}]
+    usable(listed(tmp_path, *rows), tmp_path)
+    assert "3 pictures that no line of metadata.jsonl names" in caplog.text
+    assert "1 .heic" in caplog.text
+    assert "metadata.csv is not read" in caplog.text
+    assert ".txt" not in caplog.text
+    assert "1 metadata.jsonl" not in caplog.text
+
+
+def test_a_table_that_names_all_passes_nothing_over(tmp_path):
+    for index in range(2):
+        picture(index).save(tmp_path / f"{index}.png")
+    rows = [{"file_name": f"{index}.png", "text": ""} for index in range(2)]
+    assert listed(tmp_path, *rows).passed_over() == {}
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".TXT", ".Txt", ".caption", ".CAPTION"])
+def test_a_caption_is_found_beside_a_listed_picture_however_its_suffix_is_written(tmp_path, suffix):
+    picture().save(tmp_path / "a.png")
+    (tmp_path / f"a{suffix}").write_text("one")
+    (record,) = records(listed(tmp_path, {"file_name": "a.png"}))
+    assert record.words() == "one"

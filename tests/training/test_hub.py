@@ -1,12 +1,14 @@
 """Hugging Face data sets: local ones, whose cells fetch nothing and lead nowhere."""
 
+import os
+
 import datasets
 import numpy as np
 import pytest
 from data_sets import keys, left_mask, picture, png, records, saved, usable
 
 from training.data.hub import HubDataset, is_saved
-from training.data.records import Columns, DatasetError
+from training.data.records import Columns, DatasetError, Record
 
 IMAGES = Columns(image="image")
 
@@ -120,3 +122,52 @@ def test_a_damaged_one_is_a_sentence(tmp_path, name, damage):
         path.unlink()
     with pytest.raises(DatasetError, match=r"cannot be loaded .*\n?.*save it again"):
         usable(HubDataset(str(path.parent), IMAGES), tmp_path)
+
+
+def of_files(folder, parts=("image",), lists=False):
+    """A saved data set whose cells hold the paths of two pictures in it."""
+    stored = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+    table, kinds = {"text": ["", ""]}, {}
+    for part in parts:
+        paths = [folder / f"{part}{index}.bmp" for index in range(2)]
+        cells = [{"bytes": None, "path": str(path)} for path in paths]
+        table[part] = [[cell] for cell in cells] if lists else cells
+        kinds[part] = [stored] if lists else stored
+    saved(folder, table, **kinds)
+    for part in parts:
+        for index in range(2):
+            picture(index).save(folder / f"{part}{index}.bmp")
+
+
+def replaced(path):
+    """Another picture in a file's place, of the same size and time."""
+    picture(9).save(path)
+    os.utime(path, (1e9, 1e9))
+
+
+@pytest.mark.parametrize("lists", [False, True])
+@pytest.mark.parametrize("part", ["image", "guide"])
+def test_a_file_that_a_cell_names_is_looked_at_again_when_it_changes(tmp_path, part, lists):
+    of_files(tmp_path / "hub", ("image", "guide"), lists)
+    columns = Columns(image="image", condition="guide")
+
+    def found():
+        return usable(HubDataset(str(tmp_path / "hub"), columns), tmp_path)
+
+    os.utime(tmp_path / "hub" / f"{part}1.bmp", (1e9, 1e9))
+    before = found()
+    replaced(tmp_path / "hub" / f"{part}1.bmp")
+    after = found()
+    assert after.entry(0) == before.entry(0)
+    assert after.entry(1).digests != before.entry(1).digests
+    after[1].load()
+
+
+def test_only_what_a_changed_file_belongs_to_is_checked_anew(tmp_path, monkeypatch):
+    of_files(tmp_path / "hub")
+    usable(HubDataset(str(tmp_path / "hub"), IMAGES), tmp_path)
+    loaded, load = [], Record.load
+    monkeypatch.setattr(Record, "load", lambda self: loaded.append(self.key) or load(self))
+    replaced(tmp_path / "hub" / "image1.bmp")
+    usable(HubDataset(str(tmp_path / "hub"), IMAGES), tmp_path)
+    assert loaded == ["row 1"]

@@ -126,8 +126,20 @@ def test_a_member_of_an_absurd_size_is_a_sentence(tmp_path, size):
         usable(TarShards(local_shards([tmp_path / "a.tar"]), Columns()), tmp_path)
 
 
-def test_a_stray_shard_does_not_hide_a_folder_of_pictures(tmp_path):
+@pytest.mark.parametrize("name", ["a.png", "train/cats/a.JPEG"])
+def test_a_stray_shard_does_not_hide_a_folder_of_pictures(tmp_path, name):
     shard(tmp_path / "backup.tar", {})
-    assert only_shards(tmp_path) == [tmp_path / "backup.tar"]
-    picture().save(tmp_path / "a.png")
-    assert only_shards(tmp_path) == []
+    assert only_shards(tmp_path, tmp_path / "out") == [tmp_path / "backup.tar"]
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture().save(path, "PNG")
+    assert only_shards(tmp_path, tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("name", ["out/sheets/a.png", "._a.png"])
+def test_pictures_that_are_no_samples_do_not_hide_shards(tmp_path, name):
+    shard(tmp_path / "a.tar", {})
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture().save(path)
+    assert only_shards(tmp_path, tmp_path / "out") == [tmp_path / "a.tar"]

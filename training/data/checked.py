@@ -104,7 +104,8 @@ def check(source: Source, min_side: int, limit: int | None, folder: Path) -> Che
         except sqlite3.OperationalError as error:
             raise WriteError(
                 f"What is known of the pictures could not be written into {folder} ({error}); free "
-                f"some space, or name another folder with --cache_dir."
+                f"some space, wait for others that check pictures there, or name another folder "
+                f"with --cache_dir."
             ) from error
         catalogue = Catalogue(path)
     _tell(catalogue)

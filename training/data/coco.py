@@ -13,9 +13,8 @@ from .contents import FileContent
 from .digests import digest
 from .pictures import Size
 from .polygons import draw
-from .records import DatasetError, Record, Row
+from .records import DatasetError, Record, Row, rows_stamp
 from .tables import read_json
-from .tree import tree_stamp
 from .trusted_paths import TrustedPaths
 from .words import shown
 
@@ -77,10 +76,10 @@ class Coco:
             raise DatasetError(f"There is no folder {images}; name one with --train_data_dir.")
 
     def stamp(self) -> str:
-        """Return what changes when an annotation file or a picture does."""
+        """Return what changes when an annotation file does, or a picture that it names."""
         stamps = [FileContent(path).stamp() for path in self._files if path is not None]
         about = [str(self._folder.resolve()), self._paths.anywhere, self._files[1] is None]
-        return digest(*about, *stamps, tree_stamp(self._folder))
+        return digest(*about, *stamps, rows_stamp(self))
 
     def rows(self) -> Iterator[Row]:
         """Yield the pictures of the annotation file in the order of their ids.

@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .captions import as_caption
 from .contents import FileContent
 from .digests import digest
 from .mask_pictures import MaskPictures
 from .pictures import suffixes
-from .records import Columns, DatasetError, Record, Row
+from .records import Columns, DatasetError, Record, Row, rows_stamp
 from .tables import read_jsonl
 from .tree import files_below, tree_stamp
 from .trusted_paths import TrustedPaths
@@ -21,6 +23,8 @@ from .words import shown
 TABLE = "metadata.jsonl"
 # Of several files of a picture's name the first one in this order is its caption.
 _WORDS = (".txt", ".caption")
+# The same for a picture whose folder is not listed, where no others are looked for.
+_WRITTEN = (*_WORDS, *sorted(form for word in _WORDS for form in (word.upper(), word.title())))
 
 
 class ImageFolder:
@@ -80,13 +84,7 @@ class ImageFolder:
         about = [str(self._folder.resolve()), self._columns.by_flag(), self._paths.anywhere]
         if not self._listed:
             return digest(*about, tree_stamp(self._folder))
-        return digest(*about, *(digest(row, self._row_stamp(row)) for row in self.rows()))
-
-    def _row_stamp(self, row: Row) -> str:
-        try:
-            return self.record(row).stamp()
-        except (OSError, ValueError) as error:
-            return str(error)
+        return digest(*about, rows_stamp(self))
 
     def rows(self) -> Iterator[Row]:
         """Yield the lines of the table, or every picture below the folder by its path."""
@@ -107,19 +105,34 @@ class ImageFolder:
                 yield os.path.join(folder, name), words and os.path.join(folder, words)
 
     def passed_over(self) -> Mapping[str, int]:
-        """Return what is beside the pictures and not read: tables, links to folders, suffixes."""
+        """Return what is there and not read: pictures, tables, links to folders, suffixes.
+
+        Beside a table it is every picture that no line names, in whatever column.
+        """
         found: Counter[str] = Counter()
-        if self._listed:
-            return found
+        named = self._named() if self._listed else None
         for folder, names in files_below(self._folder, found):
-            used = {name for pair in _pairs(names) for name in pair}
-            for name in (name for name in names if name not in used):
-                stem, suffix = os.path.splitext(name)
-                kind = shown(suffix.lower()) or "no suffix"
-                if stem == "metadata":
-                    kind = shown(os.path.join(folder, name))
-                found["hidden files" if name.startswith(".") else kind] += 1
-        return found
+            pairs = list(_pairs(names))
+            used = {name for pair in pairs for name in pair}
+            if named is not None:
+                places = [_place(self._folder / folder / image) for image, _ in pairs]
+                missing = len(places) - int(np.isin(places, named).sum())
+                found[f"pictures that no line of {TABLE} names"] += missing
+                used |= {name for name in names if name.lower().endswith(_WORDS)}
+                used |= {TABLE} if not folder else set()
+            found.update(_kind(folder, name) for name in names if name not in used)
+        return +found
+
+    def _named(self) -> np.ndarray:
+        """The places of all pictures that the table names, each once."""
+        cells = (
+            cell
+            for row in read_jsonl(self._folder / TABLE)
+            for value in row.values()
+            for cell in (value if isinstance(value, list) else [value])
+            if isinstance(cell, str) and os.path.splitext(cell)[1].lower() in suffixes()
+        )
+        return np.unique(np.fromiter((_place(self._folder / cell) for cell in cells), np.int64))
 
     def record(self, row: Row) -> Record:
         """Return how the sample of a row is read; ValueError, OSError: it names no file inside."""
@@ -143,7 +156,7 @@ class ImageFolder:
         if not isinstance(image, str) or "\0" in image:
             return None
         stem = os.path.splitext(image)[0]
-        named = (stem + suffix for suffix in _WORDS)
+        named = (stem + suffix for suffix in _WRITTEN)
         # Path.is_file fails where a name is too long for the file system.
         return next((name for name in named if os.path.isfile(self._folder / name)), None)
 
@@ -172,6 +185,24 @@ def _pairs(names: Sequence[str]) -> Iterator[tuple[str, str | None]]:
         stem, suffix = os.path.splitext(name)
         if suffix.lower() in known and not name.startswith("."):
             yield name, captions.get(stem)
+
+
+def _place(path: Path) -> int:
+    """A number for where a path leads, since millions of names are too many to keep."""
+    try:
+        return hash(os.path.realpath(path))
+    except ValueError:
+        return hash(str(path))
+
+
+def _kind(folder: str, name: str) -> str:
+    """What a file that is not read counts as."""
+    stem, suffix = os.path.splitext(name)
+    if name.startswith("."):
+        return "hidden files"
+    if stem == "metadata":
+        return shown(os.path.join(folder, name))
+    return shown(suffix.lower()) or "no suffix"
 
 
 def _first(value: Any) -> Any:

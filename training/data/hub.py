@@ -11,11 +11,13 @@ from huggingface_hub.constants import HF_HUB_CACHE
 
 from .captions import as_caption
 from .contents import MAX_BYTES, FileContent
-from .digests import digest
+from .digests import Folded, digest
 from .mask_pictures import MaskPictures
 from .records import Columns, DatasetError, Record, Row
 from .trusted_paths import TrustedPaths
 from .words import shown
+
+_BATCH = 64  # rows of whose cells the paths are looked at together
 
 
 @dataclass(frozen=True)
@@ -34,18 +36,29 @@ class _Cell:
 
     def open(self) -> BinaryIO:
         """Return it as a file; ValueError if it is no picture, or outside."""
+        found = self._found()
+        return io.BytesIO(found) if isinstance(found, bytes) else found.open()
+
+    def stamp(self) -> str:
+        """Return where it is, and what changes with its table or with the file that it names.
+
+        Raises:
+            OSError, ValueError: it names none that may be read.
+        """
+        found = self._found()
+        named = "" if isinstance(found, bytes) else f" {found.stamp()}"
+        return f"{self.table} {self.column} {self.index} {self.place}{named}"
+
+    def _found(self) -> bytes | FileContent:
+        """What the cell holds, or the file that it names."""
         value = _pictures(self.rows, self.column, self.index)[self.place]
         data = value.get("bytes") if isinstance(value, dict) else value
         if isinstance(data, bytes) and len(data) <= MAX_BYTES:
-            return io.BytesIO(data)
+            return data
         path = value.get("path") if isinstance(value, dict) and data is None else None
         if not isinstance(path, str):
             raise ValueError(f"its column {self.column!r} holds {type(value).__name__}, no picture")
-        return FileContent(self.paths.find(path)).open()
-
-    def stamp(self) -> str:
-        """Return where it is, and what changes with its table."""
-        return f"{self.table} {self.column} {self.index} {self.place}"
+        return FileContent(self.paths.find(path))
 
 
 def _value(rows: Any, column: str, index: int) -> Any:
@@ -57,6 +70,28 @@ def _pictures(rows: Any, column: str, index: int) -> list[Any]:
     """What a cell holds, as a list."""
     value = _value(rows, column, index)
     return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _named(rows: Any, column: str) -> Iterator[str]:
+    """Paths that the cells of a table of one column hold instead of bytes, which are not read."""
+    for start in range(0, len(rows), _BATCH):
+        for cells in rows[start : start + _BATCH][column].chunks:
+            yield from _paths(cells)
+
+
+def _paths(cells: Any) -> list[str]:
+    """Those of an Arrow array of cells, or of lists of them."""
+    from pyarrow import compute, types
+
+    if types.is_list(cells.type) or types.is_large_list(cells.type):
+        cells = cells.flatten()
+    parts = [part.name for part in cells.type] if types.is_struct(cells.type) else []
+    if "path" not in parts:
+        return []
+    paths = compute.struct_field(cells, "path")
+    if "bytes" in parts:
+        paths = paths.filter(compute.struct_field(cells, "bytes").is_null())
+    return [path for path in paths.to_pylist() if isinstance(path, str)]
 
 
 def is_saved(folder: Path) -> bool:
@@ -91,15 +126,25 @@ class HubDataset:
         self._columns = columns
         self._paths = TrustedPaths(Path(name).absolute(), outside, roots)
         files = [FileContent(Path(found["filename"])).stamp() for found in rows.cache_files]
-        self._stamp = digest(rows._fingerprint, columns.by_flag(), outside, *files)
+        self._table = digest(rows._fingerprint, columns.by_flag(), outside, *files)
         # A row is read with all columns that its table has, so each column is one of its own.
         self._tables = {
             column: rows.select_columns([column]).with_format("arrow") for column in used if column
         }
 
     def stamp(self) -> str:
-        """Return what changes when the table does."""
-        return self._stamp
+        """Return what changes when the table does, or a file that one of its cells names."""
+        files, columns = Folded(), self._columns
+        for column in filter(None, (columns.image, columns.condition, columns.mask)):
+            for path in _named(self._tables[column], column):
+                files.add(self._stamp_of(path))
+        return digest(self._table, files.name())
+
+    def _stamp_of(self, path: str) -> str:
+        try:
+            return FileContent(self._paths.find(path)).stamp()
+        except (OSError, ValueError) as error:
+            return str(error)
 
     def rows(self) -> Iterator[Row]:
         """Yield the numbers of the rows."""
@@ -126,7 +171,7 @@ class HubDataset:
     def _cells(self, column: str, index: int) -> list[_Cell]:
         table = self._tables[column]
         count = len(_pictures(table, column, index))
-        about = (self._paths, self._stamp)
+        about = (self._paths, self._table)
         return [_Cell(table, column, index, place, *about) for place in range(count)]
 
     def _one(self, column: str, index: int) -> _Cell:

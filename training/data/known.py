@@ -27,12 +27,17 @@ class Known:
     """Verdicts by names of rows, in a file that several processes may write to.
 
     It is a memory and no more: where the file is damaged, it starts anew.
+
+    Raises:
+        sqlite3.OperationalError: it can be neither read nor written; also as all methods do.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._connection = _connect(path)
+        except sqlite3.OperationalError:  # another process writes, or the disk is full
+            raise
         except sqlite3.DatabaseError:
             path.unlink(missing_ok=True)
             self._connection = _connect(path)

@@ -11,7 +11,7 @@ import numpy as np
 
 from .captions import as_caption, decode_text
 from .contents import Content, read
-from .digests import digest
+from .digests import Folded, digest
 from .mask_pictures import Masks, check_masks
 from .pictures import Size, decode, open_picture
 
@@ -177,6 +177,18 @@ class Source(Protocol):
     def passed_over(self) -> Mapping[str, int]:
         """Return what was found beside the samples and is not read, and how often."""
         ...
+
+
+def rows_stamp(source: Source) -> str:
+    """Return what changes when a row of a source does, or a content that one of them names."""
+    folded = Folded()
+    for row in source.rows():
+        try:
+            stamp = source.record(row).stamp()
+        except (OSError, ValueError) as error:
+            stamp = str(error)
+        folded.add(row, stamp)
+    return folded.name()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from .mask_pictures import MaskPictures
 from .pictures import suffixes
 from .records import Columns, DatasetError, Record, Row
 from .shard_files import Shard
+from .tree import files_below
 from .words import shown
 
 Files = dict[str, tuple[int, int]]  # suffix -> where its bytes begin, and how many there are
@@ -106,13 +107,25 @@ class TarShards:
         )
 
 
-def only_shards(folder: Path) -> list[Path]:
-    """Return the shards in a folder, or none if it has pictures or a table beside them."""
+def only_shards(folder: Path, output_dir: Path) -> list[Path]:
+    """Return the shards in a folder, or none if it has a table, or a picture anywhere below it.
+
+    output_dir: what a run writes its own pictures into, which do not count.
+    """
     found = sorted(folder.glob("*.tar"))
-    beside = (path for path in folder.iterdir() if path.suffix.lower() in suffixes())
-    if found and ((folder / TABLE).is_file() or any(beside)):
+    if found and ((folder / TABLE).is_file() or _has_picture(folder, output_dir.resolve())):
         return []
     return found
+
+
+def _has_picture(folder: Path, output_dir: Path) -> bool:
+    resolved = folder.resolve()
+    return any(
+        not name.startswith(".") and Path(name).suffix.lower() in suffixes()
+        for below, names in files_below(folder)
+        if not (resolved / below).is_relative_to(output_dir)
+        for name in names
+    )
 
 
 def _samples(shard: Shard, passed: Counter[str]) -> dict[str, Files]:

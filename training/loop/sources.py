@@ -30,7 +30,7 @@ def source_of(flags: SourceFlags, folder: Path | None, output_dir: Path) -> Sour
         return Coco(folder, flags.coco_instances, flags.coco_captions, outside)
     if is_saved(folder):
         return HubDataset(str(folder), columns, split, outside=outside)
-    if shards := only_shards(folder):
+    if shards := only_shards(folder, output_dir):
         return TarShards(local_shards(shards), columns)
     source = ImageFolder(folder, columns, outside)
     source.check_apart(output_dir)
