@@ -5,10 +5,11 @@ python -m benchmarks.training
 The plain way is what the usual example script does: decode and filter a picture at each use, encode
 it and its caption there and then, and train diffusers' T2IAdapter with the noise loss; tuned, it
 has channels_last and the fused optimiser too, as ours does. All train the same network (tests hold
-the two to equal predictions) on the same base, pictures and batch, in the same precision; ours does
-so with masked features and the Sobel z0 loss on top, once without them, and once with the loss of
-decoded edges instead. Each takes its turn in a process of its own; on a busy machine the ratio of
-processor time is the one to read. Building our cache, which is done once, is timed by itself.
+the two to equal predictions) on the same base, pictures, batch and device, a GPU if there is one,
+in the same precision; ours does so with masked features and the Sobel z0 loss on top, once without
+them, and once with the loss of decoded edges instead. Each takes its turn in a process of its own;
+on a busy machine the ratio of processor time is the one to read. Building our cache, which is done
+once, is timed by itself.
 """
 
 import json
@@ -37,7 +38,7 @@ from lab.world.dataset import ScenesSettings, write_dataset
 from local_control.conditions import canny
 from testbed.comfyui import BUILD
 from training.config.commands import CommandSettings, read_settings
-from training.config.processes import fast_bf16
+from training.config.processes import fast_bf16, on_cpu, process_state
 from training.config.run import TrainSettings
 from training.loop.prepare import open_base, open_source, prepare_data
 from training.loop.trainer import Trainer
@@ -73,8 +74,8 @@ class ThroughputSettings(CommandSettings):
     steps: int = Field(8, description="that are timed, of every way in each round")
     rounds: int = Field(3, description="turns of every way")
     mixed_precision: Literal["no", "bf16"] = Field(
-        default_factory=lambda: "bf16" if fast_bf16() else "no",
-        description="of all ways (default: bf16 where the CPU has it)",
+        default_factory=lambda: "bf16" if not on_cpu() or fast_bf16() else "no",
+        description="of all ways (default: bf16 where the CPU has it, or on a GPU)",
     )
     way: Way | None = Field(None, description="measure one alone, in this process")
 
@@ -108,26 +109,31 @@ def ours(config: ThroughputSettings, changes: dict[str, object]) -> list[Seconds
 def plain(config: ThroughputSettings, tuned: bool) -> list[Seconds]:
     """Return the seconds of each step of a loop as in the examples of diffusers."""
     folder = export_base(BaseExportSettings(checkpoint=config.checkpoint))
-    pipeline = StableDiffusionPipeline.from_pretrained(folder)
+    device, bf16 = device_of_all(), config.mixed_precision == "bf16"
+    pipeline = StableDiffusionPipeline.from_pretrained(folder).to(device)
     unet: UNet2DConditionModel = pipeline.unet.requires_grad_(False)
+    if bf16 and device.type != "cpu":  # there ours keeps it in fp32 too
+        unet.to(torch.bfloat16)
     if tuned:
         unet.to(memory_format=torch.channels_last)
     vae, scale = pipeline.vae.requires_grad_(False), pipeline.vae.config.scaling_factor
     text = pipeline.text_encoder.requires_grad_(False)
-    alphas = pipeline.scheduler.alphas_cumprod
+    alphas = pipeline.scheduler.alphas_cumprod.to(device)
     channels = unet.config["block_out_channels"]
     adapter = T2IAdapter(in_channels=1, channels=list(channels), adapter_type="full_adapter")
+    adapter.to(device)
     optimizer = torch.optim.AdamW(adapter.parameters(), lr=5e-4, fused=tuned)
     lines = (ScenesSettings().output_dir / "metadata.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines[: config.pictures]]
     rng = np.random.default_rng(0)
-    amp = torch.autocast("cpu", torch.bfloat16, enabled=config.mixed_precision == "bf16")
+    amp = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
     def step(_index: int) -> None:
         chosen = [rows[i] for i in rng.integers(0, len(rows), config.train_batch_size)]
         files = [ScenesSettings().output_dir / row["file_name"] for row in chosen]
         pixels = [np.array(Image.open(file).convert("RGB")) for file in files]
         images = torch.from_numpy(np.stack(pixels)).movedim(-1, 1).float() / 255
+        condition, images = canny(images).to(device), images.to(device)
         tokens = pipeline.tokenizer(
             [row["text"] for row in chosen],
             padding="max_length",
@@ -136,11 +142,11 @@ def plain(config: ThroughputSettings, tuned: bool) -> list[Seconds]:
         ).input_ids
         with torch.no_grad(), amp:
             z0 = vae.encode(2 * images - 1).latents.float() * scale
-            context = text(tokens).last_hidden_state
-        t, noise = torch.randint(0, len(alphas), (len(z0),)), torch.randn_like(z0)
+            context = text(tokens.to(device)).last_hidden_state
+        t, noise = torch.randint(0, len(alphas), (len(z0),), device=device), torch.randn_like(z0)
         a = alphas[t].view(-1, 1, 1, 1)
         with amp:
-            features = adapter(canny(images))
+            features = adapter(condition)
             output = unet(
                 a.sqrt() * z0 + (1 - a).sqrt() * noise,
                 t,
@@ -155,12 +161,19 @@ def plain(config: ThroughputSettings, tuned: bool) -> list[Seconds]:
     return timed(step, config.steps)
 
 
+def device_of_all() -> torch.device:
+    """Return where every way computes: where a run of ours does."""
+    return process_state().device or torch.device("cpu")
+
+
 def timed(step: Callable[[int], object], count: int) -> list[Seconds]:
     """Return what `count` steps take, after one warm-up."""
     found = []
     for index in range(count + 1):
         clock, processor = time.perf_counter(), time.process_time()
         step(index)
+        if not on_cpu():
+            torch.accelerator.synchronize()
         found.append(Seconds(time.perf_counter() - clock, time.process_time() - processor))
     return found[1:]
 
@@ -182,9 +195,15 @@ def measure(config: ThroughputSettings, way: Way) -> dict[str, float]:
     """Return images per second, of the clock and of the processor, and peak memory in GiB."""
     is_ours = way in _OURS
     seconds = ours(config, _OURS[way]) if is_ours else plain(config, way == "diffusers, tuned")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     rates = [config.train_batch_size / median(kind) for kind in zip(*seconds, strict=True)]
-    return dict(zip(("images/s", "images/processor second"), rates, strict=True)) | {"GiB": peak}
+    return dict(zip(("images/s", "images/processor second"), rates, strict=True)) | {"GiB": peak()}
+
+
+def peak() -> float:
+    """Return the most GiB that this process has had: on a GPU what it allocated there."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def ratio(rounds: list[dict[Way, dict[str, float]]], way: Way, key: str) -> str:
@@ -209,10 +228,10 @@ def main() -> None:
     log.info("cache built once at %.1f images/s", config.pictures / (time.perf_counter() - start))
     rounds = [{way: run_apart(config, way) for way in WAYS} for _ in range(config.rounds)]
     for way in WAYS:
-        rate, peak = (median(one[way][key] for one in rounds) for key in ("images/s", "GiB"))
+        rate, most = (median(one[way][key] for one in rounds) for key in ("images/s", "GiB"))
         line = "%-19s %6.1f images/s, %s x diffusers, of processor time %s, peak %.2f GiB"
         ratios = [ratio(rounds, way, key) for key in ("images/s", "images/processor second")]
-        log.info(line, way, rate, *ratios, peak)
+        log.info(line, way, rate, *ratios, most)
 
 
 if __name__ == "__main__":

@@ -171,8 +171,8 @@ def main() -> None:
     with one_sentence("Lower --batch_size or --resolution."):
         variants = load_variants(settings)
         best = {} if settings.best_from is None else read_best(settings.best_from)
-        if best and (missing := {variant.name for variant in variants} - best.keys()):
-            raise DatasetError(f"--best_from has no best strength of {min(missing)!r}.")
+        if settings.best_from is not None:
+            _check_best(settings, variants, best)
         table, progress = evaluate(settings, variants)
         log.info("%s", write_report(table, settings.output_dir))
         if settings.strengths:
@@ -195,6 +195,19 @@ def load_variants(settings: EvaluateSettings) -> list[Variant]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DatasetError(f"--adapters has the name {twice[0]!r} twice; give each one its own.")
     return found
+
+
+def _check_best(
+    settings: EvaluateSettings, variants: Sequence[Variant], best: Mapping[str, float]
+) -> None:
+    """DatasetError if an adapter's best strength is not told, or none of those that are sampled."""
+    for name in sorted(variant.name for variant in variants):
+        if name not in best:
+            raise DatasetError(f"--best_from has no best strength of {name!r}.")
+        if best[name] not in settings.strengths:
+            raise DatasetError(
+                f"--best_from has {best[name]:g} for {name!r}, none of --strengths; add it to them."
+            )
 
 
 def frontier_of(

@@ -56,6 +56,30 @@ def test_a_single_file_is_the_folder_that_it_was_made_of(family, base_folder, tm
     assert other.kind is PredictionType.EPSILON
 
 
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_single_file_is_kept_in_its_own_precision(family, dtype, base_folder, tmp_path):
+    folder = small_sdxl(tmp_path / "sdxl") if family == "sdxl" else base_folder
+    base, path = load_base(str(folder)), tmp_path / "checkpoint.safetensors"
+    base.unet.to(dtype)
+    single_file(base.pipeline, path)
+    found = load_base(str(path), config=str(folder), vae=str(folder / "vae"))
+    assert {value.dtype for value in found.unet.state_dict().values()} == {dtype}
+    assert found.pipeline.text_encoder.dtype == found.pipeline.vae.dtype == torch.float32
+    for key, value in base.unet.state_dict().items():
+        assert torch.equal(found.unet.state_dict()[key], value)
+    base.unet.float()
+    assert found.unet_name == base.unet_name  # so runs that began when it was read in fp32 go on
+
+
+def test_a_single_file_of_several_precisions_loses_nothing(base_folder, tmp_path):
+    base, path = load_base(str(base_folder)), tmp_path / "checkpoint.safetensors"
+    base.unet.mid_block.half()
+    single_file(base.pipeline, path)
+    found = load_base(str(path), config=str(base_folder), vae=str(base_folder / "vae"))
+    assert {value.dtype for value in found.unet.state_dict().values()} == {torch.float32}
+
+
 def test_text_of_another_tokenizer_has_another_name(base_folder):
     one, other = load_base(str(base_folder)), load_base(str(base_folder))
     other.pipeline.tokenizer.pad_token = "!"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -184,3 +185,21 @@ def test_a_picture_that_changes_is_checked_anew_wherever_it_is(tmp_path, way):
         os.utime(path, (1e9, 1e9))
         digests.append(found().entry(0).digests.image)
     assert digests[0] != digests[1]
+
+
+CORNERS = [[0, 0, 1500, 0, 1500, 3000, 0, 3000]]
+STRIPES = {"size": [3000, 3000], "counts": [0, *[1500] * 6000]}
+
+
+@pytest.mark.parametrize("shape", [CORNERS, STRIPES])
+def test_a_frame_that_is_larger_than_its_picture_takes_no_more_than_is_told(tmp_path, shape):
+    image = picture(size=(64, 64))
+    (record,) = records(coco_of(tmp_path, [shape] * 2, (3000, 3000)))
+    image.save(tmp_path / "x.png")
+    tracemalloc.start()
+    try:
+        record.load()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert 3000 * 3000 < peak <= record.footprint() < 6 * 3000 * 3000

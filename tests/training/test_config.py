@@ -22,6 +22,11 @@ def test_presets_are_valid_and_give_way_to_flags(preset):
     assert read("--config", preset, "--seed", "9").seed == 9
 
 
+@pytest.mark.parametrize("preset", sorted(path.stem for path in PRESETS.glob("*.toml")))
+def test_presets_have_the_memory_layout_that_convolutions_prefer(preset):
+    assert read("--config", preset).channels_last
+
+
 def test_the_presets_that_are_promised_are_there():
     names = {path.stem for path in PRESETS.glob("*.toml")}
     assert names >= {"sd15_canny", "sd15_color", "sdxl_canny", "paper", "demo"}
@@ -173,6 +178,9 @@ def test_unknown_keys_of_a_file_are_refused(tmp_path):
     path = tmp_path / "settings.toml"
     path.write_text("lerning_rate = 1")
     with pytest.raises(SystemExit, match="'lerning_rate'"):
+        read("--config", str(path))
+    path.write_text("seed = " + "[" * 10**5)
+    with pytest.raises(SystemExit, match="is no TOML: it is nested too deep"):
         read("--config", str(path))
     path.write_text("seed = ")
     with pytest.raises(SystemExit, match="is no TOML"):

@@ -40,6 +40,7 @@ from training.evaluation.scores import (
     score,
 )
 from training.evaluation.table import Table
+from training.evaluation.texts import Texts
 from training.evaluation.variants import Variant
 from training.loop.prepare import open_base
 from training.models.sample import Sampling
@@ -61,6 +62,40 @@ def test_cases_are_every_picture_mask_and_seed(data):
     assert all(torch.equal(a.mask, 1 - b.mask) for a, b in zip(upright, inverted, strict=True))
     with pytest.raises(DatasetError, match="no mask 'blob'"):
         Cases(data, 64, chosen, ["blob"])
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        *(
+            ("seeds", text)
+            for text in ("3", '"a"', "[-1]", "[1.5]", "[true]", "[[1]]", "{ a = 1 }")
+        ),
+        *(("prompts", text) for text in ("3", '"a photograph"', "[1]", "{ a = 1 }")),
+        *(("masks", text) for text in ("3", '"object"', '["object"]', "{ a = 3 }", "{ a = {} }")),
+        *(
+            ("masks", f"{{ a = {{ box = {box} }} }}")
+            for box in ("3", "[0, 0, 1]", '["a", 0, 1, 1]')
+        ),
+        *(("masks", f"{{ a = {{ box = {box} }} }}") for box in ("[0, 0, 0, 1]", "[0, 0, 1, nan]")),
+        ("masks", "{ a = { ellipse = [0.5, 0.5, 0, 1] } }"),
+        ("masks", "{ a = { blob = [0, 0, 1, 1] } }"),
+        ("masks", "{ a = { box = [0, 0, 1, 1], blob = 1 } }"),
+    ],
+)
+def test_a_set_of_another_form_is_a_sentence(tmp_path, key, text):
+    parts = {"seeds": "[0]", "prompts": '["a"]', "masks": '{ a = "object" }'} | {key: text}
+    path = tmp_path / "set.toml"
+    path.write_text("\n".join(f"{name} = {value}" for name, value in parts.items()))
+    with pytest.raises(DatasetError, match=rf"set\.toml has .* for {key}; write "):
+        read_evaluation_set(path)
+
+
+@pytest.mark.parametrize("text", ["seeds = ", "seeds = " + "[" * 10**5, "seeds = []"])
+def test_a_set_that_is_no_toml_or_empty_is_a_sentence(tmp_path, text):
+    (tmp_path / "set.toml").write_text(text)
+    with pytest.raises(DatasetError, match=r"set\.toml (is no TOML|names no seeds)"):
+        read_evaluation_set(tmp_path / "set.toml")
 
 
 def test_masks_of_the_set_are_where_they_say():
@@ -269,6 +304,30 @@ def test_each_prompt_is_encoded_once(make_settings, data, monkeypatch):
     cases = Cases(data, 64, read_evaluation_set(), ["left", "centre"])
     Evaluator(base, Sampling(1), batch_size=4).run(cases, [Variant("same")])
     assert sorted(encoded) == ["", "disc 0", "disc 1", "disc 2"]
+
+
+@pytest.mark.parametrize(("kept", "moves"), [(512, 1), (2, 2)])
+def test_text_encoders_are_moved_once_for_many_prompts(
+    make_settings, data, monkeypatch, kept, moves
+):
+    monkeypatch.setattr("training.evaluation.texts._KEPT", kept)
+    base = open_base(make_settings())
+    base.place(torch.device("cpu"), None)
+    moved, lent = [], base.text_encoders_on
+    base.text_encoders_on = lambda device: moved.append(device) or lent(device)
+    cases = Cases(data, 64, read_evaluation_set(), ["left"])
+    assert cases.prompts == [case.prompt for case in cases]
+    Evaluator(base, Sampling(1), batch_size=1).run(cases, [Variant("same")])
+    assert len(moved) == moves
+
+
+def test_prompts_that_nobody_announced_are_embedded_all_the_same(make_settings):
+    base = open_base(make_settings())
+    texts = Texts(base)
+    wanted = base.encode_text(["a"])["context"]
+    assert torch.equal(texts(["b", "a"])["context"][1:], wanted)
+    texts.expect(["c", "a"])
+    assert torch.equal(texts(["a", "c"])["context"][:1], wanted)
 
 
 def test_pictures_are_read_when_they_are_needed_and_let_go(data, monkeypatch):

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import tomli_w
+from prepared import entries, prepare
 from small_base import pictures
 from small_runs import assert_same_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -21,12 +22,12 @@ from training.loop.trainer import Trainer
 ROOT = Path(__file__).parents[2]
 
 
-def command(settings, tmp_path, *launcher):
+def command(settings, tmp_path, *launcher, module="training.train"):
     """The command line of a run, its settings in a TOML file."""
     path = tmp_path / "settings.toml"
     path.write_text(tomli_w.dumps(settings.resolved()))
     start = launcher or (sys.executable, "-m")
-    return [*start, "training.train", "--config", str(path)]
+    return [*start, module, "--config", str(path)]
 
 
 def stop_at(monkeypatch, step):
@@ -144,15 +145,15 @@ def test_accumulated_parts_are_the_same_step(run, tmp_path):
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
-def two_processes(settings, tmp_path):
-    """Start a training with two processes."""
+def two_processes(settings, tmp_path, module="training.train"):
+    """Start a training, or another command, with two processes."""
     options = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no"
     launcher = (sys.executable, "-m", "accelerate.commands.launch", *options.split())
     launcher += ("--dynamo_backend", "no", "-m")
     # On a CPU --multi_gpu means several processes; --cpu would start one.
     # One OpenMP thread each: two that wait for each other on two cores spin.
     return subprocess.Popen(
-        command(settings, tmp_path, *launcher),
+        command(settings, tmp_path, *launcher, module=module),
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
@@ -221,3 +222,14 @@ def test_two_processes_that_were_killed_go_on_from_their_last_checkpoint(
         assert both.wait() == 0
     assert (tmp_path / "two" / f"{control}.safetensors").exists()
     assert_same_run(tmp_path / "one", tmp_path / "two", control)
+
+
+def test_two_processes_build_the_cache_that_one_builds(make_settings, tmp_path):
+    one, two = (make_settings(name, cache_dir=tmp_path / f"cache-{name}") for name in ("1", "2"))
+    prepare(one)
+    with two_processes(two, tmp_path, "training.cache") as both:
+        assert both.wait() == 0
+    built = entries(two.cache_folder)
+    assert built == entries(one.cache_folder)
+    assert len(built) > 0
+    assert not list(two.cache_folder.rglob("*.partial"))

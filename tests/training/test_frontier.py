@@ -13,7 +13,7 @@ from training import evaluate
 from training.data.checked import check
 from training.data.folder import ImageFolder
 from training.data.records import Columns, DatasetError
-from training.evaluate import load_variant
+from training.evaluate import EvaluateSettings, _check_best, load_variant
 from training.evaluation.cases import Cases, read_evaluation_set
 from training.evaluation.evaluator import CEILING, FLOOR, Evaluator
 from training.evaluation.frontier import Curve, Frontier
@@ -132,9 +132,34 @@ def test_the_best_strength_is_that_of_the_pictures_it_is_chosen_on(frontier, tmp
     found = chosen.differences(chosen.curves[1], chosen.best)
     assert found[ADHERENCE].mean == pytest.approx(0.1)
     assert "Each at the strength that was best on other pictures" in as_markdown(chosen)
-    (tmp_path / "other.json").write_text("{}")
+
+
+BEST = "best strengths on these pictures"
+NO_STRENGTHS = [None, "x", True, 0, -1, float("nan"), float("inf"), [1], {}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{}", "[]", "3", "null", "", "{", "[" * 10**5, "\udc80"),
+        *(json.dumps({BEST: found}) for found in (3, None, [1.0], "a")),
+        *(json.dumps({BEST: {"a": strength}}) for strength in NO_STRENGTHS),
+    ],
+)
+def test_what_is_no_report_of_a_frontier_is_a_sentence(tmp_path, text):
+    (tmp_path / "other.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(DatasetError, match="names no best strengths"):
         read_best(tmp_path / "other.json")
+
+
+def test_a_best_strength_that_is_not_sampled_is_refused_before_anything_is(tmp_path):
+    told = {"adapters": ["one=a.safetensors"], "strengths": (1.0, 2.0), "eval_data_dir": tmp_path}
+    settings = EvaluateSettings(pretrained_model_name_or_path="base", **told)
+    variants = [Variant("one")]
+    _check_best(settings, variants, {"one": 2.0, "two": 3.0})
+    for best, words in (({}, "no best strength of 'one'"), ({"one": 1.5}, "has 1.5 for 'one'")):
+        with pytest.raises(DatasetError, match=words):
+            _check_best(settings, variants, best)
 
 
 def test_a_report_has_every_point_and_both_comparisons(frontier):

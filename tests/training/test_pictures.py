@@ -128,6 +128,57 @@ def test_size_is_looked_at_before_anything_is_decoded(tmp_path, caplog, monkeypa
     assert set(loaded) == {(40, 32)}
 
 
+@pytest.mark.parametrize("part", ["condition", "mask"])
+def test_a_bomb_beside_a_small_picture_is_named_and_never_decoded(
+    tmp_path, caplog, monkeypatch, part
+):
+    for name in ("a", "b"):
+        picture().save(tmp_path / f"{name}.png")
+    (tmp_path / "bomb.png").write_bytes(blank_png(6000, 6000))
+    rows = [{"file_name": f"{name}.png", "text": "", "c": f"{name}.png"} for name in ("a", "b")]
+    rows[1]["c"] = "bomb.png"
+    left_mask().save(tmp_path / "m.png")
+    if part == "mask":
+        rows[0]["c"] = "m.png"
+    loaded, load = [], ImageFile.ImageFile.load
+    monkeypatch.setattr(
+        ImageFile.ImageFile, "load", lambda self: loaded.append(self.size) or load(self)
+    )
+    source = listed(tmp_path, *rows, columns=Columns(**{part: "c"}))
+    assert len(usable(source, tmp_path)) == 1
+    assert f"the {part} is 6000 x 6000, the picture 40 x 32" in caplog.text
+    assert set(loaded) == {(40, 32)}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_condition_and_a_mask_that_exif_turns_fit_as_they_are_seen(tmp_path, caplog, kind):
+    for name, made in (("picture", picture()), ("mask", left_mask())):
+        exif = made.getexif()
+        exif[0x0112] = 6
+        made.transpose(Image.Transpose.ROTATE_90).save(tmp_path / f"{name}.x", kind, exif=exif)
+        made.transpose(Image.Transpose.ROTATE_90).save(tmp_path / f"{name}-flat.x", kind)
+    picture().save(tmp_path / "a.png")
+    row = {"file_name": "a.png", "text": "", "c": "picture.x", "m": "mask.x"}
+    rows = [row, row | {"c": "picture-flat.x"}, row | {"m": "mask-flat.x"}]
+    source = listed(tmp_path, *rows, columns=Columns(condition="c", mask="m"))
+    assert len(usable(source, tmp_path)) == 1
+    assert "the condition is 32 x 40, the picture 40 x 32" in caplog.text
+    assert "the mask is 32 x 40, the picture 40 x 32" in caplog.text
+
+
+def test_a_record_tells_the_bytes_of_its_files_too(tmp_path):
+    picture().save(tmp_path / "a.png")
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.bmp").write_bytes(b"")
+    rows = [{"file_name": "a.png", "text": "", "c": "a.bmp", "m": ["b.bmp"]}]
+    (record,) = records(listed(tmp_path, *rows, columns=Columns(condition="c", mask="m")))
+    before = record.footprint()
+    for grown, name in enumerate(("a.bmp", "b.bmp", "a.png"), 1):
+        with (tmp_path / name).open("ab") as file:
+            file.write(bytes(10**6))
+        assert record.footprint() == before + grown * 10**6
+
+
 def test_a_record_tells_what_it_takes_before_it_is_loaded(tmp_path):
     picture().save(tmp_path / "a.png")
     (tmp_path / "big.png").write_bytes(blank_png(4000, 3000))

@@ -243,14 +243,20 @@ def test_a_warm_start_looks_at_no_picture_and_makes_nothing(own, monkeypatch):
     assert torch.equal(one.latent, other.latent)
 
 
-def test_what_workers_are_sent_can_be_pickled(own, monkeypatch):
+def test_what_workers_are_sent_can_be_pickled_and_holds_no_base(own, monkeypatch):
+    settings = own()
+    modules = open_base(settings).pipeline.components.values()
+    parameters = [list(m.parameters()) for m in modules if isinstance(m, torch.nn.Module)]
+    smallest = min(sum(weight.nbytes for weight in weights) for weights in parameters)
+
     def send(dataset, **options):
+        assert len(pickle.dumps(dataset)) < smallest / 2
         return DataLoader(pickle.loads(pickle.dumps(dataset)), **options)
 
-    settings = own()
     monkeypatch.setattr("training.cached.building.DataLoader", send)
     data = prepare(settings)
     examples = examples_of(settings, data)
+    assert len(pickle.dumps(examples)) < smallest / 2
     sent = pickle.loads(pickle.dumps(examples))
     assert torch.equal(sent[0, 1]["z0"], examples[0, 1]["z0"])
 

@@ -5,10 +5,10 @@ import tarfile
 
 import numpy as np
 import pytest
-from data_sets import left_mask, picture, png, records, shard, usable
+from data_sets import keys, left_mask, picture, png, records, shard, usable
 
 from training.data.records import Columns, DatasetError
-from training.data.shard_files import local_shards
+from training.data.shard_files import LocalShard, local_shards
 from training.data.shards import TarShards, only_shards
 
 
@@ -143,3 +143,50 @@ def test_pictures_that_are_no_samples_do_not_hide_shards(tmp_path, name):
     path.parent.mkdir(parents=True, exist_ok=True)
     picture().save(path)
     assert only_shards(tmp_path, tmp_path / "out") == [tmp_path / "a.tar"]
+
+
+@pytest.mark.parametrize("columns", [Columns(), Columns(mask="mask.png")])
+def test_every_shard_is_read_through_once(tmp_path, monkeypatch, caplog, columns):
+    for letter in "ab":
+        files = {f"{letter}.png": png(picture()), f"{letter}.mask.png": png(left_mask())}
+        shard(tmp_path / f"{letter}.tar", files | {f"{letter}.json": b""})
+    opened, read = [], LocalShard.open
+    monkeypatch.setattr(LocalShard, "open", lambda self: opened.append(self.name) or read(self))
+    source = TarShards(local_shards(sorted(tmp_path.glob("*.tar"))), columns)
+    assert len(usable(source, tmp_path)) == 2
+    assert opened == ["a.tar", "b.tar"]
+    assert "2 .json" in caplog.text
+
+
+def test_a_column_that_only_a_later_shard_has_is_found(tmp_path):
+    shard(tmp_path / "a.tar", {"a.png": png(picture())})
+    shard(tmp_path / "b.tar", {"b.png": png(picture(1)), "b.mask.png": png(left_mask())})
+    shards = local_shards([tmp_path / "a.tar", tmp_path / "b.tar"])
+    found = records(TarShards(shards, Columns(mask="mask.png")))
+    assert [record.masks is None for record in found] == [True, False]
+
+
+def sparse_tar(path):
+    """A shard whose second member is sparse as GNU tar writes one: a hole, told in its header."""
+    content = png(picture())
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
+        info = tarfile.TarInfo("whole.png")
+        info.size = len(content)
+        tar.addfile(info, io.BytesIO(content))
+    header = bytearray(tarfile.TarInfo("sparse.png").tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = b"%011o\0" % 512  # bytes that are there
+    header[156:157] = tarfile.GNUTYPE_SPARSE
+    header[386:410] = b"%011o\0%011o\0" % (1024, 512)  # where they belong
+    header[483:495] = b"%011o\0" % 1536  # and how many there would be
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    path.write_bytes(bytes(header) + content.ljust(512, b"\0")[:512] + path.read_bytes())
+
+
+def test_a_sparse_member_is_passed_over_and_counted(tmp_path, caplog):
+    sparse_tar(tmp_path / "a.tar")
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        assert [member.issparse() for member in tar] == [True, False]
+    found = usable(TarShards(local_shards([tmp_path / "a.tar"]), Columns()), tmp_path)
+    assert keys(found) == ["a.tar/whole"]
+    assert "1 links, devices and sparse files" in caplog.text

@@ -1,11 +1,13 @@
 """Runs from every kind of data set, and the cache built beforehand."""
 
 import json
+import os
 import sys
 import tarfile
 
 import datasets
 import pytest
+import tomli_w
 import torch
 from PIL import Image
 from prepared import entries, examples_of, prepare
@@ -95,3 +97,29 @@ def test_the_cache_can_be_built_beforehand(run, make_settings, tmp_path, monkeyp
     run(cache_dir=tmp_path / "cache", max_train_steps=2)
     after = {path: path.stat().st_mtime_ns for path in settings.cache_folder.rglob("*.*")}
     assert after == before
+
+
+def build(settings, tmp_path, monkeypatch):
+    """Build a cache by the command -> what it ends with."""
+    path = tmp_path / "settings.toml"
+    path.write_text(tomli_w.dumps(settings.resolved()))
+    monkeypatch.setattr(sys, "argv", ["cache", "--config", str(path)])
+    with pytest.raises(SystemExit) as ended:
+        cache_command.main()
+    return str(ended.value)
+
+
+def test_a_cache_that_cannot_be_a_folder_is_a_sentence(make_settings, tmp_path, monkeypatch):
+    (tmp_path / "taken").write_text("no folder")
+    told = build(make_settings(cache_dir=tmp_path / "taken"), tmp_path, monkeypatch)
+    assert str(tmp_path / "taken") in told
+    assert "could not be written" in told
+    assert (tmp_path / "taken").read_text() == "no folder"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to folders that are read-only")
+def test_a_cache_on_a_disk_that_is_read_only_is_a_sentence(make_settings, tmp_path, monkeypatch):
+    (tmp_path / "kept").mkdir(mode=0o500)
+    told = build(make_settings(cache_dir=tmp_path / "kept"), tmp_path, monkeypatch)
+    assert "could not be written" in told
+    assert not list((tmp_path / "kept").iterdir())

@@ -1,10 +1,12 @@
 """What a GPU would wait for: shown on tensors of a device that is not there."""
 
 import shutil
+import sys
 from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
+import tomli_w
 import torch
 from diffusers import ControlNetModel, DiffusionPipeline, UNet2DConditionModel
 from prepared import prepare, trainer_of
@@ -15,6 +17,7 @@ from torch.utils.data._utils.pin_memory import pin_memory
 
 from local_control.adapter import Adapter, AdapterConfig
 from local_control.z0 import PredictionType
+from training import train
 from training.loop.examples import collate
 from training.loop.optimisation import update_ema
 from training.loop.parts import learning_rate_of
@@ -144,6 +147,21 @@ def test_text_encoders_are_let_go(make_settings, base_folder):
     prepare(make_settings(), base)
     base.free_text_encoders()
     assert base.pipeline.text_encoder is None
+
+
+def test_the_command_lets_text_encoders_go_before_it_trains(make_settings, monkeypatch, tmp_path):
+    path, seen = tmp_path / "settings.toml", []
+    path.write_text(tomli_w.dumps(make_settings().resolved()))
+    monkeypatch.setattr(sys, "argv", ["train", "--config", str(path)])
+
+    def look(_settings, base, data):
+        assert len(data.train.data) > 0
+        seen.append(base.pipeline.text_encoder)
+
+    monkeypatch.setattr("training.train.run", look)
+    monkeypatch.setattr("training.train.end_as_by_hand", lambda: None)
+    train.main()
+    assert seen == [None]
 
 
 def test_the_last_step_learns(make_settings):

@@ -110,6 +110,8 @@ def read_toml(name: Path, presets: Path) -> dict[str, Any]:
         raise ValueError(f"--config {name}: there is no such file, and no such preset ({known}).")
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path} is no TOML: it is nested too deep.") from None
     except ValueError as error:
         raise ValueError(f"{path} is no TOML: {error}.") from None
     if "config" in found:

@@ -20,6 +20,8 @@ from .words import shown
 
 # By how much the shapes of a picture and of its annotation may differ, by rounding when scaled.
 _SAME_SHAPE = 0.02
+# Bytes that a pixel of a frame takes while a mask is drawn, and a character of what it is drawn of.
+_DRAWING, _READING = 4, 64
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,12 @@ class _Instances:
     def read(self) -> list[bytes]:
         """Return each of them, and the frame last."""
         return [*(text.encode() for text in self.segmentations), json.dumps(self.frame).encode()]
+
+    def footprint(self, size: Size) -> int:
+        """Return the bytes of their numbers, of the masks, and of one in its frame meanwhile."""
+        lengths = [len(text) for text in self.segmentations]
+        drawn = _DRAWING * self.frame[0] * self.frame[1] + _READING * max(lengths)
+        return sum(lengths) + drawn + len(self) * size[0] * size[1]
 
     def draw(self, data: Sequence[bytes], size: Size) -> np.ndarray:
         """Return them as masks uint8 [K,H,W], scaled with the picture.

@@ -21,6 +21,10 @@ class Content(Protocol):
         """Return them as a file; OSError, ValueError: they cannot be read."""
         ...
 
+    def length(self) -> int:
+        """Return how many they are, without reading them if that can be; errors as `open`'s."""
+        ...
+
     def stamp(self) -> str:
         """Return what changes when they may have changed, without reading them."""
         ...
@@ -29,9 +33,13 @@ class Content(Protocol):
 def read(content: Content, most: int = MAX_BYTES) -> bytes:
     """Return all bytes of a content; ValueError if they are more than `most`."""
     with content.open() as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise ValueError(f"it is larger than {most / 2**20:g} MiB")
+        size = file.seek(0, os.SEEK_END)
+        if size > most:
+            raise ValueError(f"it is larger than {most / 2**20:g} MiB")
+        file.seek(0)
+        data = file.read(size + 1)  # a buffer for `most` would be made as large as that
+    if len(data) > size:
+        raise ValueError("it grows while it is read")
     return data
 
 
@@ -83,6 +91,10 @@ class FileContent:
         """Return it opened."""
         return open_file(self.path)
 
+    def length(self) -> int:
+        """Return how many bytes it has; OSError if it is missing."""
+        return self.path.stat().st_size
+
     def stamp(self) -> str:
         """Return where it is and what changes with it; OSError if it is missing."""
         return f"{self.path} {stat_stamp(self.path.stat())}"
@@ -104,6 +116,10 @@ class Slice:
         with open_file(self.path) as file:
             file.seek(self.offset)
             return file.read(self.size)
+
+    def length(self) -> int:
+        """Return how many bytes it has."""
+        return self.size
 
     def stamp(self) -> str:
         """Return where it is and what changes with its file."""

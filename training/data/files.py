@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -47,7 +48,8 @@ def write_whole(
             f"space, or see whether the folder may be written to, and start again."
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder may be none
+            partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

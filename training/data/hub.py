@@ -39,6 +39,11 @@ class _Cell:
         found = self._found()
         return io.BytesIO(found) if isinstance(found, bytes) else found.open()
 
+    def length(self) -> int:
+        """Return how many bytes it has; ValueError as `open` says."""
+        found = self._found()
+        return len(found) if isinstance(found, bytes) else found.length()
+
     def stamp(self) -> str:
         """Return where it is, and what changes with its table or with the file that it names.
 
@@ -133,7 +138,7 @@ class HubDataset:
         }
 
     def stamp(self) -> str:
-        """Return what changes when the table does, or a file that one of its cells names."""
+        """Return what changes when the table does, or a file that a picture's cell names."""
         files, columns = Folded(), self._columns
         for column in filter(None, (columns.image, columns.condition, columns.mask)):
             for path in _named(self._tables[column], column):

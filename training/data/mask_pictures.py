@@ -1,6 +1,5 @@
 """Mask pictures: white = controlled, whatever file they were drawn in."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from .contents import Content, read
-from .pictures import Size, on_ground, open_picture, upright
+from .pictures import DECODING, Size, check_same, on_ground, open_beside, upright
 
 # A picture has no more masks than this, nor more bytes of them.
 _MOST = 1000
@@ -25,6 +24,14 @@ class Masks(Protocol):
 
     def read(self) -> list[bytes]:
         """Return all that they are made from."""
+        ...
+
+    def footprint(self, size: Size) -> int:
+        """Return about how many bytes it takes to draw them for a picture of `size`.
+
+        Raises:
+            OSError, ValueError: one cannot be read.
+        """
         ...
 
     def draw(self, data: Sequence[bytes], size: Size) -> np.ndarray:
@@ -59,16 +66,17 @@ class MaskPictures:
         """Return the bytes of each."""
         return [read(content) for content in self.contents]
 
+    def footprint(self, size: Size) -> int:
+        """Return the bytes of their files and of the masks, and those of one while it is drawn."""
+        lengths = sum(content.length() for content in self.contents)
+        return lengths + (len(self) + DECODING) * size[0] * size[1]
+
     def draw(self, data: Sequence[bytes], size: Size) -> np.ndarray:
         """Return them as masks uint8 [K,H,W]; ValueError if one is of another size."""
         masks = np.empty((len(data), *size), np.uint8)
         for index, one in enumerate(data):
-            mask = to_mask(open_picture(io.BytesIO(one)))
-            if mask.shape != size:
-                raise ValueError(
-                    f"the mask is {mask.shape[1]} x {mask.shape[0]}, the picture {size[1]} x "
-                    f"{size[0]}"
-                )
+            mask = to_mask(open_beside(one, size, "mask"))
+            check_same((mask.shape[0], mask.shape[1]), size, "mask")
             masks[index] = mask
         return masks
 

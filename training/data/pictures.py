@@ -11,6 +11,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 # As many as Pillow reads without a warning.
 MAX_PIXELS = 89_478_485
+# Bytes a pixel that decoding takes: three or four, and as many again twice while transparency is
+# laid on a ground, or 16 bits are scaled.
+DECODING = 12
 Size = tuple[int, int]  # height, width
 
 
@@ -54,6 +57,29 @@ def check_area(size: Size) -> None:
 def decode(data: bytes) -> np.ndarray:
     """Return the bytes of a picture as RGB uint8 [H,W,3]."""
     return to_rgb(open_picture(io.BytesIO(data)))
+
+
+def open_beside(data: bytes, size: Size, what: str) -> Image.Image:
+    """Return a picture that is of the size (height, width) of another one, not decoded yet.
+
+    It may still be turned: what EXIF says of that is known for sure once it is decoded, so whoever
+    does that calls `check_same`.
+
+    Raises:
+        ValueError: it is none, or of another size; `what` it is called there.
+    """
+    image = open_picture(io.BytesIO(data))
+    if sorted(image.size) != sorted(size):
+        check_same((image.height, image.width), size, what)
+    return image
+
+
+def check_same(found: Size, size: Size, what: str) -> None:
+    """Raise ValueError if two sizes (height, width) differ; `what` the first is called there."""
+    if found != size:
+        raise ValueError(
+            f"the {what} is {found[1]} x {found[0]}, the picture {size[1]} x {size[0]}"
+        )
 
 
 def upright(image: Image.Image) -> Image.Image:

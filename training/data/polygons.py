@@ -88,5 +88,5 @@ def _runs(counts: Any, frame: Size) -> np.ndarray:
         raise ValueError("its run lengths are no list of counts")
     if sum(counts) != height * width:
         raise ValueError(f"its run lengths make {sum(counts)} pixels, not {height * width}")
-    values = np.repeat(np.arange(len(counts)) % 2, counts)
-    return values.astype(np.uint8).reshape(width, height).T
+    values = (np.arange(len(counts)) % 2).astype(np.uint8)
+    return np.repeat(values, counts).reshape(width, height).T

@@ -13,7 +13,7 @@ from .captions import as_caption, decode_text
 from .contents import Content, read
 from .digests import Folded, digest
 from .mask_pictures import Masks, check_masks
-from .pictures import Size, decode, open_picture
+from .pictures import DECODING, Size, check_same, decode, open_beside, open_picture, to_rgb
 
 Row = dict[str, Any]  # JSON values
 
@@ -95,14 +95,16 @@ class Record:
         """Return about how many bytes it takes to load, known before that is done.
 
         Raises:
-            OSError, ValueError: the picture cannot be opened, or is too large.
+            OSError, ValueError: a part of it cannot be read, or is too large.
         """
         with self.image.open() as file:
             width, height = open_picture(file).size
-        count = 0 if self.masks is None else len(self.masks)
-        check_masks(count, (height, width))
-        # Three bytes a pixel, and as many again while transparency is laid on a ground.
-        return height * width * (12 * (1 + (self.condition is not None)) + count)
+        pictures = [part for part in (self.image, self.condition) if part is not None]
+        found = sum(part.length() + DECODING * height * width for part in pictures)
+        if self.masks is None:
+            return found
+        check_masks(len(self.masks), (height, width))
+        return found + self.masks.footprint((height, width))
 
     def load(self) -> Sample:
         """Return the sample, all of it decoded, upright as its EXIF says.
@@ -131,13 +133,9 @@ class Record:
         digests, condition = Digests(digest(data)), None
         if self.condition is not None:
             data = read(self.condition)
-            condition = decode(data)
+            condition = to_rgb(open_beside(data, size, "condition"))
+            check_same((condition.shape[0], condition.shape[1]), size, "condition")
             digests = digests._replace(condition=digest(data))
-            if condition.shape != image.shape:
-                raise ValueError(
-                    f"the condition is {condition.shape[1]} x {condition.shape[0]}, the picture "
-                    f"{size[1]} x {size[0]}"
-                )
         masks = np.zeros((0, *size), np.uint8)
         if self.masks is not None:
             check_masks(len(self.masks), size)

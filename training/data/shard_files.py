@@ -130,6 +130,10 @@ class RemoteSlice:
             store, path = fsspec.url_to_fs(self.url)
             return store.cat_file(path, self.offset, self.offset + self.size)
 
+    def length(self) -> int:
+        """Return how many bytes it has."""
+        return self.size
+
     def stamp(self) -> str:
         """Return where it is and what changes with its shard."""
         return f"{self.url} {self.offset} {self.size} {self.mark}"

@@ -4,6 +4,7 @@ import os
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from .digests import digest
@@ -33,6 +34,7 @@ class TarShards:
         pictures = {suffix.removeprefix(".") for suffix in suffixes()}
         pictures -= {columns.condition, columns.mask}
         self._suffixes = {columns.image} if columns.image else pictures
+        self._passed: Counter[str] | None = None
 
     def stamp(self) -> str:
         """Return what changes when a shard does."""
@@ -42,51 +44,72 @@ class TarShards:
     def rows(self) -> Iterator[Row]:
         """Yield where the parts of each sample are.
 
+        Every shard is read through once, unless the first one lacks a column.
+
         Raises:
             DatasetError: a shard is damaged, or no sample has a column.
         """
-        self._check_columns()
-        columns = self._columns
-        for shard in self._shards.values():
-            for name, files in _samples(shard, Counter()).items():
-                image = next((suffix for suffix in files if suffix in self._suffixes), None)
-                if image is None:
-                    continue
-                words = files.get(columns.caption, files.get("txt"))
-                row = {"shard": shard.name, "name": name, "image": files[image], "words": words}
-                if columns.condition:
-                    row["condition"] = files.get(columns.condition)
-                if columns.mask:
-                    row["masks"] = files.get(columns.mask)
-                yield row
+        self._passed = passed = Counter()
+        first, *others = self._shards.values()
+        samples = _samples(first, passed)
+        self._check_columns(samples, others)
+        yield from self._rows_of(first, samples, passed)
+        for shard in others:
+            yield from self._rows_of(shard, _samples(shard, passed), passed)
 
-    def _check_columns(self) -> None:
-        known: Counter[str] = Counter()
-        for shard in self._shards.values():
-            for files in _samples(shard, Counter()).values():
-                known.update(files.keys())
-        for flag, column in self._columns.by_flag().items():
-            # For captions NAME.txt will do.
-            if column not in known and column != self._columns.caption:
-                raise DatasetError(
-                    f"No sample of the shards in {self._place()} has a file NAME.{column}, only "
-                    f"{shown(sorted(known))}; name the right one with {flag}."
-                )
+    def _rows_of(
+        self, shard: Shard, samples: Mapping[str, Files], passed: Counter[str]
+    ) -> Iterator[Row]:
+        """The rows of a shard; what they do not use is counted in `passed`."""
+        columns = self._columns
+        used = {columns.caption, "txt", columns.condition, columns.mask}
+        for files in samples.values():
+            image = self._image(files)
+            unused = files.keys() - {image} - (used if image else set())
+            passed.update(f".{shown(suffix)}" for suffix in unused)
+        for name, files in samples.items():
+            image = self._image(files)
+            if image is None:
+                continue
+            words = files.get(columns.caption, files.get("txt"))
+            row = {"shard": shard.name, "name": name, "image": files[image], "words": words}
+            if columns.condition:
+                row["condition"] = files.get(columns.condition)
+            if columns.mask:
+                row["masks"] = files.get(columns.mask)
+            yield row
+
+    def _image(self, files: Files) -> str | None:
+        """The suffix of a sample's picture, if it has one."""
+        return next((suffix for suffix in files if suffix in self._suffixes), None)
+
+    def _check_columns(self, samples: Mapping[str, Files], others: Sequence[Shard]) -> None:
+        """DatasetError if neither the samples of the first shard nor the others have a column."""
+        # For captions NAME.txt will do.
+        wanted = {c: f for f, c in self._columns.by_flag().items() if c != self._columns.caption}
+        known: set[str] = set()
+        for found in chain([samples], (_samples(shard, Counter()) for shard in others)):
+            known.update(*found.values())
+            if wanted.keys() <= known:
+                return
+        column = next(column for column in wanted if column not in known)
+        raise DatasetError(
+            f"No sample of the shards in {self._place()} has a file NAME.{column}, only "
+            f"{shown(sorted(known))}; name the right one with {wanted[column]}."
+        )
 
     def _place(self) -> str:
         return next(iter(self._shards.values())).place
 
     def passed_over(self) -> Mapping[str, int]:
-        """Return what is in the shards and not read: links, devices, suffixes."""
-        found: Counter[str] = Counter()
-        columns = self._columns
-        used = {columns.caption, "txt", columns.condition, columns.mask}
-        for shard in self._shards.values():
-            for files in _samples(shard, found).values():
-                image = next((suffix for suffix in files if suffix in self._suffixes), None)
-                for suffix in files.keys() - {image} - (used if image else set()):
-                    found[f".{shown(suffix)}"] += 1
-        return found
+        """Return what is in the shards and not read: links, devices, suffixes.
+
+        It is counted while rows are listed, in the shards that were read for them.
+        """
+        if self._passed is None:
+            for _ in self.rows():
+                pass
+        return self._passed or {}
 
     def record(self, row: Row) -> Record:
         """Return how the sample of a row is read; ValueError: it has no condition."""

@@ -16,6 +16,7 @@ from ..data.augment import crop_sample, plan_crop
 from ..data.checked import Checked
 from ..data.random_streams import CROP, generator
 from ..data.records import DatasetError
+from ..data.words import shown
 
 EVALUATION_SET = Path(__file__).parent / "evaluation_set.toml"
 # Pictures that are kept in memory: those of a batch or two.
@@ -27,7 +28,6 @@ class _Square(NamedTuple):
 
     key: str
     image: Tensor
-    caption: str
     condition: Tensor | None
     objects: np.ndarray
 
@@ -53,16 +53,56 @@ def read_evaluation_set(path: Path = EVALUATION_SET) -> dict[str, Any]:
     """Return the seeds, prompts and masks of a file, by these names.
 
     Raises:
-        DatasetError: the file is no TOML, or lacks one of them.
+        DatasetError: the file is no TOML, or one of them is missing or of another form.
     """
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise DatasetError(f"{path} is no TOML (it is nested too deep).") from None
     except ValueError as error:
-        raise DatasetError(f"{path} is no TOML ({error}).") from None
-    for key in ("seeds", "prompts", "masks"):
-        if not found.get(key):
+        raise DatasetError(f"{path} is no TOML ({shown(str(error))}).") from None
+    for key, (kind, is_one, form) in _FORMS.items():
+        values = found.get(key)
+        if not values:
             raise DatasetError(f"{path} names no {key}; see the one in training/.")
+        entries = values.values() if isinstance(values, dict) else values
+        if not (isinstance(values, kind) and all(map(is_one, entries))):
+            raise DatasetError(f"{path} has {shown(values)} for {key}; write {form}.")
     return found
+
+
+def _is_seed(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_prompt(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_shape(value: Any) -> bool:
+    """Whether a value says where a mask is, and that there is some of it in the picture."""
+    if value == "object":
+        return True
+    match value:
+        case {"box": [left, top, right, bottom], **rest}:
+            sides = left, top, right, bottom
+            return not rest and _are_shares(*sides) and left < right and top < bottom
+        case {"ellipse": [x, y, rx, ry], **rest}:
+            return not rest and _are_shares(x, y, rx, ry) and rx > 0 and ry > 0
+    return False
+
+
+def _are_shares(*values: Any) -> bool:
+    return all(type(value) in (int, float) and 0 <= value <= 1 for value in values)
+
+
+_SHAPES = '"object", { box = [left, top, right, bottom] } or { ellipse = [x, y, rx, ry] }'
+# What a set is made of: its type, what each entry must be, and that in words.
+_FORMS = {
+    "seeds": (list, _is_seed, "a list of whole numbers from 0"),
+    "prompts": (list, _is_prompt, "a list of texts"),
+    "masks": (dict, _is_shape, f"a table with {_SHAPES} for each name, in shares of the sides"),
+}
 
 
 def draw_mask(shape: Any, size: tuple[int, int], objects: np.ndarray) -> Tensor | None:
@@ -142,11 +182,18 @@ class Cases(Sequence[Case]):
         """Return the key of each case's picture."""
         return [self._data.entry(index).key for index, _, _ in self._places]
 
-    def _case(self, index: int, name: str, seed: int) -> Case:
-        square, mask = self._squares(index), self._mask(index, name)
-        assert mask is not None
+    @property
+    def prompts(self) -> list[str]:
+        """Return each case's prompt."""
+        return [self._prompt(index) for index, _, _ in self._places]
+
+    def _prompt(self, index: int) -> str:
         prompts = self._chosen["prompts"]
-        prompt = square.caption or prompts[index % len(prompts)]
+        return self._data.entry(index).caption or prompts[index % len(prompts)]
+
+    def _case(self, index: int, name: str, seed: int) -> Case:
+        square, mask, prompt = self._squares(index), self._mask(index, name), self._prompt(index)
+        assert mask is not None
         return Case(square.key, square.image, mask, name, prompt, seed, square.condition)
 
     def _mask(self, index: int, name: str) -> Tensor | None:
@@ -166,12 +213,17 @@ class Cases(Sequence[Case]):
         condition = None if sample.condition is None else _to_tensor(sample.condition)
         masks = sample.masks.astype(np.float32) / 255
         objects = 1 - masks if self._invert else masks
-        return _Square(record.key, _to_tensor(sample.image), sample.caption, condition, objects)
+        return _Square(record.key, _to_tensor(sample.image), condition, objects)
 
 
 def picture_keys(cases: Sequence[Case]) -> list[str]:
     """Return the key of each case's picture, without reading pictures where that can be."""
     return cases.pictures if isinstance(cases, Cases) else [case.picture for case in cases]
+
+
+def prompts_of(cases: Sequence[Case]) -> list[str]:
+    """Return each case's prompt, without reading pictures where that can be."""
+    return cases.prompts if isinstance(cases, Cases) else [case.prompt for case in cases]
 
 
 def _to_tensor(image: np.ndarray) -> Tensor:

@@ -71,6 +71,7 @@ class Evaluator:
         what an evaluation of the same that was stopped has found, and where this one keeps it.
         """
         keys = picture_keys(cases)
+        self._sample.expect(cases)
         table = Table(keys)
         everything = [Variant(FREE), *variants]
         columns = [SEEN, CONDITION, *(variant.name for variant in everything)]
@@ -144,6 +145,7 @@ class Evaluator:
     def uncontrolled(self, cases: Sequence[Case]) -> Tensor:
         """Return the pictures [N,3,H,W] in 0..1 of cases of one size without control."""
         variant = Variant(FREE)
+        self._sample.expect(cases)
         return torch.cat([self._sample(part, variant) for part in self._batches(cases)])
 
     @cached_property

@@ -1,12 +1,14 @@
 """Reports of frontiers: JSON, tables and a plot."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ..data.records import DatasetError
+from ..data.tables import parse
 from .frontier import Comparison, Curve, Frontier
 from .intervals import Interval, interval
 from .paths import Reading
@@ -22,11 +24,19 @@ def read_best(path: Path) -> dict[str, float]:
         DatasetError: it is no such report.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))[_BEST]
-    except (ValueError, KeyError, TypeError):
+        found = parse(path.read_text(encoding="utf-8"))[_BEST]
+        return {name: _strength(value) for name, value in found.items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise DatasetError(
             f"{path} names no best strengths; name the frontier.json of an evaluation."
         ) from None
+
+
+def _strength(value: Any) -> float:
+    """A strength above 0; ValueError if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ValueError(value)
+    return value
 
 
 def write_frontier(

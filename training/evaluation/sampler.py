@@ -15,7 +15,7 @@ from ..models.bases import Base
 from ..models.controls import Control
 from ..models.new_control import load_control
 from ..models.sample import Sampling, StepChanges, sample
-from .cases import Case
+from .cases import Case, prompts_of
 from .texts import Texts
 from .variants import Variant
 
@@ -64,6 +64,10 @@ class Sampler:
         )
         with self.base.autoencoder_on(device):
             return self.base.decode(latents).cpu()
+
+    def expect(self, cases: Sequence[Case]) -> None:
+        """Note which cases are to come, so that their prompts are embedded together."""
+        self._texts.expect(prompts_of(cases))
 
     @cached_property
     def _texts(self) -> Texts:

@@ -37,6 +37,8 @@ _UNREADABLE = (
 )
 # Where the parts of a pipeline come from; an index may name any module, and it would be imported.
 _LIBRARIES = {"diffusers", "transformers", "stable_diffusion", None}
+_HALVES = {"F16": torch.float16, "BF16": torch.bfloat16}  # as safetensors call them
+_UNET = "model.diffusion_model."  # how keys of a UNet begin in a single file
 _VAE_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -70,8 +72,9 @@ def load_base(
     hub = hub or Hub()
     parts = {} if vae is None else {"vae": _load_autoencoder(vae, hub.vae_revision)}
     schedule: dict[str, Any] = {}
+    single = Path(name).suffix == ".safetensors"
     try:
-        if Path(name).suffix == ".safetensors":
+        if single:
             pipeline = _load_single_file(Path(name), config, hub.revision, parts)
             schedule |= read_schedule(Path(name))
         else:
@@ -88,7 +91,9 @@ def load_base(
     pipeline.vae.to(_VAE_DTYPES[vae_dtype])
     pipeline.set_progress_bar_config(disable=True)
     kind = _KINDS[pipeline.scheduler.config["prediction_type"]]
-    return Base(pipeline, pipeline.scheduler.alphas_cumprod, kind)
+    # Single files were read in fp32 at first, and runs that began so go on.
+    named_in = torch.float32 if single else None
+    return Base(pipeline, pipeline.scheduler.alphas_cumprod, kind, named_in)
 
 
 def _first_line(error: Exception) -> str:
@@ -111,12 +116,11 @@ def _load_folder(name: str, hub: Hub, parts: dict[str, Any]) -> Any:
 def _own_dtype(folder: Path, variant: str | None) -> torch.dtype:
     """The precision of the weights in a folder; fp32 if there are none of this variant."""
     ending = ".safetensors" if variant is None else f".{variant}.safetensors"
-    known = {"F16": torch.float16, "BF16": torch.bfloat16}
     for path in sorted(folder.glob(f"*{ending}")):
         if variant is None and path.name.count(".") > 1:  # another variant
             continue
         with safe_open(path, framework="pt") as file:
-            return known.get(file.get_slice(next(iter(file.keys()))).get_dtype(), torch.float32)
+            return _HALVES.get(file.get_slice(next(iter(file.keys()))).get_dtype(), torch.float32)
     return torch.float32
 
 
@@ -163,12 +167,20 @@ def _load_single_file(
     if not path.is_file():
         raise OSError(f"there is no file {path}")
     with safe_open(path, framework="pt") as file:
-        xl = is_sdxl(set(file.keys()))
-    kind = StableDiffusionXLPipeline if xl else StableDiffusionPipeline
+        keys = set(file.keys())
+        dtypes = {file.get_slice(key).get_dtype() for key in keys if key.startswith(_UNET)}
+    kind = StableDiffusionXLPipeline if is_sdxl(keys) else StableDiffusionPipeline
     options: dict[str, Any] = {}
     if config is not None:
         options = {"config": config, "local_files_only": Path(config).is_dir()}
         options["revision"] = revision
+    if len(dtypes) == 1 and (dtype := _HALVES.get(dtypes.pop())):
+        about = {"subfolder": "unet", "config_revision": revision} if config else {}
+        parts = parts | {
+            "unet": UNet2DConditionModel.from_single_file(
+                str(path), torch_dtype=dtype, **options, **about
+            )
+        }
     return kind.from_single_file(str(path), **options, **parts)
 
 

@@ -29,11 +29,15 @@ class BaseModelError(ValueError):
 
 @dataclass
 class Base:
-    """A frozen base: `pipeline` owns all modules, `kind` and `alphas_cumprod` [T] its schedule."""
+    """A frozen base: `pipeline` owns all modules, `kind` and `alphas_cumprod` [T] its schedule.
+
+    named_in: the precision that its UNet's name is of, whatever it is kept in; None: its own.
+    """
 
     pipeline: Any  # StableDiffusionPipeline or StableDiffusionXLPipeline
     alphas_cumprod: Tensor
     kind: PredictionType
+    named_in: torch.dtype | None = None
 
     @property
     def unet(self) -> UNet2DConditionModel:
@@ -140,7 +144,7 @@ class Base:
     def unet_name(self) -> str:
         """Return a name for what predictions depend on; ask before the UNet is placed."""
         schedule = self.alphas_cumprod.cpu().numpy().tobytes()
-        return digest(weights_digest(self.unet), schedule, self.kind.name)
+        return digest(weights_digest(self.unet, self.named_in), schedule, self.kind.name)
 
     @cached_property
     def autoencoder_name(self) -> str:
