@@ -1,5 +1,7 @@
 """Two GPUs, emulated by the devices `cpu` and `cpu:0`, give one GPU's picture."""
 
+from threading import get_ident
+
 import controls
 import pytest
 import torch
@@ -96,22 +98,19 @@ def test_what_a_sampling_that_fails_has_made_goes_on_both_devices(kind):
 
 
 def gated_tokens(comfy):
-    """A model whose patch after blocks is gated, the gate, its prompts, one of the same weights."""
+    """A model whose patch after blocks is gated, its prompts, one of the same weights."""
     setup = qwen()
     model = setup.model.clone()
     model.set_model_double_block_patch(lambda args: {**args, "img": args["img"] + 1})
     model = comfy.nodes["LocalControl_GatePatches"].execute(model, half()).result[0]
-    ((patch,),) = model.model_options["transformer_options"]["patches"].values()
-    return setup, model, patch.__dict__["_gate"], controls.prompts(setup), qwen().model
+    return setup, model, controls.prompts(setup), qwen().model
 
 
 def gated_maps(comfy):
     setup = BUILDERS["SUPIR"]()
     setup.channels = 4
     model = comfy.nodes["LocalControl_GatePatches"].execute(setup.patched, half()).result[0]
-    rows = model.model_options["transformer_options"]["patches"]
-    gate = rows["middle_block_after_patch"][0].gate
-    return setup, model, gate, controls.prompts(setup), build_model("sdxl")
+    return setup, model, controls.prompts(setup), build_model("sdxl")
 
 
 def gated_predictions(comfy):
@@ -119,20 +118,43 @@ def gated_predictions(comfy):
     (positive, negative), other = controls.prompts(setup), setup.text(seed=7)
     node = comfy.nodes["LocalControl_GatePredictions"]
     found = node.execute(setup.model, other, negative, half(), positive_without=positive).result
-    return setup, found[0], None, found[1:], qwen().model
+    return setup, found[0], found[1:], qwen().model
 
 
 @pytest.mark.parametrize("make", [gated_tokens, gated_maps, gated_predictions])
 def test_a_gate_of_a_model_gives_the_picture_of_one(comfy, devices, make):
+    from comfy.patcher_extension import WrappersMP
+
     torch.manual_seed(0)
-    setup, model, gate, conds, other = make(comfy)
-    one = controls.sample(setup, *conds, model=model)
-    found = controls.sample(setup, *conds, model=split(model, other))
-    torch.testing.assert_close(found, one, **CLOSE)
+    setup, model, conds, other = make(comfy)
+    one, threads = controls.sample(setup, *conds, model=model), set()
+
+    def note(executor, *args, **kwargs):
+        threads.add(get_ident())
+        return executor(*args, **kwargs)
+
+    both = split(model, other)
+    both.add_wrapper(WrappersMP.APPLY_MODEL, note)
+    torch.testing.assert_close(controls.sample(setup, *conds, model=both), one, **CLOSE)
+    assert len(threads) == 2
     assert not torch.allclose(one, controls.sample(setup, *controls.prompts(setup)))
-    if gate is not None:
-        used = {key[-1] if isinstance(key, tuple) else key for key in gate._made}
-        assert used == {torch.device("cpu"), torch.device("cpu:0")}
+
+
+def test_gates_are_kept_for_each_device(comfy):
+    mask = comfy.module("local_control.region_mask").RegionMask(half()[:, None])
+    view = comfy.module("nodes.sampler.control.view")
+    tokens = comfy.module("nodes.sampler.control.token_gate").TokenGate(mask)
+    maps = comfy.module("nodes.sampler.control.unet_patch").MapGate(mask)
+    x, kept = torch.zeros(1, 4, 16, 16), []
+    options = view.note_areas(
+        lambda model, conds, x, timestep, options: options, None, [], x, None, {}
+    )["transformer_options"]
+    for device in ("cpu", "meta", "cpu", "meta"):
+        kept.append(tokens.factor(x.to(device), x.shape, options))
+        assert kept[-1].device.type == device
+        assert maps.let_in(x.to(device), x.to(device) + 1, options).device.type == device
+    assert kept[0] is kept[2]
+    assert kept[1] is kept[3]
 
 
 def test_an_adapter_is_used_by_one_device_at_a_time(kind):
