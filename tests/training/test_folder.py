@@ -222,7 +222,7 @@ def test_beside_a_table_pictures_that_no_line_names_are_counted(tmp_path, caplog
         picture().save(tmp_path / f"{name}.png")
     (tmp_path / "below").mkdir()
     picture().save(tmp_path / "below" / "a.png")
-    for name in ("a.txt", "x.heic", "metadata.csv"):
+    for name in ("a.txt", "x.heic", "metadata.csv", ".made-of"):
         (tmp_path / name).write_bytes(b"")
     rows = [{"file_name": name, "text": ""} for name in ("a.png", "./below/../b.png")]
     rows += [{"file_name": str(tmp_path / "c.png"), "text": "", "unused": ["mask.png", "d.png"]}]
@@ -232,6 +232,7 @@ def test_beside_a_table_pictures_that_no_line_names_are_counted(tmp_path, caplog
     assert "metadata.csv is not read" in caplog.text
     assert ".txt" not in caplog.text
     assert "1 metadata.jsonl" not in caplog.text
+    assert "hidden" not in caplog.text
 
 
 def test_a_table_that_names_all_passes_nothing_over(tmp_path):

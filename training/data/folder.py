@@ -118,7 +118,7 @@ class ImageFolder:
                 places = [_place(self._folder / folder / image) for image, _ in pairs]
                 missing = len(places) - int(np.isin(places, named).sum())
                 found[f"pictures that no line of {TABLE} names"] += missing
-                used |= {name for name in names if name.lower().endswith(_WORDS)}
+                used |= {n for n in names if n.startswith(".") or n.lower().endswith(_WORDS)}
                 used |= {TABLE} if not folder else set()
             found.update(_kind(folder, name) for name in names if name not in used)
         return +found
