@@ -90,7 +90,9 @@ def test_strength_and_range_act_as_in_comfyui(setup):
 def test_a_curve_scales_the_strength(setup):
     ones = torch.ones(1, 128, 128)
     flat = sample(setup, *local(setup, ones, strength_curve="0.5"))
-    half_strength = sample(setup, *local(setup, ones, strength=0.5))
+    # Of this one's strength ComfyUI takes the root.
+    strength = 0.25 if setup.name == "qwen fun" else 0.5
+    half_strength = sample(setup, *local(setup, ones, strength=strength))
     torch.testing.assert_close(flat, half_strength, **CLOSE)
     fading = sample(setup, *local(setup, ones, strength_curve="1, 0"))
     assert not torch.allclose(fading, flat)
