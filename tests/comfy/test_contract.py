@@ -78,7 +78,9 @@ class TestMask:
         def curved(curve):
             return kind.sample(kind.local(white(), strength_curve=curve))
 
-        weaker = kind.sample(kind.local(white(), strength=0.5))
+        # ComfyUI takes the root of this one's strength.
+        half = 0.25 if kind.name == "qwen fun" else 0.5
+        weaker = kind.sample(kind.local(white(), strength=half))
         torch.testing.assert_close(curved("0.5"), weaker, **CLOSE)
         torch.testing.assert_close(curved("0.5, 0.5, 0.5"), weaker, **CLOSE)
         assert not torch.allclose(curved("1, 0"), curved("0, 1"))
