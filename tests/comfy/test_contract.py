@@ -193,7 +193,7 @@ class TestRequeue:
         others = kind.local(top(), picture(seed=9), strength=0.5)
         kind.sample(others, batch=2)
         kind.sample(others, size=(8, 8))
-        kind.sample(kept, size=(8, 8), batch=2)
+        kind.sample(kept, size=(8, 8))
         kind.sample(kind.stock())
         assert torch.equal(kind.sample(kept), first)
         assert torch.equal(kind.sample(kind.local(left())), first)
