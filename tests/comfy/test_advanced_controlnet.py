@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import adapters
 import controls
 import pytest
 import torch
+from adapters import make_setup
 from evolved import Evolved
-from kinds import half, picture, stripes, windowed
+from images import left, picture, stripes
+from kinds import windowed
 from small_controls import BUILDERS
 
 
@@ -33,22 +34,22 @@ def acn(comfy):
 
 @pytest.fixture
 def adapter(comfy):
-    return adapters.make_setup(comfy, "sd15")
+    return make_setup(comfy, "sd15")
 
 
 def applied(acn, setup, control, **options):
     node = acn.nodes.AdvancedControlNetApply
-    return node.execute(*adapters.prompts(), control, picture(), 1.0, 0.0, 1.0, **options).args
+    return node.execute(*controls.prompts(setup), control, picture(), 1.0, 0.0, 1.0, **options).args
 
 
 @pytest.mark.parametrize("name", ["sd15", "sdxl", "lora"])
 def test_its_controls_act_in_our_regions_as_stock_ones(comfy, acn, name):
     setup = BUILDERS[name]()
     setup.comfy = comfy
-    expected = controls.sample(setup, *controls.local(setup, half()))
+    expected = controls.sample(setup, *controls.local(setup, left()))
     setup.control = acn.control.convert_to_advanced(setup.control)
     assert type(setup.control).__name__.endswith("Advanced")
-    found = controls.sample(setup, *controls.local(setup, half()))
+    found = controls.sample(setup, *controls.local(setup, left()))
     torch.testing.assert_close(found, expected, **controls.CLOSE)
 
 
@@ -85,30 +86,30 @@ def test_keyframes_in_our_regions_are_of_latents_by_their_numbers(
 
 
 def test_our_adapters_act_in_its_nodes(acn, adapter):
-    found = adapters.sample(adapter, *applied(acn, adapter, adapter.control))
-    expected = adapters.sample(adapter, *adapters.stock(adapter, adapter.control, picture()))
+    found = controls.sample(adapter, *applied(acn, adapter, adapter.control))
+    expected = controls.sample(adapter, *controls.stock(adapter))
     assert torch.equal(found, expected)
 
 
 def test_the_mask_of_its_node_gates_our_adapters(acn, adapter):
-    conds = applied(acn, adapter, adapter.control, mask_optional=half())
-    found = adapters.sample(adapter, *conds)
-    expected = adapters.sample(adapter, *adapters.local(adapter, half(), picture()))
-    torch.testing.assert_close(found, expected, **adapters.CLOSE)
+    conds = applied(acn, adapter, adapter.control, mask_optional=left())
+    found = controls.sample(adapter, *conds)
+    expected = controls.sample(adapter, *controls.local(adapter, left(), picture()))
+    torch.testing.assert_close(found, expected, **controls.CLOSE)
 
 
 def test_its_controls_before_ours_and_after(acn, adapter):
     own = BUILDERS["sd15"]().control
     theirs = acn.control.convert_to_advanced(own)
-    stock = adapters.stock(adapter, own, picture(seed=5))
-    expected = adapters.sample(adapter, *adapters.local(adapter, half(), None, *stock))
+    stock = controls.stock(adapter, picture(seed=5), control=own)
+    expected = controls.sample(adapter, *controls.local(adapter, left(), None, *stock))
     node = acn.nodes.AdvancedControlNetApply
-    first = node.execute(*adapters.prompts(), theirs, picture(seed=5), 1.0, 0.0, 1.0).args
-    found = adapters.sample(adapter, *adapters.local(adapter, half(), None, *first))
-    torch.testing.assert_close(found, expected, **adapters.CLOSE)
-    local = adapters.local(adapter, half())
+    first = node.execute(*controls.prompts(adapter), theirs, picture(seed=5), 1.0, 0.0, 1.0).args
+    found = controls.sample(adapter, *controls.local(adapter, left(), None, *first))
+    torch.testing.assert_close(found, expected, **controls.CLOSE)
+    local = controls.local(adapter, left())
     last = node.execute(*local, theirs, picture(seed=5), 1.0, 0.0, 1.0).args
-    torch.testing.assert_close(adapters.sample(adapter, *last), expected, **adapters.CLOSE)
+    torch.testing.assert_close(controls.sample(adapter, *last), expected, **controls.CLOSE)
 
 
 def test_keyframes_for_our_adapters_are_refused_in_a_sentence(acn, adapter):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from adapters import left, picture
 from diffusers import ControlNetModel, UNet2DConditionModel
+from images import left, picture
 from small_models import WIDTH, fill
 
 from demo.base import LATENT_SHAPE, TEXT_WIDTH, new_unet

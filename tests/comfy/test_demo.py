@@ -4,7 +4,7 @@ import copy
 import json
 
 import pytest
-from demo_server import sample
+from demo_server import sample_on
 
 from demo.base import ADAPTERS, CHECKPOINT
 from demo.canny import EDGES
@@ -34,7 +34,7 @@ def images(server):
     for node in free.values():
         if node["class_type"] == "LocalControl_Region":
             node["inputs"]["strength"] = 0.0
-    return [sample(server, prompt) for prompt in (controlled, free)]
+    return [sample_on(server, prompt) for prompt in (controlled, free)]
 
 
 def test_the_region_of_edges_follows_the_edges_of_its_picture(images):

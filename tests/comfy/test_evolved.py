@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from controls import CLOSE, half, local, picture, prompts, sample
+from controls import CLOSE, local, prompts, sample
 from evolved import Evolved, windowed_control
-from kinds import make_kind, stripes, windowed
+from images import left, picture, stripes
+from kinds import make_kind, windowed
 from small_controls import BUILDERS, qwen
 from small_models import conditioning
 
@@ -103,7 +104,7 @@ def test_controls_that_cut_by_windows_have_the_pictures_and_numbers_of_their_lat
     comfy, windows, pictures
 ):
     setup = build(comfy, STRENGTHS)
-    conds = local(setup, half(), picture(batch=pictures))
+    conds = local(setup, left(), picture(batch=pictures))
     whole = sample(setup, *conds, **RUN)
     is_evolved = windows == "evolved"
     model = Evolved.sampled(setup.model) if is_evolved else windowed(setup.model, 4)

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
-from adapters import apply, left, make_setup, picture, prompts, region, sample, stock
-from kinds import CLOSE, half, make_kind, stripes, windowed
+from adapters import make_setup
+from controls import CLOSE, apply, prompts, region, sample, stock
+from images import left, picture, stripes
+from kinds import make_kind, windowed
 from small_controls import unet
 from small_models import build_model, conditioning
 
@@ -66,7 +68,7 @@ def test_without_guidance_the_negative_is_not_run(setup, runs):
 def test_a_region_that_acts_on_one_prompt_leaves_the_others_prediction(setup):
     regions = region(setup, left(), acts_on="negative")
     found = sample(setup, *apply(setup, regions, outside="exact"), steps=1, cfg=1.0)
-    assert torch.equal(found, sample(setup, *prompts(), steps=1, cfg=1.0))
+    assert torch.equal(found, sample(setup, *prompts(setup), steps=1, cfg=1.0))
 
 
 def test_regions_that_share_a_node_are_each_whole_in_their_own_place(setup):
@@ -91,7 +93,7 @@ def test_regions_that_overlap_share_their_place_by_the_rule(setup, overlap):
         apart = region(setup, wide - gray, images[1], regions=region(setup, gray, images[0]))
     expected = sample(setup, *apply(setup, apart, outside="exact"), steps=1)
     torch.testing.assert_close(found, expected, **CLOSE)
-    free = sample(setup, *prompts(), steps=1)
+    free = sample(setup, *prompts(setup), steps=1)
     assert torch.equal(found[..., 12:], free[..., 12:])
     added = sample(setup, *apply(setup, twice, outside="exact"), steps=1)
     assert not torch.allclose(found[..., :8], added[..., :8])
@@ -102,7 +104,7 @@ def test_nodes_in_a_row_blend_one_after_another(setup):
     conds = apply(setup, region(setup, left(), images[0]), outside="exact")
     conds = apply(setup, region(setup, right(), images[1]), *conds, outside="exact")
     found = sample(setup, *conds, steps=1)
-    halves = [sample(setup, *stock(setup, setup.control, image), steps=1) for image in images]
+    halves = [sample(setup, *stock(setup, image), steps=1) for image in images]
     torch.testing.assert_close(found[..., :8], halves[0][..., :8], **CLOSE)
     torch.testing.assert_close(found[..., 8:], halves[1][..., 8:], **CLOSE)
 
@@ -136,7 +138,7 @@ def test_a_region_that_acts_later_has_no_part_in_the_blend_before(setup):
     early = region(setup, left(), end_percent=0.4)
     both = region(setup, right(), picture(seed=7), regions=early, start_percent=0.6)
     found = sample(setup, *apply(setup, both, outside="exact"), steps=1)
-    free = sample(setup, *prompts(), steps=1)
+    free = sample(setup, *prompts(setup), steps=1)
     assert torch.equal(found[..., 8:], free[..., 8:])
     assert not torch.allclose(found[..., :8], free[..., :8])
 
@@ -161,7 +163,7 @@ def test_predictions_have_ids_of_their_own_which_stay(setup):
 
 def test_nothing_to_apply_leaves_the_prompts(setup):
     node = setup.comfy.nodes["LocalControl_Apply"]
-    pair = prompts()
+    pair = prompts(setup)
     assert [*node.execute(*pair, None, "add").result] == [*pair]
 
 
@@ -192,5 +194,5 @@ def test_a_control_that_does_not_fit_is_named_at_the_first_step_though_it_acts_l
 
     kind.setup.model.add_wrapper(WrappersMP.APPLY_MODEL, count)
     with pytest.raises(ValueError, match="of region 1 does not fit the model"):
-        kind.sample(kind.local(half(), start_percent=0.6, outside="exact"), steps=6)
+        kind.sample(kind.local(left(), start_percent=0.6, outside="exact"), steps=6)
     assert len(runs) == 1

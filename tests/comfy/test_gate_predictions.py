@@ -2,7 +2,9 @@
 
 import pytest
 import torch
-from adapters import CLOSE, left, make_setup, picture, prompts, region, sample
+from adapters import make_setup
+from controls import CLOSE, prompts, region, sample
+from images import left, picture, top
 from small_controls import concatenating_flux, concatenating_wan, flux
 from small_models import conditioning
 
@@ -61,7 +63,7 @@ def check_halves(found, within, without):
 
 
 def test_a_prompt_acts_inside_and_another_outside(setup, gate):
-    (positive, negative), other = prompts(), conditioning(7)
+    (positive, negative), other = prompts(setup), conditioning(7)
     gated = gate(setup.model, other, negative, left(), positive_without=positive)
     found = sampled(setup, gated, steps=1)
     within = sample(setup, other, negative, steps=1)
@@ -70,10 +72,10 @@ def test_a_prompt_acts_inside_and_another_outside(setup, gate):
 
 def test_a_patch_of_the_model_acts_inside_alone(setup, gate):
     louder = patched(setup.model)
-    gated = gate(louder, *prompts(), left(), model_without=setup.model)
+    gated = gate(louder, *prompts(setup), left(), model_without=setup.model)
     found = sampled(setup, gated, steps=1)
-    within = sample(setup, *prompts(), model=louder, steps=1)
-    check_halves(found, within, sample(setup, *prompts(), steps=1))
+    within = sample(setup, *prompts(setup), model=louder, steps=1)
+    check_halves(found, within, sample(setup, *prompts(setup), steps=1))
 
 
 def test_a_wrapper_of_the_model_acts_inside_alone(setup, gate):
@@ -82,33 +84,33 @@ def test_a_wrapper_of_the_model_acts_inside_alone(setup, gate):
     wrapped = setup.model.clone()
     double = lambda executor, *args, **kwargs: 2 * executor(*args, **kwargs)  # noqa: E731
     wrapped.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "double", double)
-    gated = gate(wrapped, *prompts(), left(), model_without=setup.model)
+    gated = gate(wrapped, *prompts(setup), left(), model_without=setup.model)
     found = sampled(setup, gated, steps=1)
-    within = sample(setup, *prompts(), model=wrapped, steps=1)
-    check_halves(found, within, sample(setup, *prompts(), steps=1))
+    within = sample(setup, *prompts(setup), model=wrapped, steps=1)
+    check_halves(found, within, sample(setup, *prompts(setup), steps=1))
 
 
 def test_what_nodes_behind_add_to_the_model_acts_in_both(setup, gate):
-    model, *conds = gate(patched(setup.model), *prompts(), left(), model_without=setup.model)
+    model, *conds = gate(patched(setup.model), *prompts(setup), left(), model_without=setup.model)
     quieter = lambda value, options: value * 0.5  # noqa: E731
     found = sample(setup, *conds, model=patched(model, quieter).clone(), steps=1)
     both = patched(patched(setup.model), quieter)
-    within = sample(setup, *prompts(), model=both, steps=1)
-    without = sample(setup, *prompts(), model=patched(setup.model, quieter), steps=1)
+    within = sample(setup, *prompts(setup), model=both, steps=1)
+    without = sample(setup, *prompts(setup), model=patched(setup.model, quieter), steps=1)
     check_halves(found, within, without)
 
 
 def test_a_black_mask_of_a_latent_is_bit_equal_to_no_control(setup, gate):
     masks = torch.cat([torch.zeros_like(left()), torch.ones_like(left())])
-    gated = gate(patched(setup.model), *prompts(), masks, model_without=setup.model)
+    gated = gate(patched(setup.model), *prompts(setup), masks, model_without=setup.model)
     found = sampled(setup, gated, batch=2)
-    assert torch.equal(found[0], sample(setup, *prompts(), batch=2)[0])
-    within = sample(setup, *prompts(), model=patched(setup.model), batch=2)
+    assert torch.equal(found[0], sample(setup, *prompts(setup), batch=2)[0])
+    within = sample(setup, *prompts(setup), model=patched(setup.model), batch=2)
     torch.testing.assert_close(found[1], within[1], **CLOSE)
 
 
 def test_gates_in_a_row_have_a_place_each(setup, gate):
-    right, (positive, negative) = 1 - left(), prompts()
+    right, (positive, negative) = 1 - left(), prompts(setup)
     first = gate(setup.model, conditioning(7), negative, left(), positive_without=positive)
     model, positive_1, negative_1 = first
     louder = patched(model)
@@ -122,7 +124,7 @@ def test_gates_in_a_row_have_a_place_each(setup, gate):
 
 def test_it_goes_with_regions(setup, gate):
     apply = setup.comfy.nodes["LocalControl_Apply"]
-    conds = apply.execute(*prompts(), region(setup, left(), picture()), "add").result
+    conds = apply.execute(*prompts(setup), region(setup, left(), picture()), "add").result
     gated = gate(patched(setup.model), *conds, 1 - left(), model_without=setup.model)
     found = sampled(setup, gated, steps=1)
     outside = sample(setup, *conds, steps=1)
@@ -131,20 +133,34 @@ def test_it_goes_with_regions(setup, gate):
     torch.testing.assert_close(found[..., 8:], inside[..., 8:], **CLOSE)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_masks_in_half_and_double_precision_give_what_fp32_gives(setup, gate, dtype):
+    positive, negative = prompts(setup)
+    mask = (0.3 * left() + 0.6 * top()).to(dtype)
+    half, full = (
+        sampled(
+            setup, gate(setup.model, conditioning(7), negative, white, positive_without=positive)
+        )
+        for white in (mask, mask.float())
+    )
+    assert torch.equal(half, full)
+    assert not torch.allclose(half, sample(setup, positive, negative))
+
+
 def test_only_prompts_that_differ_are_run_twice(setup, gate):
-    positive, negative = prompts()
+    positive, negative = prompts(setup)
     model, runs = counted(setup.model)
     gated = gate(model, conditioning(7), negative, left(), positive_without=positive)
     sampled(setup, gated, steps=1)
     assert runs == [2, 1]
     model, runs = counted(setup.model)
-    sampled(setup, gate(patched(model), *prompts(), left(), model_without=model), steps=1)
+    sampled(setup, gate(patched(model), *prompts(setup), left(), model_without=model), steps=1)
     assert runs == [2, 2]
 
 
 def test_reference_latents_are_seen_inside_alone(comfy, gate):
     setup = flux()
-    setup.comfy, setup.family = comfy, "flux"
+    setup.comfy = comfy
     model = setup.model
     text, negative = setup.text(seed=0), setup.text(seed=1)
     reference = torch.randn(1, 16, 16, 16, generator=torch.Generator().manual_seed(9))
@@ -152,9 +168,7 @@ def test_reference_latents_are_seen_inside_alone(comfy, gate):
     gated = gate(model, referring, negative, left(), positive_without=text)
 
     def run(model, *conds):
-        import controls
-
-        return controls.sample(setup, *conds, model=model, steps=1)
+        return sample(setup, *conds, model=model, steps=1)
 
     check_halves(run(*gated), run(model, referring, negative), run(model, text, negative))
 
@@ -180,24 +194,24 @@ def test_latents_that_are_concatenated_are_seen_inside_alone(comfy, gate, model)
 def test_models_of_other_weights_are_refused(setup, gate):
     other = make_setup(setup.comfy, "sd15").model
     with pytest.raises(ValueError, match="different checkpoints"):
-        gate(setup.model, *prompts(), left(), model_without=other)
+        gate(setup.model, *prompts(setup), left(), model_without=other)
     tuned = setup.model.clone()
     key = next(iter(tuned.model_state_dict()))
     tuned.add_patches({key: (torch.zeros(1),)})
     with pytest.raises(ValueError, match="different weights"):
-        gate(tuned, *prompts(), left(), model_without=setup.model)
+        gate(tuned, *prompts(setup), left(), model_without=setup.model)
 
 
 def test_nothing_to_blend_with_and_black_masks_are_refused(setup, gate):
     with pytest.raises(ValueError, match="nothing without control to blend with"):
-        gate(setup.model, *prompts(), left())
+        gate(setup.model, *prompts(setup), left())
     with pytest.raises(ValueError, match="all black"):
-        gate(setup.model, *prompts(), 0 * left(), model_without=setup.model)
+        gate(setup.model, *prompts(setup), 0 * left(), model_without=setup.model)
 
 
 def test_masks_for_another_number_of_latents_are_named(setup, gate):
     gated = gate(
-        patched(setup.model), *prompts(), left().repeat(3, 1, 1), model_without=setup.model
+        patched(setup.model), *prompts(setup), left().repeat(3, 1, 1), model_without=setup.model
     )
     with pytest.raises(ValueError, match="3 masks for 2 latents"):
         sampled(setup, gated, batch=2)
@@ -209,19 +223,19 @@ def test_models_in_a_row_are_each_gated_by_their_own_mask(setup, gate):
     quieter = lambda value, options: value * 0.2  # noqa: E731
     for first_patch in (Louder(), lambda value, options: value * 3):
         first = patched(setup.model, first_patch)
-        model, *conds = gate(first, *prompts(), left(), model_without=setup.model)
+        model, *conds = gate(first, *prompts(setup), left(), model_without=setup.model)
         second = gate(patched(model, quieter), *conds, top, model_without=model)
         found = sampled(setup, second, steps=1)
-        outside = sample(setup, *prompts(), steps=1)
+        outside = sample(setup, *prompts(setup), steps=1)
         assert torch.equal(found[..., 8:, 8:], outside[..., 8:, 8:])
-        within = sample(setup, *prompts(), model=first, steps=1)
+        within = sample(setup, *prompts(setup), model=first, steps=1)
         torch.testing.assert_close(found[..., 8:, :8], within[..., 8:, :8], **CLOSE)
 
 
 def test_prompts_that_differ_and_have_areas_are_refused(setup, gate):
     from nodes import ConditioningSetArea
 
-    positive, negative = prompts()
+    positive, negative = prompts(setup)
     (corner,) = ConditioningSetArea().append(conditioning(5), 64, 64, 64, 64, 1.0)
     gated = gate(
         setup.model, conditioning(7) + corner, negative, left(), positive_without=positive + corner
@@ -239,18 +253,18 @@ def test_what_acts_behind_the_predictions_is_refused(setup, gate):
     guided = setup.model.clone()
     guided.set_model_sampler_post_cfg_function(lambda args: args["denoised"])
     with pytest.raises(ValueError, match="has a sampler_post_cfg_function that model_without"):
-        gate(guided, *prompts(), left(), model_without=setup.model)
+        gate(guided, *prompts(setup), left(), model_without=setup.model)
     louder = patched(guided)
-    gated = gate(louder, *prompts(), left(), model_without=guided)
+    gated = gate(louder, *prompts(setup), left(), model_without=guided)
     found = sampled(setup, gated, steps=1)
-    assert torch.equal(found[..., 8:], sample(setup, *prompts(), steps=1)[..., 8:])
+    assert torch.equal(found[..., 8:], sample(setup, *prompts(setup), steps=1)[..., 8:])
 
 
 def test_injections_of_one_model_are_refused(setup, gate):
     injected = setup.model.clone()
     injected.set_injections("test", [])
     with pytest.raises(ValueError, match="differ in what is injected"):
-        gate(injected, *prompts(), left(), model_without=setup.model)
+        gate(injected, *prompts(setup), left(), model_without=setup.model)
 
 
 class TestWiring:
@@ -258,19 +272,23 @@ class TestWiring:
 
     @pytest.fixture
     def gated(self, setup, gate):
-        (positive, negative), other = prompts(), conditioning(7)
+        (positive, negative), other = prompts(setup), conditioning(7)
         without = {"positive_without": positive, "negative_without": negative}
         return gate(setup.model, other, conditioning(8), left(), **without)
 
     def test_prompts_without_their_model_are_named(self, setup, gated):
         _, positive, negative = gated
-        for conds in (positive, negative), (positive, prompts()[1]), (prompts()[0], negative):
+        for conds in (
+            (positive, negative),
+            (positive, prompts(setup)[1]),
+            (prompts(setup)[0], negative),
+        ):
             with pytest.raises(ValueError, match="is sampled without its model"):
                 sample(setup, *conds)
 
     def test_a_model_without_its_prompts_is_named_with_those_that_lack(self, setup, gated):
         model, positive, negative = gated
-        plain = prompts()
+        plain = prompts(setup)
         for conds, lacking in (
             (plain, "positive and negative"),
             ((positive, plain[1]), "negative"),
@@ -294,8 +312,8 @@ class TestWiring:
         assert found.isfinite().all()
 
     def test_one_that_has_its_control_in_the_model_takes_any_prompts(self, setup, gate):
-        model, *_ = gate(patched(setup.model), *prompts(), left(), model_without=setup.model)
-        assert sample(setup, *prompts(), model=model, steps=1).isfinite().all()
+        model, *_ = gate(patched(setup.model), *prompts(setup), left(), model_without=setup.model)
+        assert sample(setup, *prompts(setup), model=model, steps=1).isfinite().all()
 
     def test_tools_that_cut_the_pictures_of_controls_find_one(self, setup, gated):
         model, *conds = gated

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from images import left, top
 from kinds import windowed
 from small_controls import qwen, wan
 from small_models import build_model, fill
@@ -38,12 +39,6 @@ def patched(comfy, setup):
     model = setup.model.clone()
     model.set_model_double_block_patch(patch)
     return model
-
-
-def left():
-    mask = torch.zeros(1, 128, 128)
-    mask[..., :64] = 1
-    return mask
 
 
 def gate(comfy, model, mask):
@@ -84,11 +79,18 @@ def test_a_black_mask_equals_no_patch_and_all_equals_the_plain_patch(comfy, setu
 
 def test_left_differs_from_top_and_the_model_given_is_untouched(comfy, setup, patched):
     before = sample(setup, patched)
-    top = left().transpose(-1, -2).contiguous()
-    results = [sample(setup, gate(comfy, patched, mask)) for mask in (left(), top)]
+    results = [sample(setup, gate(comfy, patched, mask)) for mask in (left(), top())]
     assert not torch.allclose(*results)
     assert torch.equal(sample(setup, patched), before)
     assert not patched.wrappers
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_masks_in_half_and_double_precision_give_what_fp32_gives(comfy, setup, patched, dtype):
+    mask = (0.3 * left() + 0.6 * top()).to(dtype)
+    found = sample(setup, gate(comfy, patched, mask))
+    assert torch.equal(found, sample(setup, gate(comfy, patched, mask.float())))
+    assert not torch.allclose(found, sample(setup, patched))
 
 
 def adding_one(args):

@@ -2,31 +2,23 @@
 
 import pytest
 import torch
-from adapters import apply, make_setup, prompts, region
-from adapters import sample as sample_adapter
-from controls import local, picture, sample
+from adapters import make_setup
+from controls import local, prompts, region, sample
+from images import picture
 from small_controls import BUILDERS
 
 SIZES = [(16, 16), (9, 13), (10, 9)]
 
 
-def adapter(comfy, family):
-    setup = make_setup(comfy, family)
-    setup.sample = sample_adapter
-    setup.local = lambda mask, image, **kwargs: apply(setup, region(setup, mask, image, **kwargs))
-    return setup
-
-
 def net(comfy, name):
     setup = BUILDERS[name]()
-    setup.comfy, setup.name, setup.sample = comfy, name, sample
-    setup.local = lambda mask, image, **kwargs: local(setup, mask, image, **kwargs)
+    setup.comfy, setup.name = comfy, name
     return setup
 
 
 def first_tensors(setup, mask, size, **kwargs):
     """What the region's control gives the model at the first step, by place."""
-    conds = setup.local(mask, picture(size), **kwargs)
+    conds = local(setup, mask, picture(size), **kwargs)
     control, found = conds[0][0][1]["control"], []
     original = control.get_control
 
@@ -36,7 +28,7 @@ def first_tensors(setup, mask, size, **kwargs):
         return out
 
     control.get_control = record
-    setup.sample(setup, *conds, size=size)
+    sample(setup, *conds, size=size)
     return {place: tensor for place, tensor in found[0].items() if tensor is not None}
 
 
@@ -82,7 +74,7 @@ def test_only_cells_and_tokens_under_the_mask_are_touched(comfy, name, size):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("family", ["sd15", "sdxl"])
 def test_only_cells_of_adapters_under_the_mask_are_touched(comfy, family, size):
-    check_the_right_cells_are_touched(adapter(comfy, family), size)
+    check_the_right_cells_are_touched(make_setup(comfy, family), size)
 
 
 @pytest.mark.parametrize("name", [name for name in BUILDERS if name != "cascade"])
@@ -100,7 +92,7 @@ def test_grids_of_controls_are_known_before_they_run(comfy, name):
 
 @pytest.mark.parametrize("family", ["sd15", "sdxl"])
 def test_grids_of_adapters_are_known_before_they_run(comfy, family):
-    setup = adapter(comfy, family)
+    setup = make_setup(comfy, family)
     grids = comfy.module("nodes.sampler.control.grids")
     tensors = first_tensors(setup, torch.ones(1, 128, 128), (16, 16))
     sides = {cells(tensor, (16, 16))[1] for tensor in tensors.values()}
@@ -143,7 +135,7 @@ def test_weights_of_tokens_keep_the_order_of_blocks(comfy, name):
 @pytest.mark.parametrize("family", ["sd15", "sdxl"])
 @pytest.mark.parametrize("level", range(4))
 def test_weights_of_adapters_go_from_fine_to_coarse(comfy, family, level):
-    setup = adapter(comfy, family)
+    setup = make_setup(comfy, family)
     weights = ["0", "0", "0", "0"]
     weights[level] = "1"
     tensors, heard = silenced(setup, ", ".join(weights))
@@ -154,7 +146,7 @@ def test_weights_of_adapters_go_from_fine_to_coarse(comfy, family, level):
 
 
 def test_prompts_without_control_are_left_alone(comfy):
-    setup = adapter(comfy, "sd15")
-    only = setup.local(torch.ones(1, 128, 128), picture(), acts_on="positive")
+    setup = make_setup(comfy, "sd15")
+    only = local(setup, torch.ones(1, 128, 128), picture(), acts_on="positive")
     assert "control" in only[0][0][1]
-    assert only[1][0][1].keys() == prompts()[1][0][1].keys()
+    assert only[1][0][1].keys() == prompts(setup)[1][0][1].keys()

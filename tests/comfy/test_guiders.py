@@ -5,7 +5,9 @@ import weakref
 
 import pytest
 import torch
-from adapters import core_control, left, local, make_setup, picture, sample, stock
+from adapters import core_control, make_setup
+from controls import local, sample, stock
+from images import left, picture, white
 from small_controls import BUILDERS
 from small_models import build_model, conditioning
 
@@ -21,17 +23,13 @@ def adapter(comfy):
 def net(comfy):
     """A ControlNet, which both sides take as it is."""
     setup = BUILDERS["sd15"]()
-    setup.comfy, setup.family = comfy, "sd15"
+    setup.comfy = comfy
     return setup, setup.control
 
 
 @pytest.fixture(params=[adapter, net])
 def pair(comfy, request):
     return request.param(comfy)
-
-
-def full():
-    return torch.ones(1, 128, 128)
 
 
 def call(name, **inputs):
@@ -83,8 +81,8 @@ def guided(setup, guider, positive, negative, steps=2):
 @pytest.mark.parametrize("guider", GUIDERS)
 def test_a_full_mask_is_bit_equal_to_the_plain_control_under_every_guider(pair, guider):
     setup, theirs = pair
-    ours = guided(setup, guider, *local(setup, full()))
-    assert torch.equal(ours, guided(setup, guider, *stock(setup, theirs)))
+    ours = guided(setup, guider, *local(setup, white()))
+    assert torch.equal(ours, guided(setup, guider, *stock(setup, control=theirs)))
     assert not torch.equal(ours, guided(setup, guider, conditioning(0), conditioning(1)))
 
 
@@ -96,13 +94,13 @@ def test_edge_guidance_is_as_strong_as_set_under_every_guider(comfy, guider):
     prompts = conditioning(0), conditioning(1)
     plain = guided(setup, guider, *prompts, steps=1)  # one step ends with its z0'
     setup.model = node.execute(
-        setup.model, {"samples": reference}, full(), 1.0, 0.0, 1.0, "sobel"
+        setup.model, {"samples": reference}, white(), 1.0, 0.0, 1.0, "sobel"
     ).result[0]
     found = guided(setup, guider, *prompts, steps=1)
     latents = setup.model.model.latent_format
     step = comfy.module("local_control.steering").step_towards_edges
     expected = step(
-        latents.process_in(plain), latents.process_in(reference), full()[:, None], "sobel", 1.0
+        latents.process_in(plain), latents.process_in(reference), white()[:, None], "sobel", 1.0
     )
     torch.testing.assert_close(found, latents.process_out(expected), rtol=1e-3, atol=1e-3)
     assert not torch.allclose(found, plain, rtol=1e-2, atol=1e-2)
@@ -112,9 +110,9 @@ def test_edge_guidance_is_as_strong_as_set_under_every_guider(comfy, guider):
 @pytest.mark.parametrize("guider", ["dual", "cfg"])
 def test_one_prompt_alone_is_controlled_under_every_guider(pair, guider, who):
     setup, _ = pair
-    plain, both = (conditioning(0), conditioning(1)), local(setup, full())
+    plain, both = (conditioning(0), conditioning(1)), local(setup, white())
     alone = (both[0], plain[1]) if who == "positive" else (plain[0], both[1])
-    ours = guided(setup, guider, *local(setup, full(), acts_on=who))
+    ours = guided(setup, guider, *local(setup, white(), acts_on=who))
     assert torch.equal(ours, guided(setup, guider, *alone))
     assert not torch.equal(ours, guided(setup, guider, *both))
 
@@ -136,8 +134,8 @@ def test_sampler_custom_is_controlled_as_stock_controls_it(pair):
             latent_image={"samples": torch.zeros(1, 4, *SIZE)},
         )[0]["samples"]
 
-    ours = run(*local(setup, full()))
-    assert torch.equal(ours, run(*stock(setup, theirs)))
+    ours = run(*local(setup, white()))
+    assert torch.equal(ours, run(*stock(setup, control=theirs)))
     assert not torch.equal(run(*local(setup, left())), ours)
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from adapters import left
+from images import left
 from stock_nodes import STOCK, seeded, stock_node
-from watched import SIZE, frames, sample
+from watched import SIZE, frames, sample_model
 
 STEPS = 6
 
@@ -24,7 +24,7 @@ def combine(request, stock):
 
 
 def run(model):
-    return seeded(sample)(model, steps=STEPS)
+    return seeded(sample_model)(model, steps=STEPS)
 
 
 def reference():

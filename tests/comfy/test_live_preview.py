@@ -5,10 +5,7 @@ import threading
 import pytest
 import torch
 from PIL import Image
-from watched import (
-    sample,
-    with_preview,
-)
+from watched import sample_model, with_preview
 
 
 def test_sampling_does_not_wait_for_slow_pictures(comfy, model):
@@ -27,7 +24,7 @@ def test_sampling_does_not_wait_for_slow_pictures(comfy, model):
             gate.set()
 
     watched = with_preview(comfy, model, live_preview.LivePreview(render, send))
-    assert torch.equal(sample(watched), sample(model))
+    assert torch.equal(sample_model(watched), sample_model(model))
     assert [step for step, _ in sent] == [1, 2, 3, 4, 4]
     assert not any(shown for _, shown in sent[:3])
     assert sent[-1][1] is True
@@ -63,7 +60,7 @@ def test_pictures_left_unfinished_never_run_beside_those_of_the_next_sampling(co
 
     watched = with_preview(comfy, model, Impatient(render, lambda *call: None))
     for _ in range(3):
-        sample(watched, steps=2)
+        sample_model(watched, steps=2)
     gate.set()
     live_preview._WORKER.submit(lambda: None).result(60)
     assert most == [1]  # the others were given up before they began
@@ -97,7 +94,7 @@ def test_a_preview_that_fails_is_logged_once_and_does_not_end_the_sampling(comfy
         sent.append(picture)
 
     watched = with_preview(comfy, model, live_preview.LivePreview(broken, send))
-    assert torch.equal(sample(watched, steps=8), sample(model, steps=8))
+    assert torch.equal(sample_model(watched, steps=8), sample_model(model, steps=8))
     assert caplog.text.count("sampling goes on") == 1
     assert len(tried) == 1
     assert sent == [None] * 8  # the bar goes on
@@ -108,7 +105,7 @@ def test_a_picture_that_cannot_be_sent_is_logged_once(comfy, model, caplog):
         raise ConnectionError("nobody listens")
 
     live = comfy.module("nodes.sampler.z0.live").LivePreview(lambda *frame: None, send)
-    assert torch.equal(sample(with_preview(comfy, model, live)), sample(model))
+    assert torch.equal(sample_model(with_preview(comfy, model, live)), sample_model(model))
     assert caplog.text.count("sampling goes on") == 1
 
 
@@ -154,7 +151,7 @@ def test_a_cancel_that_the_previews_thread_takes_ends_the_run(comfy, model, canc
             cancel()
 
     with pytest.raises(management.InterruptProcessingException):
-        sample(watched, callback=callback)
+        sample_model(watched, callback=callback)
     assert seen == list(range(at + 1))
     assert not management.processing_interrupted()  # the run that it was meant for has taken it
     assert caplog.text == ""
@@ -169,4 +166,4 @@ def test_a_cancel_taken_by_a_picture_of_an_earlier_prompt_ends_the_run(comfy, mo
     left_over.close()
     live = live_preview.LivePreview(lambda *frame: Image.new("RGB", (8, 8)), lambda *call: None)
     with pytest.raises(management.InterruptProcessingException):
-        sample(with_preview(comfy, model, live), callback=lambda *call: cancel())
+        sample_model(with_preview(comfy, model, live), callback=lambda *call: cancel())

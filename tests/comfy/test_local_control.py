@@ -4,7 +4,7 @@ import itertools
 import json
 
 import pytest
-from demo_server import make_workspace, sample
+from demo_server import make_workspace, sample_on
 
 from demo.example_files import DEMO_EXAMPLES
 from testbed.server import ComfyServer
@@ -35,11 +35,11 @@ def samplings_of(server, prompt):
 
 
 def test_its_picture_is_that_of_its_parts(server):
-    one = sample(server, prompt_of(server, "01_one_node_demo", "LocalControl_LocalControl"))
+    one = sample_on(server, prompt_of(server, "01_one_node_demo", "LocalControl_LocalControl"))
     prompt = prompt_of(server, "02_one_region_demo", "KSampler")
     told = {"low_threshold": 100, "high_threshold": 200, "blur": 0.0}  # by the adapter's file
     prompt[find(prompt, "LocalControl_Condition")]["inputs"] |= told
-    assert one.equal(sample(server, prompt))
+    assert one.equal(sample_on(server, prompt))
 
 
 def test_without_control_the_same_seed_is_sampled_once(server):

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from controls import half, local, picture, sample
+from controls import local, sample
+from images import left, picture
 from kinds import make_kind
 from small_controls import BUILDERS, unet
 from small_models import build_model
@@ -31,7 +32,7 @@ def test_a_control_of_another_family_is_named_with_the_model_and_what_to_do(comf
     if control == "sd15":  # the small families' texts are all as wide, and real ones are not
         other = unet(build_model("sd15"), context_dim=48)
     setup.control, setup.vae = other.control, other.vae
-    controlled = local(setup, half())
+    controlled = local(setup, left())
     for _ in range(2):  # a control that could not be prepared does not spoil the next run
         with pytest.raises(ValueError, match="of region 1 does not fit the model") as error:
             sample(setup, *controlled)
@@ -53,7 +54,7 @@ def test_one_that_acts_later_is_named_before_the_first_step(comfy):
     setup.model.add_wrapper(WrappersMP.DIFFUSION_MODEL, note)
     setup.control = unet(build_model("sd15"), context_dim=48).control
     with pytest.raises(ValueError, match="of region 1 does not fit the model"):
-        sample(setup, *local(setup, half(), start_percent=0.6))
+        sample(setup, *local(setup, left(), start_percent=0.6))
     assert not runs
 
 
@@ -77,7 +78,7 @@ def test_memory_interrupts_and_failures_of_the_device_pass_as_they_are(comfy):
     ):
         setup = broken(setup_of(comfy, "sd15"), error)
         with pytest.raises(type(error)) as raised:
-            sample(setup, *local(setup, half()))
+            sample(setup, *local(setup, left()))
         assert raised.value is error
 
 
@@ -86,30 +87,21 @@ def test_a_control_that_reads_latents_asks_for_a_vae_before_sampling(comfy, name
     setup = setup_of(comfy, name)
     setup.vae = None
     with pytest.raises(ValueError, match=r"region 1 reads latents, .* connect the model's VAE"):
-        local(setup, half())
+        local(setup, left())
 
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_pictures_that_fit_no_batch_are_refused_for_every_control(comfy, name):
     setup = setup_of(comfy, name)
     with pytest.raises(ValueError, match="3 condition images for 2 latents"):
-        sample(setup, *local(setup, half(), picture(batch=3)), batch=2)
-
-
-def test_a_picture_for_each_latent_is_taken(comfy):
-    setup = setup_of(comfy, "sd15")
-    pictures, ones = picture(batch=2), torch.ones(1, 128, 128)
-    both = sample(setup, *local(setup, ones, pictures), batch=2)
-    for i in range(2):
-        alone = sample(setup, *local(setup, ones, pictures[i : i + 1]), batch=2)
-        torch.testing.assert_close(both[i], alone[i], rtol=1e-3, atol=1e-3)
+        sample(setup, *local(setup, left(), picture(batch=3)), batch=2)
 
 
 def test_regions_are_numbered_as_they_are_chained(comfy):
     setup = setup_of(comfy, "sd15")
     node = setup.comfy.nodes["LocalControl_Region"]
-    first = node.execute(setup.control, picture(), half()).result[0]
-    both = node.execute(setup.control, picture(), half(), regions=first).result[0]
+    first = node.execute(setup.control, picture(), left()).result[0]
+    both = node.execute(setup.control, picture(), left(), regions=first).result[0]
     assert [region.number for region in both] == [1, 2]
 
 
@@ -131,7 +123,7 @@ def test_regions_of_models_without_pictures_are_named_with_what_the_latents_are(
 ):
     kind = make_kind(comfy, name)
     with pytest.raises(ValueError, match="Region 1 cannot act on this model") as error:
-        sound_through(kind.setup.model, kind.local(half(), outside=outside))
+        sound_through(kind.setup.model, kind.local(left(), outside=outside))
     assert "64 channels of 215 values in a row, as of sound or 3D shapes" in str(error.value)
 
 
@@ -139,7 +131,7 @@ def test_gate_predictions_names_what_latents_without_pictures_are(comfy):
     kind = make_kind(comfy, "adapter sd15")
     node = comfy.nodes["LocalControl_GatePredictions"]
     other = kind.setup.model.clone()
-    model, *conds = node.execute(kind.setup.model, *kind.prompts(), half(), other).result
+    model, *conds = node.execute(kind.setup.model, *kind.prompts(), left(), other).result
     with pytest.raises(ValueError, match=r"Gate Predictions cannot act .* 215 values in a row"):
         sound_through(model, conds)
 
@@ -156,7 +148,7 @@ def answered(comfy, values, steps=1, **region):
             return {"input": [values.clone()], "middle": [values.clone()], "output": []}
 
     module = comfy.module("nodes.sampler.control.any")
-    mask = comfy.module("local_control.region_mask").RegionMask(half()[None])
+    mask = comfy.module("local_control.region_mask").RegionMask(left()[None])
     options = {"condition": torch.zeros(1, 3, 128, 128), "mask": mask, "number": 2}
     control = module.GatedControl(module.ControlRegion(**options | region, control=Returning()))
     model = torch.nn.Module()
@@ -177,13 +169,13 @@ def test_a_control_that_gives_no_numbers_is_named_though_they_are_outside(comfy,
 def test_one_that_a_curve_or_weights_take_beyond_the_precision_is_named(comfy, weights):
     values = torch.full((1, 4, 16, 16), 7000.0)
     assert answered(comfy, values, **weights)
-    assert answered(comfy, values.half())
+    assert answered(comfy, values.left())
     with pytest.raises(ValueError, match=r"region 2 gives numbers .* too large for float16"):
-        answered(comfy, values.half(), **weights)
+        answered(comfy, values.left(), **weights)
 
 
 def test_weights_that_are_no_numbers_are_named_in_a_sampling(comfy):
     setup = setup_of(comfy, "sd15")
     setup.control.control_model.zero_convs[0][0].bias.fill_(float("nan"))
     with pytest.raises(ValueError, match="The ControlNet of region 1 gives numbers at strength 1"):
-        sample(setup, *local(setup, half()))
+        sample(setup, *local(setup, left()))

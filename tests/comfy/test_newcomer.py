@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import skimage.data
 import torch
-from demo_server import sample
+from demo_server import sample_on
 
 from demo.base import CHECKPOINT
 from demo.example_files import WATCH, copy_pictures
@@ -67,7 +67,7 @@ def test_its_file_controls_in_our_nodes_and_in_stock_ones(trained, tmp_path):
         adapter = local[find(local, "LocalControl_LoadAdapter")]["inputs"]
         adapter["adapter_name"] = "best.safetensors"
         local[find(local, "KSampler")]["inputs"]["steps"] = 2
-        pictures = [sample(server, prompt) for prompt in (local, stock(local), free(local))]
+        pictures = [sample_on(server, prompt) for prompt in (local, stock(local), free(local))]
     controlled, everywhere, uncontrolled = pictures
     assert not torch.equal(controlled, uncontrolled)
     assert not torch.equal(everywhere, uncontrolled)

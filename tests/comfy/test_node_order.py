@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from adapters import left
-from watched import SIZE, frames, pictures, sample
+from images import left
+from watched import SIZE, frames, sample_model, shown_pictures
 
 
 def reference():
@@ -24,18 +24,18 @@ def test_edge_guidance_before_and_after_gives_the_same(comfy, model, change):
         inputs = {"model": model, "reference": reference(), "mask": left()}
         return comfy.call("LocalControl_EdgeGuidance", **inputs, **options)[0]
 
-    guided = sample(change(guide(model)))
-    assert torch.equal(guided, sample(guide(change(model))))
-    assert not torch.equal(guided, sample(change(model)))
+    guided = sample_model(change(guide(model)))
+    assert torch.equal(guided, sample_model(guide(change(model))))
+    assert not torch.equal(guided, sample_model(change(model)))
 
 
 def test_a_preview_before_and_after_gives_the_same(comfy, watch, model, change):
     def seen(change_before, change_after):
         watched, trace, shown = watch(change_before(model), reference=reference())
-        samples = sample(change_after(watched))
+        samples = sample_model(change_after(watched))
         images, latents, _, numbers = frames(comfy, trace, samples)
         torch.testing.assert_close(latents["samples"][-1:], samples, rtol=1e-3, atol=1e-3)
-        return images, latents["samples"], numbers, pictures(shown)[-1].tobytes()
+        return images, latents["samples"], numbers, shown_pictures(shown)[-1].tobytes()
 
     def leave(model):
         return model

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from adapters import adapter_file, apply, left, make_setup, picture, region, sample
+from adapters import adapter_file, make_setup
+from controls import apply, region, sample
 from diffusers import ControlNetModel, UNet2DConditionModel
+from images import left, picture
 from small_controls import unet
 from small_models import CONTEXT, FAMILIES, WIDTH, build_model, conditioning, fill
 

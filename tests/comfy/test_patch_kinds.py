@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from images import left, stripes, top
+from kinds import cast, windowed
 from small_patches import BUILDERS, SIZE, MissingError
 
 CLOSE = {"rtol": 1e-3, "atol": 1e-3}
@@ -24,12 +26,6 @@ def setup(comfy, request):
         comfy.nodes["LocalControl_GatePatches"].execute(found.patched, mask).result[0]
     )
     return found
-
-
-def left(size=SIZE):
-    mask = torch.zeros(1, 8 * size, 8 * size)
-    mask[..., : 4 * size] = 1
-    return mask
 
 
 def sample(setup, model, batch=1, size=(SIZE, SIZE), text=None, **changes):
@@ -58,7 +54,7 @@ def test_a_white_mask_is_bit_equal_to_the_plain_patch(setup):
 
 
 def test_a_latent_with_a_black_mask_is_bit_equal_to_no_patch(setup):
-    if len(setup.shape) == 2 and setup.shape[1] > 1:
+    if is_video(setup):
         pytest.skip("masks of a video are of its frames, not of latents")
     masks = torch.cat([torch.zeros_like(left()), torch.ones_like(left())])
     found, without = sample(setup, setup.gate(masks), batch=2), free(setup, batch=2)
@@ -67,8 +63,7 @@ def test_a_latent_with_a_black_mask_is_bit_equal_to_no_patch(setup):
 
 
 def test_left_and_top_are_not_the_same(setup):
-    top = left().transpose(-1, -2).contiguous()
-    one, other = (sample(setup, setup.gate(mask)) for mask in (left(), top))
+    one, other = (sample(setup, setup.gate(mask)) for mask in (left(), top()))
     assert not torch.allclose(one, other)
 
 
@@ -80,6 +75,35 @@ def test_latents_of_odd_sizes_keep_white_equal_to_the_plain_patch(setup):
     white = torch.ones(1, 8 * size[0], 8 * size[1])
     assert torch.equal(sample(setup, setup.gate(white), size=size), plain)
     assert not torch.allclose(plain, sample(setup, setup.gate(left()), size=size))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_half_precision_white_is_the_plain_patch(setup, dtype):
+    patches = [patch.model for patch in setup.patched.model_patches_models()]
+    cast([setup.model.model.diffusion_model, *patches], dtype)
+    white, gated = (
+        sample(setup, setup.gate(mask), steps=1) for mask in (torch.ones_like(left()), left())
+    )
+    assert torch.equal(white, sample(setup, setup.patched, steps=1))
+    assert gated.isfinite().all()
+    assert not torch.allclose(gated, white)
+    assert not torch.allclose(gated, free(setup, steps=1))
+
+
+def test_in_context_windows_each_latent_has_its_mask(setup):
+    if is_video(setup):
+        pytest.skip("masks of a video are of its frames, not of latents")
+    # ComfyUI 0.3.75 compares six latents with the noise levels of as many steps and one.
+    run = {"batch": 6, "steps": 5}
+    model = setup.gate(stripes(6))
+    whole = sample(setup, model, **run)
+    found = sample(setup, windowed(model, 4), **run)
+    torch.testing.assert_close(found, whole, **CLOSE)
+    assert not torch.allclose(found, sample(setup, setup.gate(left()), **run))
+
+
+def is_video(setup):
+    return len(setup.shape) == 2 and setup.shape[1] > 1
 
 
 def test_a_second_gate_says_that_all_have_a_mask(comfy, setup):
@@ -189,7 +213,7 @@ class TestTiles:
         model = self.gate(setup, left())
         cut_as_tools_do(model, (0, 32, 64, 96))
         found = sample(setup, model, size=(8, 8))
-        own = left(8)  # the tile's left half is white too
+        own = left((8, 8))  # the tile's left half is white too
         assert torch.equal(found, sample(setup, self.gate(setup, own), size=(8, 8)))
 
     def test_a_tile_outside_the_mask_is_bit_equal_to_no_patch(self, setup):
@@ -221,7 +245,7 @@ class TestTiles:
         options = {"init_size": (128, 128), "canvas_size": (128, 128), "tile_size": (64, 64)}
         with crop(gated, (32, 0, 96, 64), **options) as model:
             found = sample(setup, model, size=(8, 8))
-            own = sample(setup, self.gate(setup, left(8)), size=(8, 8))
+            own = sample(setup, self.gate(setup, left((8, 8))), size=(8, 8))
         assert torch.equal(found, own)
         assert torch.equal(sample(setup, gated), before)
         sys.modules.pop("usdu_utils", None)
@@ -229,10 +253,9 @@ class TestTiles:
 
 def test_a_patch_that_is_gated_behind_gate_predictions_stays_in_its_mask_too(comfy):
     setup = BUILDERS["Qwen DiffSynth"]()
-    top = left().transpose(-1, -2).contiguous()
     pair = setup.text(0), setup.text(1)
     first = comfy.nodes["LocalControl_GatePredictions"].execute(
-        setup.patched, *pair, top, model_without=setup.model
+        setup.patched, *pair, top(), model_without=setup.model
     )
     model = comfy.nodes["LocalControl_GatePatches"].execute(first.result[0], left()).result[0]
     found, without = sample(setup, model, steps=1), sample(setup, setup.model, steps=1)

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
-from adapters import CLOSE, left, make_setup, picture, region
-from watched import SIZE, VideoVae, sample, sample_video, small_vae
+from adapters import make_setup
+from controls import CLOSE, region
+from images import left, picture
+from watched import SIZE, VideoDecoder, sample_model, sample_video, small_vae
 
 SIDE = 8 * SIZE
 
@@ -30,43 +32,43 @@ def guide(setup, **inputs):
 
 def test_a_picture_of_the_result_s_size_guides_as_its_latent_does(setup, vae, image):
     latent = {"samples": vae.encode(image)}
-    expected = sample(guide(setup, reference=latent, mask=left()))
-    found = sample(guide(setup, image=image, vae=vae, mask=left()))
+    expected = sample_model(guide(setup, reference=latent, mask=left()))
+    found = sample_model(guide(setup, image=image, vae=vae, mask=left()))
     assert torch.equal(found, expected)
-    assert not torch.equal(found, sample(setup.model))
+    assert not torch.equal(found, sample_model(setup.model))
 
 
 @pytest.mark.parametrize("size", [(SIDE // 2, SIDE // 2), (SIDE, 2 * SIDE), (3 * SIDE, SIDE)])
 def test_a_picture_of_any_size_is_scaled_to_cover_the_result(setup, vae, generator, size):
     image = torch.rand(1, *size, 3, generator=generator)
-    found = sample(guide(setup, image=image, vae=vae, mask=left()))
+    found = sample_model(guide(setup, image=image, vae=vae, mask=left()))
     assert found.isfinite().all()
-    assert not torch.equal(found, sample(setup.model))
+    assert not torch.equal(found, sample_model(setup.model))
 
 
 def test_a_picture_is_encoded_once_whatever_is_sampled(setup, vae, image, monkeypatch):
     calls, encode = [], vae.encode
     monkeypatch.setattr(vae, "encode", lambda pixels: calls.append(1) or encode(pixels))
     guided = guide(setup, image=image, vae=vae, mask=left())
-    sample(guided)
-    sample(guided, batch=2)
+    sample_model(guided)
+    sample_model(guided, batch=2)
     assert calls == [1]
 
 
 def test_a_latent_comes_before_a_picture(setup, vae, image):
     latent = {"samples": vae.encode(image)}
-    expected = sample(guide(setup, reference=latent, mask=left()))
+    expected = sample_model(guide(setup, reference=latent, mask=left()))
     both = guide(setup, reference=latent, image=1 - image, vae=vae, mask=left())
-    assert torch.equal(sample(both), expected)
+    assert torch.equal(sample_model(both), expected)
 
 
 def test_regions_give_mask_and_conditions(setup, vae):
     regions = region(setup, left())
     condition = picture() * left()[..., None]
-    expected = sample(guide(setup, image=condition, vae=vae, mask=left()))
-    found = sample(guide(setup, regions=regions, vae=vae))
+    expected = sample_model(guide(setup, image=condition, vae=vae, mask=left()))
+    found = sample_model(guide(setup, regions=regions, vae=vae))
     torch.testing.assert_close(found, expected, **CLOSE)
-    assert not torch.allclose(found, sample(setup.model), **CLOSE)
+    assert not torch.allclose(found, sample_model(setup.model), **CLOSE)
 
 
 def test_what_is_missing_is_named(setup, vae, image):
@@ -82,7 +84,7 @@ def test_what_is_missing_is_named(setup, vae, image):
 
 
 def test_a_picture_serves_every_frame_of_a_video(comfy, video, monkeypatch, generator):
-    vae = VideoVae()
+    vae = VideoDecoder()
     monkeypatch.setattr(
         vae, "encode", lambda pixels: torch.randn(1, 16, 1, SIZE, SIZE), raising=False
     )

@@ -1,20 +1,10 @@
-"""Adapter regions under area conditions, SetMask, inpainting, img2img; curves, fits and prompts."""
+"""Adapter regions under masks of conditions and odd prompts; fits, overlaps, what is named."""
 
 import pytest
 import torch
-from adapters import (
-    CLOSE,
-    SIZE,
-    apply,
-    left,
-    local,
-    make_setup,
-    picture,
-    prompts,
-    region,
-    sample,
-    stock,
-)
+from adapters import make_setup
+from controls import CLOSE, apply, local, prompts, region, sample, stock
+from images import SIZE, left, picture, top, white
 from kinds import windowed
 
 
@@ -27,38 +17,10 @@ def with_options(conds, **options):
     return [[embedding, {**old, **options}] for embedding, old in conds]
 
 
-def full():
-    return torch.ones(1, 128, 128)
-
-
-def test_in_an_area_mask_and_condition_are_cropped_as_the_area_is(setup):
-    positive, negative = local(setup, left())
-    y, x, side = 4, 6, 8
-    rows, columns = slice(8 * y, 8 * (y + side)), slice(8 * x, 8 * (x + side))
-    area = (side, side, y, x)
-    whole = sample(setup, with_options(positive, area=area), with_options(negative, area=area))
-    mask, image = left()[:, rows, columns].contiguous(), picture()[:, rows, columns].contiguous()
-    cropped = local(setup, mask, image)
-    import comfy.hooks
-
-    for conds in cropped:  # knows of no areas, so it takes its own picture for all of it
-        conds[0][1]["control"].extra_hooks = comfy.hooks.HookGroup()
-    expected = sample(setup, *(with_options(conds, area=area) for conds in cropped))
-    torch.testing.assert_close(whole, expected, **CLOSE)
-
-
 def test_context_windows_of_rows_that_go_round_the_edge_are_refused(setup):
     model = windowed(setup.model, 12, dim=2, overlap=4, schedule="looped_uniform")
     with pytest.raises(ValueError, match=r"rows or columns \(dim 2\) that are not side by side"):
         sample(setup, *local(setup, left()), model=model, steps=5)
-
-
-def test_an_area_outside_the_mask_is_free(setup):
-    right = (SIZE[0], SIZE[1] // 2, 0, SIZE[1] // 2)
-    positive, _ = local(setup, left())
-    controlled = sample(setup, with_options(positive, area=right), prompts()[1], cfg=1.0)
-    free = sample(setup, with_options(prompts()[0], area=right), prompts()[1], cfg=1.0)
-    assert torch.equal(controlled, free)
 
 
 def test_a_condition_mask_that_is_white_changes_nothing(setup):
@@ -68,68 +30,16 @@ def test_a_condition_mask_that_is_white_changes_nothing(setup):
     torch.testing.assert_close(masked, sample(setup, positive, negative), **CLOSE)
 
 
-def resample(setup, conds, latent, denoise=1.0, noise_mask=None):
-    import comfy.sample
-
-    generator = torch.Generator().manual_seed(3)
-    noise = torch.randn(latent.shape, generator=generator)
-    return comfy.sample.sample(
-        setup.model,
-        noise,
-        3,
-        4.0,
-        "euler",
-        "normal",
-        *conds,
-        latent,
-        denoise=denoise,
-        noise_mask=noise_mask,
-        seed=0,
-        disable_pbar=True,
-    )
-
-
-@pytest.mark.parametrize("denoise", [0.6, 1.0])
-def test_img2img_and_inpainting_are_controlled_as_stock_controls_them(setup, denoise):
-    latent = torch.randn(1, 4, *SIZE, generator=torch.Generator().manual_seed(8))
-    inpaint = left()[:, None]
-    ours = resample(setup, local(setup, full()), latent, denoise, inpaint)
-    theirs = resample(setup, stock(setup, setup.control), latent, denoise, inpaint)
-    assert torch.equal(ours, theirs)
-    # What is not inpainted stays.
-    torch.testing.assert_close(ours[..., 9:], latent[..., 9:], rtol=1e-4, atol=1e-4)
-
-
-def test_a_flat_curve_is_a_strength_and_others_fade(setup):
-    half = sample(setup, *local(setup, full(), strength=0.5))
-    curved = sample(setup, *local(setup, full(), strength_curve="0.5"))
-    torch.testing.assert_close(curved, half, **CLOSE)
-    even = sample(setup, *local(setup, full(), strength_curve="0.5, 0.5, 0.5"))
-    torch.testing.assert_close(even, half, **CLOSE)
-    fading, rising = (
-        sample(setup, *local(setup, full(), strength_curve=c)) for c in ("1, 0", "0, 1")
-    )
-    assert not torch.allclose(fading, rising)
-
-
-def test_one_prompt_alone_can_be_controlled(setup):
-    positive = sample(setup, *local(setup, full(), acts_on="positive"))
-    alone = sample(setup, local(setup, full())[0], prompts()[1])
-    torch.testing.assert_close(positive, alone, **CLOSE)
-    negative = sample(setup, *local(setup, full(), acts_on="negative"))
-    assert not torch.allclose(positive, negative)
-
-
 @pytest.mark.parametrize("who", ["positive", "negative"])
 def test_one_prompt_alone_is_controlled_where_only_the_other_has_an_area(setup, who):
     right = {"area": (SIZE[0], SIZE[1] // 2, 0, SIZE[1] // 2)}
-    positive, negative = local(setup, full(), acts_on=who)
+    positive, negative = local(setup, white(), acts_on=who)
     narrow = with_options(positive, **right)
     found = sample(setup, narrow, negative)
     expected = sample(setup, narrow, [*negative, *with_options(negative, **right)])
     torch.testing.assert_close(found, expected, **CLOSE)
     assert not torch.allclose(
-        found, sample(setup, with_options(prompts()[0], **right), prompts()[1])
+        found, sample(setup, with_options(prompts(setup)[0], **right), prompts(setup)[1])
     )
     wide = with_options(negative, **right)
     found = sample(setup, positive, wide)
@@ -158,13 +68,13 @@ def test_a_condition_of_any_size_is_fitted_into_the_mask(setup):
 
 def test_curves_that_are_no_numbers_are_named(setup):
     with pytest.raises(ValueError, match="strength_curve is 'fast'"):
-        local(setup, full(), strength_curve="fast")
+        local(setup, white(), strength_curve="fast")
 
 
 def test_what_is_no_control_is_named(setup):
     setup.control = object()
     with pytest.raises(ValueError, match="must be one of ComfyUI's controls"):
-        local(setup, full())
+        local(setup, white())
 
 
 @pytest.mark.parametrize("overlap", ["normalise", "priority"])
@@ -173,7 +83,7 @@ def test_regions_that_share_need_masks_of_one_shape_and_batch(setup, overlap):
     regions = region(setup, torch.ones(1, 64, 128), other, regions=region(setup, left()))
     with pytest.raises(ValueError, match="mask of region 2 is 128 x 64"):
         apply(setup, regions, overlap=overlap)
-    masks = [full().expand(count, -1, -1) for count in (2, 3)]
+    masks = [white().expand(count, -1, -1) for count in (2, 3)]
     regions = region(setup, masks[1], regions=region(setup, masks[0]))
     with pytest.raises(ValueError, match="Region 1 has 2 masks and another one 3"):
         apply(setup, regions, overlap=overlap)
@@ -181,13 +91,13 @@ def test_regions_that_share_need_masks_of_one_shape_and_batch(setup, overlap):
 
 @pytest.mark.parametrize("overlap", ["normalise", "priority"])
 def test_a_region_wholly_hidden_or_shared_acts_as_its_rule_says(setup, overlap):
-    twice = region(setup, full(), picture(seed=7), regions=region(setup, full()))
+    twice = region(setup, white(), picture(seed=7), regions=region(setup, white()))
     found = sample(setup, *apply(setup, twice, overlap=overlap))
     if overlap == "priority":
-        expected = sample(setup, *local(setup, full()))
+        expected = sample(setup, *local(setup, white()))
     else:
-        halves = region(setup, full(), picture(seed=7), strength=0.5)
-        halves = region(setup, full(), regions=halves, strength=0.5)
+        halves = region(setup, white(), picture(seed=7), strength=0.5)
+        halves = region(setup, white(), regions=halves, strength=0.5)
         expected = sample(setup, *apply(setup, halves))
     torch.testing.assert_close(found, expected, **CLOSE)
 
@@ -195,20 +105,20 @@ def test_a_region_wholly_hidden_or_shared_acts_as_its_rule_says(setup, overlap):
 @pytest.mark.parametrize("outside", ["gated", "exact"])
 @pytest.mark.parametrize("overlap", ["normalise", "priority"])
 def test_regions_share_and_hide_on_each_prompt_for_itself(setup, overlap, outside):
-    first = region(setup, full(), acts_on="negative")
-    apart = region(setup, full(), picture(seed=7), regions=first, acts_on="positive")
+    first = region(setup, white(), acts_on="negative")
+    apart = region(setup, white(), picture(seed=7), regions=first, acts_on="positive")
     found = sample(setup, *apply(setup, apart, overlap=overlap, outside=outside))
     expected = sample(setup, *apply(setup, apart, outside=outside))
     torch.testing.assert_close(found, expected, **CLOSE)
-    both = region(setup, full(), picture(seed=7), regions=first)
+    both = region(setup, white(), picture(seed=7), regions=first)
     found = sample(setup, *apply(setup, both, overlap=overlap, outside=outside))
-    positive = region(setup, full(), picture(seed=7), acts_on="positive")
-    conds = apply(setup, positive, outside=outside)[0], prompts()[1]
-    alone = region(setup, full(), acts_on="negative")
+    positive = region(setup, white(), picture(seed=7), acts_on="positive")
+    conds = apply(setup, positive, outside=outside)[0], prompts(setup)[1]
+    alone = region(setup, white(), acts_on="negative")
     if overlap == "normalise":
-        alone = region(setup, full(), acts_on="negative", strength=0.5)
+        alone = region(setup, white(), acts_on="negative", strength=0.5)
         other = {"regions": alone, "acts_on": "negative", "strength": 0.5}
-        alone = region(setup, full(), picture(seed=7), **other)
+        alone = region(setup, white(), picture(seed=7), **other)
     conds = conds[0], apply(setup, alone, outside=outside)[1]
     torch.testing.assert_close(found, sample(setup, *conds), **CLOSE)
 
@@ -223,14 +133,14 @@ def test_a_range_with_nothing_in_it_is_named(setup, span):
 @pytest.mark.parametrize("numbers", ["nan", "1, inf, 1, 1", "-inf", "1, 1, 1, 1e38"])
 def test_weights_and_curves_of_no_finite_numbers_are_named(setup, numbers):
     with pytest.raises(ValueError, match="level_weights is"):
-        local(setup, full(), level_weights=numbers)
+        local(setup, white(), level_weights=numbers)
     with pytest.raises(ValueError, match="strength_curve is"):
-        local(setup, full(), strength_curve=numbers)
+        local(setup, white(), strength_curve=numbers)
 
 
 @pytest.mark.parametrize("fit", ["contain", "cover", "stretch"])
 def test_a_black_mask_in_a_batch_has_no_place_for_the_condition(setup, fit):
-    masks = torch.cat([full(), torch.zeros(1, 128, 128)])
+    masks = torch.cat([white(), torch.zeros(1, 128, 128)])
     with pytest.raises(
         ValueError, match=f"region 1 is all black or nearly so, .* {fit} .* choose the fit frame"
     ):
@@ -244,10 +154,9 @@ def with_mask(conds, mask, to_bounds=False):
 
 
 def test_a_condition_mask_of_a_part_is_controlled_as_stock_controls_it(setup):
-    top = left().transpose(-1, -2).contiguous()
-    ours = sample(setup, *with_mask(local(setup, full()), top))
-    assert torch.equal(ours, sample(setup, *with_mask(stock(setup, setup.control), top)))
-    assert not torch.equal(ours, sample(setup, *with_mask(local(setup, left()), top)))
+    ours = sample(setup, *with_mask(local(setup, white()), top()))
+    assert torch.equal(ours, sample(setup, *with_mask(stock(setup), top())))
+    assert not torch.equal(ours, sample(setup, *with_mask(local(setup, left()), top())))
 
 
 def test_the_bounds_of_a_condition_mask_are_an_area_that_crops_the_region(setup):
@@ -257,5 +166,5 @@ def test_the_bounds_of_a_condition_mask_are_an_area_that_crops_the_region(setup)
     found = sample(setup, *with_mask(local(setup, left()), mask, to_bounds=True))
     conds = [with_options(cond, **bounds) for cond in local(setup, left())]
     torch.testing.assert_close(found, sample(setup, *with_mask(conds, mask)), **CLOSE)
-    free = sample(setup, *with_mask(prompts(), mask, to_bounds=True))
+    free = sample(setup, *with_mask(prompts(setup), mask, to_bounds=True))
     assert not torch.equal(found, free)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from watched import pictures, sample
+from watched import sample_model, shown_pictures
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,8 @@ def test_a_batch_of_any_size_is_shown_as_large_as_fits(comfy, model, count):
 
 def test_images_of_a_batch_stand_row_by_row(watch, model):
     watched, _, shown = watch(model)
-    sample(watched, batch=5)
-    whole = pictures(shown)[-1]
+    sample_model(watched, batch=5)
+    whole = shown_pictures(shown)[-1]
     side = whole.height // 2
     assert whole.size == (3 * side, 2 * side)
     parts = [

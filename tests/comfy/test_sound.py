@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from adapters import left
+from images import left
 from small_models import conditioning
 from watched import SIZE, frames
 

@@ -1,10 +1,11 @@
 """TiledDiffusion's and TiledKSampler's own code: each tile has its part of condition and mask."""
 
-import adapters
 import pytest
 import torch
-from adapters import core_control
-from kinds import CLOSE, half, make_kind, picture
+from adapters import core_control, make_setup
+from controls import CLOSE
+from images import left, picture
+from kinds import make_kind
 from other_packs import load_pack, module_of
 
 STEPS = 2
@@ -72,8 +73,8 @@ def kind(comfy, request):
     Adapters are of ComfyUI's own loader, whose network pools odd tiles otherwise than ours does.
     """
     found = make_kind(comfy, request.param)
-    if found.helpers is adapters:
-        found.setup = adapters.make_setup(comfy, found.setup.family, in_channels=3)
+    if found.name.startswith("adapter"):
+        found.setup = make_setup(comfy, found.setup.family, in_channels=3)
         found.setup.control = forgetful(core_control(found.setup))
     return found
 
@@ -102,7 +103,7 @@ def forgetful(control):
 
 def check_halves(kind, run, outside):
     """Tiles that do not overlap: the white side is the plain control's, the other as without."""
-    found = run(kind, kind.local(half(), outside=outside))
+    found = run(kind, kind.local(left(), outside=outside))
     plain, free = run(kind, kind.stock()), run(kind, kind.prompts())
     torch.testing.assert_close(found[..., :8], plain[..., :8], **CLOSE)
     assert torch.equal(found[..., 8:], free[..., 8:])
@@ -121,7 +122,7 @@ class TestTiledDiffusion:
     @pytest.mark.parametrize("method", ["MultiDiffusion", "Mixture of Diffusers", "SpotDiffusion"])
     def test_a_full_mask_is_the_plain_control(self, kind, tiled_diffusion, outside, method):
         overlap = 0 if method == "SpotDiffusion" else 32
-        conds = kind.local(torch.ones_like(half()), outside=outside)
+        conds = kind.local(torch.ones_like(left()), outside=outside)
         found = tiled_diffusion(kind, conds, method, overlap=overlap)
         plain = tiled_diffusion(kind, kind.stock(), method, overlap=overlap)
         torch.testing.assert_close(found, plain, **CLOSE)
@@ -129,13 +130,13 @@ class TestTiledDiffusion:
 
 def test_how_many_tiles_are_sampled_at_once_matters_to_stock_adapters_alone(kind, tiled_diffusion):
     """They keep the features of the first tiles, unless they are made to forget them."""
-    if kind.helpers is not adapters:
+    if not kind.name.startswith("adapter"):
         pytest.skip("ControlNets run at every call")
 
     def by_number(conds):
         return [tiled_diffusion(kind, conds, "MultiDiffusion", tiles) for tiles in (1, 4)]
 
-    torch.testing.assert_close(*by_number(kind.local(half())), **CLOSE)
+    torch.testing.assert_close(*by_number(kind.local(left())), **CLOSE)
     torch.testing.assert_close(*by_number(kind.stock()), **CLOSE)
     kind.setup.control = core_control(kind.setup)
     assert not torch.allclose(*by_number(kind.stock()))
@@ -145,7 +146,7 @@ def test_with_tiled_diffusion_loaded_tiles_of_the_other_see_the_whole_picture_of
     comfy, tiled_diffusion, tiled_ksampler
 ):
     kind, image = make_kind(comfy, "sd15"), picture()
-    other = torch.where(half()[..., None] == 1, image, picture(seed=9))
+    other = torch.where(left()[..., None] == 1, image, picture(seed=9))
     one, two = (tiled_ksampler(kind, kind.stock(each), "simple") for each in (image, other))
     assert not torch.allclose(one[..., :8], two[..., :8])
 
@@ -157,6 +158,6 @@ class TestTiledKSampler:
 
     @pytest.mark.parametrize("strategy", ["random", "padded"])
     def test_a_full_mask_is_the_plain_control(self, kind, tiled_ksampler, outside, strategy):
-        conds = kind.local(torch.ones_like(half()), outside=outside)
+        conds = kind.local(torch.ones_like(left()), outside=outside)
         found = tiled_ksampler(kind, conds, strategy)
         torch.testing.assert_close(found, tiled_ksampler(kind, kind.stock(), strategy), **CLOSE)

@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from adapters import left, make_setup, region
+from adapters import make_setup
+from controls import region
+from images import left
 from PIL import Image
 from small_models import build_model
-from watched import SIZE, VideoVae, frames, sample, sample_video
+from watched import SIZE, VideoDecoder, frames, sample_model, sample_video
 
 
 def shown(comfy, trace, samples, **inputs):
@@ -37,7 +39,7 @@ def test_a_region_from_one_bound_to_another_acts_in_the_steps_between(
 
     model, steps = build_model("sd15", prediction), 7
     watched, trace, _ = watch(model)
-    bounds = shown(comfy, trace, sample(watched, steps=steps, denoise=denoise))[0]["bounds"]
+    bounds = shown(comfy, trace, sample_model(watched, steps=steps, denoise=denoise))[0]["bounds"]
     levels = KSampler(model, steps, "cpu", "euler", "normal", denoise).sigmas[:-1].tolist()
     assert len(bounds) == len(levels) + 1 == steps + 1
     timing = comfy.module("nodes.sampler.control.region").Timing
@@ -57,7 +59,7 @@ def test_the_picture_of_a_step_is_that_of_the_frames_and_the_numbers_are_those_o
     comfy, watch, model
 ):
     watched, trace, _ = watch(model)
-    samples = sample(watched, batch=2, steps=5)
+    samples = sample_model(watched, batch=2, steps=5)
     regions = region(make_setup(comfy, "sd15"), left())
     told, sheet = shown(comfy, trace, samples, regions=regions)
     images, *_ = frames(comfy, trace, samples)
@@ -74,8 +76,8 @@ def test_the_picture_of_a_step_is_that_of_the_frames_and_the_numbers_are_those_o
 def test_of_a_video_the_first_frame_of_each_step_is_shown(comfy, watch, video):
     watched, trace, _ = watch(video.model)
     samples = sample_video(watched, video)
-    told, sheet = shown(comfy, trace, samples, vae=VideoVae())
-    images = frames(comfy, trace, samples, VideoVae())[0]
+    told, sheet = shown(comfy, trace, samples, vae=VideoDecoder())
+    images = frames(comfy, trace, samples, VideoDecoder())[0]
     assert told["steps"] == 2
     expected = images[3 * 4].clamp(0, 1).mul(255).round().byte().numpy()
     np.testing.assert_array_equal(cell(told, sheet, 1), expected)
@@ -91,7 +93,7 @@ def test_many_large_steps_make_a_picture_of_bounded_size(comfy):
 
 def test_a_sampler_with_steps_of_its_own_has_no_bounds(comfy, watch, model):
     watched, trace, _ = watch(model)
-    told, _ = shown(comfy, trace, sample(watched, sampler="dpm_adaptive"))
+    told, _ = shown(comfy, trace, sample_model(watched, sampler="dpm_adaptive"))
     assert told["bounds"] is None
     bounds = comfy.module("nodes.timeline").step_bounds
     assert bounds([0.1, 0.5, 0.4], 3) is None

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from adapters import apply, make_setup, picture, prompts, region
-from adapters import sample as sample_regions
+from adapters import make_setup
+from controls import apply, prompts, region
+from controls import sample as sample_regions
+from images import picture
 from PIL import Image
 from small_controls import BUILDERS
 from small_models import build_model, conditioning
@@ -222,7 +224,7 @@ class TestEdgeGuidance:
         alone = sample_regions(setup, *conds)
         both = sample_regions(setup, *conds, model=guided)
         assert error(both) < 0.7 * error(alone)
-        assert not torch.equal(both, sample_regions(setup, *prompts(), model=guided))
+        assert not torch.equal(both, sample_regions(setup, *prompts(setup), model=guided))
 
     def test_it_is_about_as_strong_at_twice_the_size(self, comfy):
         """A random model's own results differ, so it is compared with where they started."""

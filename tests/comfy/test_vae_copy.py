@@ -6,7 +6,7 @@ import weakref
 import pytest
 import torch
 from torch import nn
-from watched import pictures, sample, small_vae
+from watched import sample_model, shown_pictures, small_vae
 
 
 def test_the_vae_is_copied_once_a_sampling_and_not_kept(comfy, watch, model, monkeypatch):
@@ -22,7 +22,7 @@ def test_the_vae_is_copied_once_a_sampling_and_not_kept(comfy, watch, model, mon
     watched, _, _ = watch(model, vae=small_vae())
     assert len(copies) == 0
     for run in (1, 2):
-        sample(watched)
+        sample_model(watched)
         assert len(copies) == run
         comfy.module("nodes.sampler.z0.live")._WORKER.submit(lambda: None).result(60)
         gc.collect()
@@ -33,9 +33,9 @@ def test_a_vae_that_cannot_be_copied_does_not_end_the_sampling(watch, model, cap
     vae = small_vae()
     vae.first_stage_model.register_buffer("broken", torch.zeros(1, device="meta"))
     watched, _, shown = watch(model, vae=vae)
-    assert torch.equal(sample(watched), sample(model))
+    assert torch.equal(sample_model(watched), sample_model(model))
     assert "sampling goes on" in caplog.text
-    assert pictures(shown) == []
+    assert shown_pictures(shown) == []
 
 
 def test_a_vae_is_copied_to_the_cpu_in_full_precision_and_left_as_it_is(comfy):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from adapters import picture
+from images import picture
 from kinds import windowed
 from small_controls import wan
 

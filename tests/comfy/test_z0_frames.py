@@ -6,16 +6,18 @@ import threading
 
 import pytest
 import torch
-from adapters import left, make_setup, region
+from adapters import make_setup
+from controls import region
+from images import left
 from small_models import build_model, conditioning
 from watched import (
     SIZE,
-    VideoVae,
+    VideoDecoder,
     frames,
-    pictures,
     prompt,
-    sample,
+    sample_model,
     sample_video,
+    shown_pictures,
     small_vae,
 )
 
@@ -23,7 +25,7 @@ from watched import (
 @pytest.mark.parametrize("prediction", ["EPS", "V_PREDICTION", "FLOW", "EDM"])
 def test_the_last_frame_is_the_result_for_every_prediction_type(comfy, watch, prediction):
     watched, trace, _ = watch(build_model("sd15", prediction))
-    samples = sample(watched)
+    samples = sample_model(watched)
     latents = frames(comfy, trace, samples)[1]["samples"]
     torch.testing.assert_close(latents[-1:], samples, rtol=1e-3, atol=1e-3)
 
@@ -31,7 +33,7 @@ def test_the_last_frame_is_the_result_for_every_prediction_type(comfy, watch, pr
 def test_errors_are_those_of_the_curve(comfy, watch, model):
     z0 = comfy.module("nodes.z0_preview")
     watched, trace, _ = watch(model)
-    samples = sample(watched)
+    samples = sample_model(watched)
     reference = {"samples": torch.randn(1, 4, SIZE, SIZE)}
     regions = region(make_setup(comfy, "sd15"), left())
     node = comfy.nodes["LocalControl_Z0Frames"]
@@ -47,7 +49,7 @@ def test_errors_are_those_of_the_curve(comfy, watch, model):
 def test_frames_of_videos_are_images_in_a_row(comfy, watch, video):
     watched, trace, _ = watch(video.model)
     samples = sample_video(watched, video)
-    images, latents, *_ = frames(comfy, trace, samples, VideoVae())
+    images, latents, *_ = frames(comfy, trace, samples, VideoDecoder())
     assert images.shape == (2 * 3 * 4, 8 * SIZE, 8 * SIZE, 3)
     assert latents["samples"].shape == (2, 16, 3, SIZE, SIZE)
     assert frames(comfy, trace, samples)[0].shape == (2, 8 * SIZE, 8 * SIZE, 3)
@@ -55,7 +57,7 @@ def test_frames_of_videos_are_images_in_a_row(comfy, watch, video):
 
 def test_frames_of_a_batch_stand_together_by_image(comfy, watch, model):
     watched, trace, _ = watch(model)
-    samples = sample(watched, batch=2)
+    samples = sample_model(watched, batch=2)
     latents = frames(comfy, trace, samples)[1]["samples"]
     assert len(latents) == 8
     torch.testing.assert_close(latents[3], samples[0], rtol=1e-3, atol=1e-3)
@@ -64,8 +66,8 @@ def test_frames_of_a_batch_stand_together_by_image(comfy, watch, model):
 
 def test_a_second_run_forgets_the_first(comfy, watch, model):
     watched, trace, _ = watch(model)
-    sample(watched, steps=4)
-    samples = sample(watched, steps=3)
+    sample_model(watched, steps=4)
+    samples = sample_model(watched, steps=3)
     assert len(trace.samplings[-1].frames) == 3
     assert len(frames(comfy, trace, samples)[0]) == 3
 
@@ -74,14 +76,14 @@ def test_frames_without_a_run_or_of_another_run_are_refused(comfy, watch, model)
     watched, trace, _ = watch(model)
     with pytest.raises(ValueError, match="trace is empty"):
         frames(comfy, trace, torch.zeros(1, 4, SIZE, SIZE))
-    samples = sample(watched)
+    samples = sample_model(watched)
     with pytest.raises(ValueError, match="of other samplings"):
         frames(comfy, trace, samples + 1)
 
 
 def test_frames_of_a_result_from_the_cache_are_found_after_another_run(comfy, watch, model):
     watched, trace, _ = watch(model)
-    first, second = sample(watched, cfg=3.0), sample(watched, cfg=1.5)
+    first, second = sample_model(watched, cfg=3.0), sample_model(watched, cfg=1.5)
     for samples in (first, second):
         last = frames(comfy, trace, samples)[1]["samples"][-1:]
         torch.testing.assert_close(last, samples, rtol=1e-3, atol=1e-3)
@@ -92,7 +94,7 @@ def test_of_earlier_prompts_a_few_samplings_are_kept(comfy, watch, model):
     results = []
     for number in range(7):
         with prompt(number):
-            results.append(sample(watched, steps=1, cfg=1 + number))
+            results.append(sample_model(watched, steps=1, cfg=1 + number))
     assert len(trace.samplings) == 5
     assert len(frames(comfy, trace, results[2])[0]) == 1
     with pytest.raises(ValueError, match="of other samplings"):
@@ -102,7 +104,7 @@ def test_of_earlier_prompts_a_few_samplings_are_kept(comfy, watch, model):
 def test_a_list_of_any_length_has_frames_for_each(comfy, watch, model):
     watched, trace, _ = watch(model)
     with prompt(1):
-        results = [sample(watched, steps=2, cfg=1 + i) for i in range(9)]
+        results = [sample_model(watched, steps=2, cfg=1 + i) for i in range(9)]
         for samples in results:
             last = frames(comfy, trace, samples)[1]["samples"][-1:]
             torch.testing.assert_close(last, samples, rtol=1e-3, atol=1e-3)
@@ -112,7 +114,7 @@ def test_samplings_beyond_what_memory_allows_are_named(comfy, watch, model, monk
     watched, trace, _ = watch(model)
     # A step has 4 bytes of 4 channels.
     monkeypatch.setattr(comfy.module("nodes.sampler.z0.trace"), "KEPT_BYTES", 4 * 4 * 4 * SIZE**2)
-    first, second = sample(watched, cfg=3.0), sample(watched, cfg=1.5)
+    first, second = sample_model(watched, cfg=3.0), sample_model(watched, cfg=1.5)
     assert len(frames(comfy, trace, second)[0]) == 4
     with pytest.raises(ValueError, match="has let go of the steps"):
         frames(comfy, trace, first)
@@ -145,17 +147,17 @@ def test_frames_of_latents_that_grow_while_sampling_are_as_large_as_the_last(com
     assert images.shape == (4, 16 * SIZE, 16 * SIZE, 3)
     torch.testing.assert_close(latents["samples"][-1:], samples, rtol=1e-3, atol=1e-3)
     assert json.loads(numbers)["inside"][0] > 0
-    assert pictures(shown)[-1].size == (16 * SIZE, 16 * SIZE)
+    assert shown_pictures(shown)[-1].size == (16 * SIZE, 16 * SIZE)
 
 
 def test_a_sampling_without_steps_is_named_by_its_cause(comfy, watch, model):
     from comfy.samplers import sampler_object
 
     watched, trace, _ = watch(model)
-    samples = sample(watched, denoise=0.0)
+    samples = sample_model(watched, denoise=0.0)
     with pytest.raises(ValueError, match="a denoise above 0"):
         frames(comfy, trace, samples)
-    sample(watched)
+    sample_model(watched)
     with pytest.raises(ValueError, match="a denoise above 0"):
         frames(comfy, trace, samples)
     samples = guided(watched, sampler_object("euler"), torch.tensor([0.5]))
@@ -175,7 +177,7 @@ def test_without_a_trace_the_pictures_say_so(comfy):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_half_precision_gives_what_fp32_gives(comfy, watch, model, dtype):
     watched, trace, _ = watch(model)
-    samples = sample(watched)
+    samples = sample_model(watched)
     white = left().to(dtype)
     reference = torch.randn(1, 4, SIZE, SIZE).to(dtype)
     found = []
@@ -199,7 +201,7 @@ def test_half_precision_gives_what_fp32_gives(comfy, watch, model, dtype):
 
 def test_a_result_that_is_not_finite_is_still_that_of_its_sampling(comfy, watch, model):
     watched, trace, _ = watch(model)
-    sample(watched)
+    sample_model(watched)
     (sampling,) = trace.samplings
     sampling.result = torch.full_like(sampling.result, torch.nan)
     assert len(frames(comfy, trace, sampling.result)[0]) == 4
@@ -207,7 +209,7 @@ def test_a_result_that_is_not_finite_is_still_that_of_its_sampling(comfy, watch,
 
 def test_frames_are_decoded_by_a_vae(comfy, watch, model):
     watched, trace, _ = watch(model)
-    samples = sample(watched)
+    samples = sample_model(watched)
     images = frames(comfy, trace, samples, small_vae())[0]
     assert images.shape == (4, 8 * SIZE, 8 * SIZE, 3)
     assert images.min() >= 0
@@ -216,7 +218,7 @@ def test_frames_are_decoded_by_a_vae(comfy, watch, model):
 
 def test_the_curve_ends_at_the_result(comfy, watch, model):
     watched, trace, _ = watch(model)
-    samples = sample(watched)
+    samples = sample_model(watched)
     _, _, chart, numbers = frames(comfy, trace, samples)
     curve = json.loads(numbers)
     assert curve["inside"][-1] == pytest.approx(0, abs=1e-6)
@@ -228,7 +230,7 @@ def test_the_curve_ends_at_the_result(comfy, watch, model):
 
 def test_the_curve_tells_inside_from_outside(comfy, watch, model):
     watched, trace, _ = watch(model)
-    samples = sample(watched)
+    samples = sample_model(watched)
     reference = samples.clone()
     reference[..., SIZE // 2 :] = 0
     mask = torch.zeros(1, 8 * SIZE, 8 * SIZE)
@@ -249,7 +251,7 @@ def test_nothing_is_kept_of_earlier_prompts(comfy, watch, model):
     counts = []
     for round_ in range(50):
         with prompt(round_):
-            sample(watched, steps=1)
+            sample_model(watched, steps=1)
         if round_ in (9, 49):
             gc.collect()
             tensors = sum(isinstance(item, torch.Tensor) for item in gc.get_objects())

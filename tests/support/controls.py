@@ -1,36 +1,39 @@
-"""Small controls of every kind: applied by our nodes or stock ones, sampled."""
+"""A small model's control of any kind: applied by our nodes or stock ones, and sampled.
+
+A setup has `comfy`, the `model`, its `control`, prompts by `text(seed)`, the latent's `channels`,
+its `frames` where it has some, and the `vae` that the control wants, or None.
+"""
 
 import torch
-
-SIZE = (16, 16)
-
+from images import SIZE, picture
 
 STEPS = 2
+# Sampling multiplies rounding: latents here reach 14 and more.
+CLOSE = {"rtol": 1e-3, "atol": 5e-3}
 
 
-CLOSE = {"rtol": 1e-3, "atol": 1e-3}
+def prompts(setup):
+    return setup.text(seed=0), setup.text(seed=1)
 
 
-def picture(size=SIZE, batch=1, seed=2):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(batch, 8 * size[0], 8 * size[1], 3, generator=generator)
-
-
-def half(size=SIZE, top=False):
-    mask = torch.zeros(1, 8 * size[0], 8 * size[1])
-    if top:
-        mask[:, : 4 * size[0]] = 1
-    else:
-        mask[..., : 4 * size[1]] = 1
-    return mask
-
-
-def shape(setup, size, batch):
+def shape(setup, size=SIZE, batch=1):
     frames = (setup.frames,) if hasattr(setup, "frames") else ()
     return (batch, setup.channels, *frames, *size)
 
 
-def sample(setup, positive, negative, size=SIZE, batch=1, cfg=2.0, model=None, steps=STEPS):
+def sample(
+    setup,
+    positive,
+    negative,
+    size=SIZE,
+    batch=1,
+    cfg=2.0,
+    model=None,
+    steps=STEPS,
+    sampler="euler",
+    latent=None,
+    **kwargs,
+):
     import comfy.sample
 
     generator = torch.Generator().manual_seed(3)
@@ -40,34 +43,42 @@ def sample(setup, positive, negative, size=SIZE, batch=1, cfg=2.0, model=None, s
         noise,
         steps,
         cfg,
-        "euler",
+        sampler,
         "simple",
         positive,
         negative,
-        torch.zeros_like(noise),
+        torch.zeros_like(noise) if latent is None else latent,
         seed=0,
         disable_pbar=True,
+        **kwargs,
     )
 
 
-def prompts(setup):
-    return setup.text(seed=0), setup.text(seed=1)
-
-
-def local(setup, mask, image=None, positive=None, negative=None, outside="gated", **kwargs):
-    first, second = prompts(setup)
+def region(setup, mask, image=None, regions=(), **kwargs):
     image = picture() if image is None else image
-    nodes = setup.comfy.nodes
-    options = {"control_net": setup.control, "image": image, "mask": mask} | kwargs
-    regions = nodes["LocalControl_Region"].execute(**options).result[0]
+    node = setup.comfy.nodes["LocalControl_Region"]
+    return node.execute(setup.control, image, mask, **kwargs, regions=regions).result[0]
+
+
+def apply(setup, regions, positive=None, negative=None, overlap="add", outside="gated"):
+    first, second = prompts(setup)
     pair = positive or first, negative or second
-    return nodes["LocalControl_Apply"].execute(*pair, regions, "add", setup.vae, outside).result
+    node = setup.comfy.nodes["LocalControl_Apply"]
+    return node.execute(*pair, regions, overlap, setup.vae, outside).result
 
 
-def stock(setup, image=None, positive=None, negative=None, **kwargs):
+def local(
+    setup, mask, image=None, positive=None, negative=None, overlap="add", outside="gated", **kwargs
+):
+    regions = region(setup, mask, image, **kwargs)
+    return apply(setup, regions, positive, negative, overlap, outside)
+
+
+def stock(setup, image=None, positive=None, negative=None, control=None, **kwargs):
     first, second = prompts(setup)
     options = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0} | kwargs
+    node = setup.comfy.nodes["ControlNetApplyAdvanced"]()
     image = picture() if image is None else image
-    return setup.comfy.nodes["ControlNetApplyAdvanced"]().apply_controlnet(
-        positive or first, negative or second, setup.control, image, **options, vae=setup.vae
-    )
+    pair = positive or first, negative or second
+    control = setup.control if control is None else control
+    return node.apply_controlnet(*pair, control, image, **options, vae=setup.vae)

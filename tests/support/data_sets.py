@@ -17,7 +17,7 @@ SIZE = (40, 32)  # width, height
 USUAL = Columns()
 
 
-def picture(seed=0, size=SIZE):
+def noise_image(seed=0, size=SIZE):
     pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), np.uint8)
     return Image.fromarray(pixels)
 

@@ -64,7 +64,7 @@ def make_workspace(folder):
     return workspace
 
 
-def sample(server, prompt):
+def sample_on(server, prompt):
     """Run a prompt -> the only picture that it saves [1,3,H,W] in 0..1."""
     (entry,) = server.run(prompt)[find(prompt, "SaveImage")]["images"]
     return to_tensor(Image.open(io.BytesIO(server.image(entry))).convert("RGB"))

@@ -4,71 +4,77 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
-import adapters
 import controls
 import torch
+from adapters import make_setup
+from images import SIZE
 from small_controls import BUILDERS
 from small_models import FAMILIES
-
-SIZE = (16, 16)
-# Sampling multiplies rounding.
-CLOSE = {"rtol": 1e-3, "atol": 5e-3}
 
 
 @dataclass
 class Kind:
-    """A small model and a control of it; `helpers` is the module that applies and samples it."""
+    """A small model and a control of it, by the functions of `controls`."""
 
     name: str
     setup: Any
-    helpers: Any
 
     @property
     def comfy(self):
         return self.setup.comfy
 
     def prompts(self):
-        found = self.helpers.prompts
-        return found() if self.helpers is adapters else found(self.setup)
+        return controls.prompts(self.setup)
 
     def sample(self, conds, **options):
-        return self.helpers.sample(self.setup, *conds, **options)
+        return controls.sample(self.setup, *conds, **options)
 
     def free(self, **options):
         return self.sample(self.prompts(), **options)
 
+    def region(self, mask, image=None, **options):
+        return controls.region(self.setup, mask, image, **options)
+
+    def apply(self, regions, **options):
+        return controls.apply(self.setup, regions, **options)
+
     def local(self, mask, image=None, **options):
-        return self.helpers.local(self.setup, mask, image, **options)
+        return controls.local(self.setup, mask, image, **options)
 
     def stock(self, image=None, **options):
-        if self.helpers is adapters:
-            return adapters.stock(self.setup, self.setup.control, image, **options)
         return controls.stock(self.setup, image, **options)
 
     def shape(self, size=SIZE, batch=1):
-        if self.helpers is adapters:
-            return (batch, FAMILIES[self.setup.family].latent_channels, *size)
         return controls.shape(self.setup, size, batch)
+
+    def cast(self, dtype):
+        """Give the model and the control weights of this precision, as files have them."""
+        control = self.setup.control
+        own = (getattr(control, name, None) for name in ("control_model", "t2i_model"))
+        cast([self.setup.model.model.diffusion_model, *filter(None, own)], dtype)
+
+
+def cast(networks, dtype):
+    """Give networks weights of a precision, and tell those of ComfyUI that ask for their own."""
+    for network in networks:
+        network.to(dtype)
+        for name, module in network.named_modules():
+            if isinstance(getattr(module, "dtype", None), torch.dtype):
+                module.dtype = dtype
+            if name.endswith("patch_embedding"):
+                module.float()  # Wan's are, whatever its file has
 
 
 KINDS = [*(f"adapter {family}" for family in FAMILIES), *BUILDERS]
 
 
 def make_kind(comfy, name):
-    if name.startswith("adapter "):
-        return Kind(name, adapters.make_setup(comfy, name.removeprefix("adapter ")), adapters)
     torch.manual_seed(0)  # some models draw tables of their own
+    if name.startswith("adapter "):
+        return Kind(name, make_setup(comfy, name.removeprefix("adapter ")))
     setup = BUILDERS[name]()
     setup.comfy, setup.name = comfy, name
-    return Kind(name, setup, controls)
-
-
-def picture(size=SIZE, batch=1, seed=2):
-    return controls.picture(size, batch, seed)
-
-
-def half(size=SIZE, top=False):
-    return controls.half(size, top)
+    return Kind(name, setup)
 
 
 def windowed(
@@ -94,11 +100,3 @@ def windowed(
     known = inspect.signature(ContextWindowsManualNode.execute).parameters
     found = {key: value for key, value in options.items() if key in known}
     return ContextWindowsManualNode.execute(model, **found).result[0]
-
-
-def stripes(count, size=SIZE):
-    """A mask for each of `count` latents, each elsewhere."""
-    masks = torch.zeros(count, 8 * size[0], 8 * size[1])
-    for i in range(count):
-        masks[i, :, 16 * i : 16 * i + 40] = 1
-    return masks

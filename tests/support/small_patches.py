@@ -7,6 +7,7 @@ import contextlib
 from types import SimpleNamespace
 
 import torch
+from images import picture
 from small_controls import PictureVae, operations, patcher, qwen, text
 from small_models import CONTEXT, WAN, build_model, conditioning, fill
 
@@ -36,11 +37,6 @@ def present():
         yield
     except (ImportError, AttributeError) as error:
         raise MissingError(f"this ComfyUI does not have it: {error}") from error
-
-
-def picture(count=1):
-    generator = torch.Generator().manual_seed(4)
-    return torch.rand(count, 8 * SIZE, 8 * SIZE, 3, generator=generator)
 
 
 def network(module):
@@ -126,7 +122,7 @@ def uni3c(frames=1, has_reference=False):
         **operations(),
     )
     (patched,) = WanUni3CControlnetApply().apply_patch(
-        model, network(module), VideoVae(), picture(4 * frames - 3), 1.0, 0.0, 1.0
+        model, network(module), VideoVae(), picture(batch=4 * frames - 3), 1.0, 0.0, 1.0
     )
     reference = torch.randn(1, 16, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(9))
 

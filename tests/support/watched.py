@@ -8,7 +8,7 @@ from small_models import conditioning, fill
 SIZE = 16
 
 
-def sample(model, steps=4, sampler="euler", batch=1, channels=4, cfg=3.0, **kwargs):
+def sample_model(model, steps=4, sampler="euler", batch=1, channels=4, cfg=3.0, **kwargs):
     import comfy.sample
 
     shape = (batch, channels, SIZE, SIZE)
@@ -39,11 +39,11 @@ def with_preview(comfy, model, live):
     return comfy.module("nodes.sampler.z0.watch").watch_z0(model, trace, lambda run, noise: live)
 
 
-def pictures(shown):
+def shown_pictures(shown):
     return [image[1] for _, _, image in shown if image is not None]
 
 
-class VideoVae:
+class VideoDecoder:
     """Stands for a video VAE: four pictures for a latent frame, an eighth in size."""
 
     class Network(torch.nn.Module):

@@ -10,7 +10,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from data_sets import keys, left_mask, listed, picture, png, records, saved, shard, usable
+from data_sets import keys, left_mask, listed, noise_image, png, records, saved, shard, usable
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -26,11 +26,11 @@ from training.errors import one_sentence
 
 
 def test_broken_small_and_misfitting_samples_are_named_and_left_out(tmp_path, caplog):
-    picture().save(tmp_path / "good.png")
-    picture(size=(8, 8)).save(tmp_path / "small.png")
+    noise_image().save(tmp_path / "good.png")
+    noise_image(size=(8, 8)).save(tmp_path / "small.png")
     (tmp_path / "text.png").write_text("no picture")
-    (tmp_path / "cut.png").write_bytes(png(picture(3))[:200])
-    content = bytearray(png(picture(1)))
+    (tmp_path / "cut.png").write_bytes(png(noise_image(3))[:200])
+    content = bytearray(png(noise_image(1)))
     content[content.index(b"IDAT") : content.index(b"IDAT") + 4] = b"I\0AT"
     (tmp_path / "broken.png").write_bytes(content)
     assert keys(usable(ImageFolder(tmp_path, Columns()), tmp_path)) == ["good.png"]
@@ -50,16 +50,16 @@ def sources(folder):
 
     table = folder / "table"
     table.mkdir()
-    picture().save(table / "a.png")
+    noise_image().save(table / "a.png")
     left_mask().save(table / "m.png")
     row = {"file_name": "a.png", "text": "", "edges": "a.png", "where": ["m.png"]}
     yield listed(table, row, columns=Columns(condition="edges", mask="where"))
-    names = {"1.png": picture(), "1.edges.png": picture(1), "1.mask.png": left_mask()}
+    names = {"1.png": noise_image(), "1.edges.png": noise_image(1), "1.mask.png": left_mask()}
     shard(folder / "a.tar", {name: png(found) for name, found in names.items()})
     yield TarShards(
         local_shards([folder / "a.tar"]), Columns(condition="edges.png", mask="mask.png")
     )
-    cells = {"image": [picture()], "mask": [left_mask()], "text": [""]}
+    cells = {"image": [noise_image()], "mask": [left_mask()], "text": [""]}
     kinds = {"image": datasets.Image(), "mask": datasets.Image()}
     path = saved(folder / "hub", cells, **kinds)
     yield HubDataset(path, Columns(image="image", condition="image", mask="mask"))
@@ -83,7 +83,7 @@ def test_samples_of_every_source_can_be_sent_to_workers(tmp_path):
 
 def pair(index):
     """A picture, and a mask, which is too small for the first one."""
-    return [("png", picture(index)), ("mask.png", left_mask((40, 32) if index else (20, 16)))]
+    return [("png", noise_image(index)), ("mask.png", left_mask((40, 32) if index else (20, 16)))]
 
 
 @pytest.mark.parametrize("kind", ["shards", "hub"])
@@ -97,7 +97,7 @@ def test_a_check_is_not_of_other_columns(tmp_path, kind):
     else:
         import datasets
 
-        table = {"image": [picture(i) for i in range(3)], "text": [""] * 3}
+        table = {"image": [noise_image(i) for i in range(3)], "text": [""] * 3}
         table["mask"] = [dict(pair(i))["mask.png"] for i in range(3)]
         saved(tmp_path / "hub", table, image=datasets.Image(), mask=datasets.Image())
 
@@ -111,7 +111,7 @@ def test_a_check_is_not_of_other_columns(tmp_path, kind):
 
 
 def test_what_was_skipped_is_named_again_from_what_is_kept(tmp_path, caplog):
-    picture().save(tmp_path / "a.png")
+    noise_image().save(tmp_path / "a.png")
     for index in range(12):
         (tmp_path / f"bad{index}.png").write_text("no picture")
     for _ in range(2):
@@ -133,14 +133,14 @@ def loads(monkeypatch):
 
 def test_a_check_is_kept_until_something_changes_and_then_made_of_that_alone(tmp_path, loads):
     for index in range(3):
-        picture(index).save(tmp_path / f"{index}.png")
+        noise_image(index).save(tmp_path / f"{index}.png")
     first = usable(ImageFolder(tmp_path, Columns()), tmp_path)
     loads.clear()
     again = usable(ImageFolder(tmp_path, Columns()), tmp_path)
     assert loads == []
     assert again.catalogue.identity == first.catalogue.identity
-    picture(5).save(tmp_path / "1.png")
-    picture(6).save(tmp_path / "3.png")
+    noise_image(5).save(tmp_path / "1.png")
+    noise_image(6).save(tmp_path / "3.png")
     changed = usable(ImageFolder(tmp_path, Columns()), tmp_path)
     assert sorted(loads) == ["1.png", "3.png"]
     assert keys(changed) == ["0.png", "1.png", "2.png", "3.png"]
@@ -150,7 +150,7 @@ def test_a_check_is_kept_until_something_changes_and_then_made_of_that_alone(tmp
 def test_a_check_that_was_stopped_goes_on(tmp_path, loads, monkeypatch):
     monkeypatch.setattr("training.data.checked._BATCH", 4)
     for index in range(10):
-        picture(index).save(tmp_path / f"{index}.png")
+        noise_image(index).save(tmp_path / f"{index}.png")
     source = ImageFolder(tmp_path, Columns())
     rows = list(source.rows())
 
@@ -170,7 +170,7 @@ def test_a_check_that_was_stopped_goes_on(tmp_path, loads, monkeypatch):
 
 
 def test_a_damaged_catalogue_or_memory_is_made_anew(tmp_path):
-    picture().save(tmp_path / "a.png")
+    noise_image().save(tmp_path / "a.png")
     first = usable(ImageFolder(tmp_path, Columns()), tmp_path)
     for path in first.catalogue.path.parent.iterdir():
         path.write_bytes(path.read_bytes()[:100])
@@ -179,9 +179,9 @@ def test_a_damaged_catalogue_or_memory_is_made_anew(tmp_path):
 
 
 def test_a_memory_that_another_process_writes_to_is_left_to_it(tmp_path, monkeypatch):
-    picture().save(tmp_path / "a.png")
+    noise_image().save(tmp_path / "a.png")
     kept = usable(ImageFolder(tmp_path, Columns()), tmp_path).catalogue.path.parent
-    picture(1).save(tmp_path / "b.png")
+    noise_image(1).save(tmp_path / "b.png")
     monkeypatch.setattr("training.data.known._WAIT", 0.1)
     before = (kept / "known.sqlite").read_bytes()
     other = sqlite3.connect(kept / "known.sqlite", isolation_level=None)
@@ -200,26 +200,26 @@ def same_times(folder):
 
 def test_a_change_that_keeps_size_and_time_is_seen(tmp_path):
     """As after cp -p, tar, git or docker, with files of one size."""
-    picture(0).save(tmp_path / "a.bmp")
+    noise_image(0).save(tmp_path / "a.bmp")
     same_times(tmp_path)
     first = usable(ImageFolder(tmp_path, Columns()), tmp_path)
     assert len(first) == 1
-    picture(1).save(tmp_path / "a.bmp")
+    noise_image(1).save(tmp_path / "a.bmp")
     same_times(tmp_path)
     again = usable(ImageFolder(tmp_path, Columns()), tmp_path)
     assert again.entry(0).digests.image != first.entry(0).digests.image
 
 
 def test_what_changes_after_the_check_is_refused_when_it_is_read(tmp_path):
-    picture(0).save(tmp_path / "a.bmp")
+    noise_image(0).save(tmp_path / "a.bmp")
     found = usable(ImageFolder(tmp_path, Columns()), tmp_path)
-    picture(1).save(tmp_path / "a.bmp")
+    noise_image(1).save(tmp_path / "a.bmp")
     with pytest.raises(ChangedError, match=r"a\.bmp has changed since it was checked"):
         found[0].load()
 
 
 def test_what_is_damaged_after_the_check_is_named(tmp_path):
-    picture(0).save(tmp_path / "a.bmp")
+    noise_image(0).save(tmp_path / "a.bmp")
     found = usable(ImageFolder(tmp_path, Columns()), tmp_path)
     (tmp_path / "a.bmp").write_bytes(b"BM")
     with pytest.raises(ChangedError, match=r"a\.bmp has changed since it was checked \(.*damaged"):
@@ -245,10 +245,10 @@ def test_the_same_data_elsewhere_is_the_same(tmp_path):
     """So a cache holds for a copy, and for nothing else of its names."""
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
-    picture(0).save(tmp_path / "one" / "a.bmp")
+    noise_image(0).save(tmp_path / "one" / "a.bmp")
     (tmp_path / "one" / "a.txt").write_text("a thing")
     shutil.copytree(tmp_path / "one", tmp_path / "copy")
-    picture(1).save(tmp_path / "other" / "a.bmp")
+    noise_image(1).save(tmp_path / "other" / "a.bmp")
     (tmp_path / "other" / "a.txt").write_text("a thing")
 
     def identity(name):
@@ -263,7 +263,7 @@ def test_the_same_data_elsewhere_is_the_same(tmp_path):
 def test_long_captions_and_odd_names_are_told_in_a_line(tmp_path, caplog):
     (tmp_path / ("x" * 200 + "\x1b[31m.png")).write_text("no picture")
     (tmp_path / "a.txt").write_text("word " * 10_000)
-    picture().save(tmp_path / "a.png")
+    noise_image().save(tmp_path / "a.png")
     with caplog.at_level(logging.INFO):
         found = usable(ImageFolder(tmp_path, Columns()), tmp_path)
     assert len(found[0].caption) == 5 * 10_000 - 1
@@ -273,10 +273,10 @@ def test_long_captions_and_odd_names_are_told_in_a_line(tmp_path, caplog):
 
 def test_most_held_out_samples_stay_so_as_the_set_grows(tmp_path):
     for index in range(20):
-        picture(index).save(tmp_path / f"{index:02d}.png")
+        noise_image(index).save(tmp_path / f"{index:02d}.png")
     before = hold_out(usable(ImageFolder(tmp_path, Columns()), tmp_path), 0.2)
     for index in range(20, 25):
-        picture(index).save(tmp_path / f"{index:02d}.png")
+        noise_image(index).save(tmp_path / f"{index:02d}.png")
     after = hold_out(usable(ImageFolder(tmp_path, Columns()), tmp_path), 0.2)
     found = [set(keys(part)) for part in (*before, *after)]
     assert (len(found[0]), len(found[1])) == (16, 4)
@@ -285,8 +285,8 @@ def test_most_held_out_samples_stay_so_as_the_set_grows(tmp_path):
 
 
 def test_records_name_what_does_not_fit(tmp_path, caplog):
-    picture().save(tmp_path / "a.png")
-    picture(size=(20, 16)).save(tmp_path / "small.png")
+    noise_image().save(tmp_path / "a.png")
+    noise_image(size=(20, 16)).save(tmp_path / "small.png")
     Image.new("L", (20, 16), 255).save(tmp_path / "m.png")
     rows = [
         {"file_name": "a.png", "text": "", "c": "a.png"},

@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from data_sets import keys, picture, records, usable
+from data_sets import keys, noise_image, records, usable
 from pycocotools import mask as coco_masks
 
 from training.data.coco import Coco
@@ -17,7 +17,7 @@ LEFT = [[0, 0, 20, 0, 20, 32, 0, 32]]
 
 
 def coco_of(folder, segmentations, size=(40, 32), **image):
-    picture().save(folder / "x.png")
+    noise_image().save(folder / "x.png")
     about = {"id": 7, "file_name": "x.png", "width": size[0], "height": size[1]} | image
     entries = [{"image_id": 7, "category_id": 1, "segmentation": s} for s in segmentations]
     path = folder / "instances.json"
@@ -26,7 +26,7 @@ def coco_of(folder, segmentations, size=(40, 32), **image):
 
 
 def test_it_gives_captions_and_instance_masks(tmp_path):
-    picture().save(tmp_path / "x.png")
+    noise_image().save(tmp_path / "x.png")
     runs = {"size": [32, 40], "counts": [0, 32 * 10, 32 * 30]}  # ten columns from the left
     instances = {
         "images": [{"id": 7, "file_name": "x.png", "width": 40, "height": 32}],
@@ -129,7 +129,7 @@ def test_pictures_of_no_name_or_size_are_named(tmp_path, about):
 
 def test_entries_of_any_type_end_nothing(tmp_path):
     for name in ("x", "y"):
-        picture().save(tmp_path / f"{name}.png")
+        noise_image().save(tmp_path / f"{name}.png")
     images = [
         {"id": "b", "file_name": "x.png", "width": 40, "height": 32},
         {"id": [1], "file_name": "y.png", "width": 40, "height": 32},
@@ -181,7 +181,7 @@ def test_a_picture_that_changes_is_checked_anew_wherever_it_is(tmp_path, way):
 
     digests = []
     for seed in range(2):
-        picture(seed).save(path)
+        noise_image(seed).save(path)
         os.utime(path, (1e9, 1e9))
         digests.append(found().entry(0).digests.image)
     assert digests[0] != digests[1]
@@ -193,7 +193,7 @@ STRIPES = {"size": [3000, 3000], "counts": [0, *[1500] * 6000]}
 
 @pytest.mark.parametrize("shape", [CORNERS, STRIPES])
 def test_a_frame_that_is_larger_than_its_picture_takes_no_more_than_is_told(tmp_path, shape):
-    image = picture(size=(64, 64))
+    image = noise_image(size=(64, 64))
     (record,) = records(coco_of(tmp_path, [shape] * 2, (3000, 3000)))
     image.save(tmp_path / "x.png")
     tracemalloc.start()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_sets import keys, left_mask, listed, picture, records, usable
+from data_sets import keys, left_mask, listed, noise_image, records, usable
 from PIL import Image
 
 from training.data.folder import ImageFolder
@@ -16,33 +16,33 @@ from training.data.records import Columns, DatasetError
 
 def test_a_folder_is_captioned_by_text_files(tmp_path):
     for i in range(4):
-        picture(i).save(tmp_path / f"{i}.png")
+        noise_image(i).save(tmp_path / f"{i}.png")
     (tmp_path / "1.txt").write_text("one\n")
     (tmp_path / "1.caption").write_text("not this one")
     (tmp_path / "2.caption").write_text("two")
     (tmp_path / "3.TXT").write_text("three")
     found = records(ImageFolder(tmp_path, Columns()))
     assert [record.words() for record in found] == ["", "one", "two", "three"]
-    assert np.array_equal(found[2].load().image, np.asarray(picture(2)))
+    assert np.array_equal(found[2].load().image, np.asarray(noise_image(2)))
     assert found[0].load().masks.shape == (0, 32, 40)
 
 
 def test_metadata_names_captions_conditions_and_masks(tmp_path):
-    picture().save(tmp_path / "a.png")
-    picture(1).save(tmp_path / "edges.png")
+    noise_image().save(tmp_path / "a.png")
+    noise_image(1).save(tmp_path / "edges.png")
     left_mask().save(tmp_path / "m.png")
     row = {"file_name": "a.png", "text": "a thing", "edges": "edges.png", "where": "m.png"}
     (record,) = records(listed(tmp_path, row, columns=Columns(condition="edges", mask="where")))
     sample = record.load()
     assert sample.caption == "a thing"
-    assert np.array_equal(sample.condition, np.asarray(picture(1)))
+    assert np.array_equal(sample.condition, np.asarray(noise_image(1)))
     assert sample.masks.shape == (1, 32, 40)
     assert (sample.masks[0, :, :20] == 255).all()
     assert not sample.masks[0, :, 20:].any()
 
 
 def test_captions_may_be_lists_numbers_or_hold_ends_of_lines(tmp_path):
-    picture().save(tmp_path / "a.png")
+    noise_image().save(tmp_path / "a.png")
     written = [["one", "two"], 3, None, "line\u2028end\x85", []]
     rows = [{"file_name": "a.png", "text": text} for text in written]
     lines = "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
@@ -52,7 +52,7 @@ def test_captions_may_be_lists_numbers_or_hold_ends_of_lines(tmp_path):
 
 
 def test_what_is_written_into_the_folder_is_not_trained_on(tmp_path, monkeypatch):
-    picture().save(tmp_path / "a.png")
+    noise_image().save(tmp_path / "a.png")
     folder = ImageFolder(tmp_path, Columns())
     folder.check_apart(tmp_path.parent / "out")
     monkeypatch.chdir(tmp_path)
@@ -98,7 +98,7 @@ def test_a_line_that_is_no_object_is_named_in_few_words(tmp_path, line, told):
 
 def test_captions_may_stand_in_some_lines_or_beside_the_pictures(tmp_path):
     for i in range(3):
-        picture(i).save(tmp_path / f"{i}.png")
+        noise_image(i).save(tmp_path / f"{i}.png")
     (tmp_path / "1.txt").write_text("one")
     rows = [{"file_name": f"{i}.png"} for i in range(3)]
     for last in ({}, {"text": "two"}):
@@ -108,7 +108,7 @@ def test_captions_may_stand_in_some_lines_or_beside_the_pictures(tmp_path):
 
 def test_cells_that_name_no_file_and_text_of_another_encoding_are_named(tmp_path, caplog):
     for name in "abcdefg":
-        picture().save(tmp_path / f"{name}.png")
+        noise_image().save(tmp_path / f"{name}.png")
     (tmp_path / "e.txt").write_bytes("Käse".encode("cp1252"))
     rows = [{"file_name": f"{name}.png", "edges": f"{name}.png"} for name in "abcdefg"]
     rows[0]["edges"] = None
@@ -127,7 +127,7 @@ def test_cells_that_name_no_file_and_text_of_another_encoding_are_named(tmp_path
 
 def outsider(folder):
     """A private picture beside a folder."""
-    picture(9).save(folder.with_name("private.png"))
+    noise_image(9).save(folder.with_name("private.png"))
     return folder.with_name("private.png")
 
 
@@ -135,7 +135,7 @@ def test_nothing_outside_of_the_folder_is_read_unless_it_is_asked_for(tmp_path, 
     folder = tmp_path / "set"
     folder.mkdir()
     private = outsider(folder)
-    picture().save(folder / "a.png")
+    noise_image().save(folder / "a.png")
     os.symlink(private, folder / "link.png")
     names = ["a.png", str(private), "../private.png", "link.png", "/dev/zero", "."]
     rows = [{"file_name": name, "text": ""} for name in names]
@@ -151,7 +151,7 @@ def test_masks_and_conditions_from_outside_are_not_read_either(tmp_path):
     folder = tmp_path / "set"
     folder.mkdir()
     private = outsider(folder)
-    picture().save(folder / "a.png")
+    noise_image().save(folder / "a.png")
     row = {"file_name": "a.png", "text": "", "m": [str(private)], "c": str(private)}
     for columns in (Columns(mask="m"), Columns(condition="c")):
         with pytest.raises(ValueError, match="outside"):
@@ -162,19 +162,19 @@ def test_masks_and_conditions_from_outside_are_not_read_either(tmp_path):
     "name", ["x" * 5000 + ".png", "a.png\0.png", "", ".", "\ud800.png", 5, ["a.png"] * 2]
 )
 def test_a_line_whose_name_is_none_is_skipped(tmp_path, name):
-    picture().save(tmp_path / "a.png")
+    noise_image().save(tmp_path / "a.png")
     source = listed(tmp_path, {"file_name": name}, {"file_name": "a.png", "text": "a"})
     assert keys(usable(source, tmp_path)) == ["a.png"]
 
 
 def test_pipes_devices_and_names_that_are_no_text_end_nothing(tmp_path, caplog):
-    picture().save(tmp_path / "a.png")
+    noise_image().save(tmp_path / "a.png")
     shutil.copy(tmp_path / "a.png", os.fsencode(tmp_path) + b"/caf\xe9.png")
-    picture().save(tmp_path / "new\nline.png")
+    noise_image().save(tmp_path / "new\nline.png")
     for name in ("pipe.png", "a.txt"):
         os.mkfifo(tmp_path / name)
     os.symlink("loop.png", tmp_path / "loop.png")
-    picture(1).save(tmp_path / "b.png")
+    noise_image(1).save(tmp_path / "b.png")
     found = usable(ImageFolder(tmp_path, Columns()), tmp_path)
     assert keys(found) == ["b.png", r"caf\udce9.png", r"new\nline.png"]
     assert found[1].load().image.shape == (32, 40, 3)
@@ -183,7 +183,7 @@ def test_pipes_devices_and_names_that_are_no_text_end_nothing(tmp_path, caplog):
 
 
 def test_what_is_beside_the_pictures_is_counted_with_what_to_do(tmp_path, caplog):
-    picture().save(tmp_path / "a.png")
+    noise_image().save(tmp_path / "a.png")
     for name in ("b.heic", "c.HEIC", "metadata.csv", "x.tar", ".hidden.png", "rows.parquet"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "train").mkdir()
@@ -199,7 +199,7 @@ def test_what_is_beside_the_pictures_is_counted_with_what_to_do(tmp_path, caplog
 
 def test_all_that_pillow_opens_is_taken(tmp_path):
     for name, kind in (("a.jfif", "JPEG"), ("b.jpe", "JPEG"), ("c.gif", "GIF"), ("d.WEBP", "WEBP")):
-        picture().save(tmp_path / name, kind)
+        noise_image().save(tmp_path / name, kind)
     assert len(usable(ImageFolder(tmp_path, Columns()), tmp_path)) == 4
 
 
@@ -208,7 +208,7 @@ def test_a_file_of_another_format_is_never_handed_to_a_program(tmp_path, monkeyp
     (tmp_path / "evil.jpg").write_bytes(
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 200 200\n%%EndComments\nshowpage\n%%EOF\n"
     )
-    picture().save(tmp_path / "a.png")
+    noise_image().save(tmp_path / "a.png")
     monkeypatch.setattr("subprocess.Popen", None)
     assert keys(usable(ImageFolder(tmp_path, Columns()), tmp_path)) == ["a.png"]
     assert "skipped evil.jpg: it is none of JPEG, PNG" in caplog.text
@@ -219,9 +219,9 @@ def test_a_file_of_another_format_is_never_handed_to_a_program(tmp_path, monkeyp
 
 def test_beside_a_table_pictures_that_no_line_names_are_counted(tmp_path, caplog):
     for name in ("a", "b", "c", "mask", "d", "e", "f"):
-        picture().save(tmp_path / f"{name}.png")
+        noise_image().save(tmp_path / f"{name}.png")
     (tmp_path / "below").mkdir()
-    picture().save(tmp_path / "below" / "a.png")
+    noise_image().save(tmp_path / "below" / "a.png")
     for name in ("a.txt", "x.heic", "metadata.csv", ".made-of"):
         (tmp_path / name).write_bytes(b"")
     rows = [{"file_name": name, "text": ""} for name in ("a.png", "./below/../b.png")]
@@ -237,14 +237,14 @@ def test_beside_a_table_pictures_that_no_line_names_are_counted(tmp_path, caplog
 
 def test_a_table_that_names_all_passes_nothing_over(tmp_path):
     for index in range(2):
-        picture(index).save(tmp_path / f"{index}.png")
+        noise_image(index).save(tmp_path / f"{index}.png")
     rows = [{"file_name": f"{index}.png", "text": ""} for index in range(2)]
     assert listed(tmp_path, *rows).passed_over() == {}
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".TXT", ".Txt", ".caption", ".CAPTION"])
 def test_a_caption_is_found_beside_a_listed_picture_however_its_suffix_is_written(tmp_path, suffix):
-    picture().save(tmp_path / "a.png")
+    noise_image().save(tmp_path / "a.png")
     (tmp_path / f"a{suffix}").write_text("one")
     (record,) = records(listed(tmp_path, {"file_name": "a.png"}))
     assert record.words() == "one"

@@ -5,7 +5,7 @@ import os
 import datasets
 import numpy as np
 import pytest
-from data_sets import keys, left_mask, picture, png, records, saved, usable
+from data_sets import keys, left_mask, noise_image, png, records, saved, usable
 
 from training.data.hub import HubDataset, is_saved
 from training.data.records import Columns, DatasetError, Record
@@ -15,7 +15,7 @@ IMAGES = Columns(image="image")
 
 def two(folder):
     """Two pictures with captions and masks."""
-    table = {"image": [picture(i) for i in range(2)], "mask": [left_mask()] * 2}
+    table = {"image": [noise_image(i) for i in range(2)], "mask": [left_mask()] * 2}
     kinds = {"image": datasets.Image(), "mask": datasets.Image()}
     return saved(folder, table | {"text": ["zero", "one"]}, **kinds)
 
@@ -24,7 +24,7 @@ def test_a_local_data_set(tmp_path):
     two(tmp_path / "hub")
     found = records(HubDataset(str(tmp_path / "hub"), Columns(image="image", mask="mask")))
     assert [record.words() for record in found] == ["zero", "one"]
-    assert np.array_equal(found[1].load().image, np.asarray(picture(1)))
+    assert np.array_equal(found[1].load().image, np.asarray(noise_image(1)))
     assert found[0].load().masks[0, :, :20].all()
     with pytest.raises(DatasetError, match="no column 'caption'"):
         HubDataset(str(tmp_path / "hub"), Columns(image="image", caption="caption"))
@@ -42,7 +42,7 @@ def test_a_saved_data_set_of_several_splits(tmp_path):
 
 
 def test_of_several_captions_the_first_is_taken(tmp_path):
-    table = {"image": [picture(i) for i in range(3)], "text": [["one", "two"], [], ["three"]]}
+    table = {"image": [noise_image(i) for i in range(3)], "text": [["one", "two"], [], ["three"]]}
     kinds = {"image": datasets.Image(), "text": datasets.Sequence(datasets.Value("string"))}
     saved(tmp_path / "hub", table, **kinds)
     found = records(HubDataset(str(tmp_path / "hub"), IMAGES))
@@ -51,7 +51,7 @@ def test_of_several_captions_the_first_is_taken(tmp_path):
 
 def test_cells_may_hold_several_masks_or_none(tmp_path):
     table = {
-        "image": [picture(i) for i in range(3)],
+        "image": [noise_image(i) for i in range(3)],
         "other": ["a.png"] * 3,
         "text": [""] * 3,
         "mask": [left_mask(), left_mask(), None],
@@ -73,20 +73,20 @@ def test_cells_may_hold_several_masks_or_none(tmp_path):
 
 
 def test_cells_of_bytes_are_pictures_however_the_column_is_called(tmp_path):
-    data = [png(picture(i)) for i in range(2)]
+    data = [png(noise_image(i)) for i in range(2)]
     undecoded = [{"bytes": one, "path": None} for one in data]
     kinds = {"plain": datasets.Value("binary"), "raw": datasets.Image(decode=False)}
     table = {"plain": data, "raw": undecoded, "text": ["", ""]}
     saved(tmp_path / "hub", table, **kinds)
     for column in ("plain", "raw"):
         found = records(HubDataset(str(tmp_path / "hub"), Columns(image=column)))
-        assert np.array_equal(found[1].load().image, np.asarray(picture(1)))
+        assert np.array_equal(found[1].load().image, np.asarray(noise_image(1)))
 
 
 def test_addresses_and_paths_outside_are_not_followed(tmp_path, caplog, monkeypatch):
-    picture(9).save(tmp_path / "private.png")
+    noise_image(9).save(tmp_path / "private.png")
     cells = [
-        {"bytes": png(picture()), "path": None},
+        {"bytes": png(noise_image()), "path": None},
         {"bytes": None, "path": str(tmp_path / "private.png")},
         {"bytes": None, "path": "http://127.0.0.1:9/x.png"},
         {"bytes": b"junk", "path": None},
@@ -106,7 +106,7 @@ def test_addresses_and_paths_outside_are_not_followed(tmp_path, caplog, monkeypa
 
 
 def test_one_that_cannot_be_loaded_is_a_sentence(tmp_path):
-    picture().save(tmp_path / "a.png")
+    noise_image().save(tmp_path / "a.png")
     with pytest.raises(DatasetError, match=r"cannot be loaded .* see --dataset_name"):
         HubDataset(str(tmp_path), IMAGES, "validation")
 
@@ -136,12 +136,12 @@ def of_files(folder, parts=("image",), lists=False):
     saved(folder, table, **kinds)
     for part in parts:
         for index in range(2):
-            picture(index).save(folder / f"{part}{index}.bmp")
+            noise_image(index).save(folder / f"{part}{index}.bmp")
 
 
 def replaced(path):
     """Another picture in a file's place, of the same size and time."""
-    picture(9).save(path)
+    noise_image(9).save(path)
     os.utime(path, (1e9, 1e9))
 
 

@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 import pytest
-from data_sets import blank_png, left_mask, listed, picture, png, records, usable
+from data_sets import blank_png, left_mask, listed, noise_image, png, records, usable
 from PIL import Image, ImageFile
 
 from training.data.folder import ImageFolder
@@ -16,7 +16,7 @@ from training.data.room import Room
 
 
 def test_pictures_are_turned_upright_and_transparency_is_white():
-    image = picture()
+    image = noise_image()
     exif = image.getexif()
     exif[0x0112] = 6  # turned by 90 degrees
     buffer = io.BytesIO()
@@ -96,7 +96,7 @@ def test_classes_are_no_mask():
 
 
 def test_masks_that_are_black_everywhere_are_known(tmp_path):
-    picture().save(tmp_path / "a.png")
+    noise_image().save(tmp_path / "a.png")
     Image.new("L", left_mask().size).save(tmp_path / "black.png")
     Image.new("RGBA", left_mask().size, "black").save(tmp_path / "opaque.png")
     left_mask().save(tmp_path / "left.png")
@@ -113,7 +113,7 @@ def test_masks_that_are_black_everywhere_are_known(tmp_path):
 
 
 def test_size_is_looked_at_before_anything_is_decoded(tmp_path, caplog, monkeypatch):
-    picture().save(tmp_path / "a.png")
+    noise_image().save(tmp_path / "a.png")
     side = int(MAX_PIXELS**0.5) + 1
     (tmp_path / "bomb.png").write_bytes(blank_png(side, side))
     (tmp_path / "larger.png").write_bytes(blank_png(20_000, 20_000))
@@ -133,7 +133,7 @@ def test_a_bomb_beside_a_small_picture_is_named_and_never_decoded(
     tmp_path, caplog, monkeypatch, part
 ):
     for name in ("a", "b"):
-        picture().save(tmp_path / f"{name}.png")
+        noise_image().save(tmp_path / f"{name}.png")
     (tmp_path / "bomb.png").write_bytes(blank_png(6000, 6000))
     rows = [{"file_name": f"{name}.png", "text": "", "c": f"{name}.png"} for name in ("a", "b")]
     rows[1]["c"] = "bomb.png"
@@ -152,12 +152,12 @@ def test_a_bomb_beside_a_small_picture_is_named_and_never_decoded(
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_a_condition_and_a_mask_that_exif_turns_fit_as_they_are_seen(tmp_path, caplog, kind):
-    for name, made in (("picture", picture()), ("mask", left_mask())):
+    for name, made in (("picture", noise_image()), ("mask", left_mask())):
         exif = made.getexif()
         exif[0x0112] = 6
         made.transpose(Image.Transpose.ROTATE_90).save(tmp_path / f"{name}.x", kind, exif=exif)
         made.transpose(Image.Transpose.ROTATE_90).save(tmp_path / f"{name}-flat.x", kind)
-    picture().save(tmp_path / "a.png")
+    noise_image().save(tmp_path / "a.png")
     row = {"file_name": "a.png", "text": "", "c": "picture.x", "m": "mask.x"}
     rows = [row, row | {"c": "picture-flat.x"}, row | {"m": "mask-flat.x"}]
     source = listed(tmp_path, *rows, columns=Columns(condition="c", mask="m"))
@@ -167,7 +167,7 @@ def test_a_condition_and_a_mask_that_exif_turns_fit_as_they_are_seen(tmp_path, c
 
 
 def test_a_record_tells_the_bytes_of_its_files_too(tmp_path):
-    picture().save(tmp_path / "a.png")
+    noise_image().save(tmp_path / "a.png")
     for name in ("a", "b"):
         (tmp_path / f"{name}.bmp").write_bytes(b"")
     rows = [{"file_name": "a.png", "text": "", "c": "a.bmp", "m": ["b.bmp"]}]
@@ -180,7 +180,7 @@ def test_a_record_tells_the_bytes_of_its_files_too(tmp_path):
 
 
 def test_a_record_tells_what_it_takes_before_it_is_loaded(tmp_path):
-    picture().save(tmp_path / "a.png")
+    noise_image().save(tmp_path / "a.png")
     (tmp_path / "big.png").write_bytes(blank_png(4000, 3000))
     small, big = (record.footprint() for record in records(ImageFolder(tmp_path, Columns())))
     assert small >= 40 * 32 * 3

@@ -3,7 +3,7 @@
 import fsspec
 import numpy as np
 import pytest
-from data_sets import left_mask, picture, png, records, shard, usable
+from data_sets import left_mask, noise_image, png, records, shard, usable
 from prepared import entries, prepare
 from small_runs import train_to_bytes
 
@@ -21,7 +21,7 @@ def shards(tmp_path):
     for letter in "ab":
         files = {}
         for i in range(3):
-            files[f"{letter}{i}.png"] = png(picture(i + 3 * (letter == "b")))
+            files[f"{letter}{i}.png"] = png(noise_image(i + 3 * (letter == "b")))
             files[f"{letter}{i}.txt"] = f"number {letter}{i}".encode()
             files[f"{letter}{i}.mask.png"] = png(left_mask())
         shard(tmp_path / f"{letter}.tar", files)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from images import left_side
 
 from local_control.gating import blend_predictions, gate_features, spread_weights
 from local_control.masks import resize_mask
@@ -62,16 +63,10 @@ def test_half_precision_stays_half_precision(features):
     assert gated[0].dtype == torch.float16
 
 
-def left(height, width):
-    mask = torch.zeros(1, 1, height, width)
-    mask[..., : width // 2] = 1
-    return mask
-
-
 @pytest.mark.parametrize("side", [8, 16, 32, 64])
 def test_levels_of_a_size_that_is_no_multiple_are_cut_into_cells_from_the_corner(side):
     """72 px are one whole cell of 64 px and one that sticks out, not two of 36 px."""
-    mask = left(72, 72)
+    mask = left_side(72, 72)
     (gated,) = gate_features([torch.ones(1, 1, -(-72 // side), -(-72 // side))], mask)
     for column, share in enumerate(gated[0, 0, 0]):
         seen = mask[0, 0, 0, column * side : (column + 1) * side]
@@ -89,7 +84,7 @@ def test_levels_of_a_size_that_is_a_multiple_are_resized_by_area_as_ever(size, g
 
 
 def test_a_grid_of_no_cells_divides_the_frame_evenly():
-    (gated,) = gate_features([torch.ones(1, 1, 5, 6)], left(64, 64))
+    (gated,) = gate_features([torch.ones(1, 1, 5, 6)], left_side(64, 64))
     assert gated[0, 0, 0].tolist() == [1, 1, 1, 0, 0, 0]
 
 

@@ -1,14 +1,9 @@
 import pytest
 import torch
+from images import left_side
 
 from local_control.region_mask import RegionMask, in_window, match_batch, resize_frames, take_rows
 from local_control.view import View, Window, cover
-
-
-def left(height, width):
-    mask = torch.zeros(1, 1, height, width)
-    mask[..., : width // 2] = 1
-    return mask
 
 
 def whole(height, width, window=None):
@@ -22,7 +17,7 @@ def test_tokens_run_along_rows():
 
 
 def test_tokens_of_the_left_half_are_kept():
-    gate = RegionMask(left(48, 64)).as_tokens(12, whole(6, 8)).reshape(3, 4)
+    gate = RegionMask(left_side(48, 64)).as_tokens(12, whole(6, 8)).reshape(3, 4)
     assert gate[:, :2].all()
     assert not gate[:, 2:].any()
 
@@ -40,7 +35,7 @@ def test_every_token_is_gated_by_its_own_patch_at_odd_sizes(size, patch):
 
 
 def test_tokens_of_a_video_have_their_frames_mask():
-    masks = torch.cat([left(32, 32), 1 - left(32, 32), torch.ones(1, 1, 32, 32)])
+    masks = torch.cat([left_side(32, 32), 1 - left_side(32, 32), torch.ones(1, 1, 32, 32)])
     gate = RegionMask(masks).as_tokens(12, whole(4, 4), steps=3).reshape(3, 2, 2)
     assert gate[0].tolist() == [[1, 0], [1, 0]]
     assert gate[1].tolist() == [[0, 1], [0, 1]]
@@ -48,7 +43,7 @@ def test_tokens_of_a_video_have_their_frames_mask():
 
 
 def test_one_mask_serves_all_frames_of_a_video():
-    gate = RegionMask(left(32, 32)).as_tokens(12, whole(4, 4), steps=3).reshape(3, 2, 2)
+    gate = RegionMask(left_side(32, 32)).as_tokens(12, whole(4, 4), steps=3).reshape(3, 2, 2)
     assert gate[..., 0].all()
     assert not gate[..., 1].any()
 
@@ -102,7 +97,7 @@ def test_guides_behind_a_window_go_with_its_last_row():
 
 
 def test_an_area_sees_its_own_part():
-    mask = RegionMask(left(64, 64))
+    mask = RegionMask(left_side(64, 64))
     assert not mask.seen(View((8, 4), (8, 8), (0, 4))).any()
     assert (mask.on_grid((8, 4), View((8, 4), (8, 8), (0, 0))) == 1).all()
 
