@@ -86,16 +86,16 @@ def _named(rows: Any, column: str) -> Iterator[str]:
 
 def _paths(cells: Any) -> list[str]:
     """Those of an Arrow array of cells, or of lists of them."""
-    from pyarrow import compute, types
+    from pyarrow import types
 
     if types.is_list(cells.type) or types.is_large_list(cells.type):
         cells = cells.flatten()
     parts = [part.name for part in cells.type] if types.is_struct(cells.type) else []
     if "path" not in parts:
         return []
-    paths = compute.struct_field(cells, "path")
+    paths = cells.field("path")
     if "bytes" in parts:
-        paths = paths.filter(compute.struct_field(cells, "bytes").is_null())
+        paths = paths.filter(cells.field("bytes").is_null())
     return [path for path in paths.to_pylist() if isinstance(path, str)]
 
 
