@@ -13,6 +13,7 @@ own.
 import json
 import logging
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -278,7 +279,9 @@ def main() -> None:
     others = {}
     if config.advanced_controlnet is not None:
         others["advanced_controlnet"] = config.advanced_controlnet
-    workspace = prepare_demo_workspace(BUILD / "benchmark" / "sampling", files, others)
+    folder = BUILD / "benchmark" / "sampling"
+    shutil.rmtree(folder / "custom_nodes", ignore_errors=True)  # no pack of an earlier run
+    workspace = prepare_demo_workspace(folder, files, others)
     with torch.inference_mode():
         comfy = load_comfy(workspace)
         subject = demo_subject(comfy, config) if config.shape == "demo" else sd15_subject(comfy)
