@@ -79,7 +79,10 @@ def seconds_of(recipe: str, config: AdherenceSettings) -> float:
 
 
 def seconds_to(adherence: float, points: Sequence[Point]) -> float:
-    """Return when a recipe first has an adherence, between its points; NaN if it never has."""
+    """Return when a recipe has an adherence, between its points; NaN if it never has.
+
+    That of its first point, if it has it there: it may have come earlier.
+    """
     before = points[0]
     for point in points:
         if point.adherence.mean >= adherence:
@@ -122,10 +125,11 @@ def main() -> None:
     for point in paths[_USUAL]:
         ours = seconds_to(point.adherence.mean, paths[_OURS])
         log.info(
-            "edge F1 %.3f: usual %.0f s, ours %.0f s, %.1f times as fast",
+            "edge F1 %.3f: usual %.0f s, ours %.0f s%s, %.1f times as fast",
             point.adherence.mean,
             point.seconds,
             ours,
+            " or less" if ours == paths[_OURS][0].seconds else "",
             point.seconds / ours,
         )
 
