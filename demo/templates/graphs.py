@@ -112,7 +112,6 @@ def several_regions(canvas: Canvas, setting: Setting) -> None:
             mask=mask,
             regions=first["regions"],
             strength=setting.colours[1],
-            acts_on=setting.acts_on,
         )
     with canvas.group("Prompt", PROMPT):
         prompts = write_prompts(canvas, setting, model.clip, setting.two)

@@ -14,8 +14,8 @@ class Picture:
 @dataclass(frozen=True)
 class Setting:
     """suffix: of the workflows' names. edges, colours: the adapters' files, each with a strength.
-    canny: options of the condition, and of the score that compares with it. acts_on,
-    outside: of all adapters. denoise: of a second sampling at twice the size.
+    canny: options of the condition, and of the score that compares with it. acts_on: of
+    edges; outside: of all adapters. denoise: of a second sampling at twice the size.
     """
 
     suffix: str

@@ -169,9 +169,9 @@ def test_a_control_that_gives_no_numbers_is_named_though_they_are_outside(comfy,
 def test_one_that_a_curve_or_weights_take_beyond_the_precision_is_named(comfy, weights):
     values = torch.full((1, 4, 16, 16), 7000.0)
     assert answered(comfy, values, **weights)
-    assert answered(comfy, values.left())
+    assert answered(comfy, values.half())
     with pytest.raises(ValueError, match=r"region 2 gives numbers .* too large for float16"):
-        answered(comfy, values.left(), **weights)
+        answered(comfy, values.half(), **weights)
 
 
 def test_weights_that_are_no_numbers_are_named_in_a_sampling(comfy):
