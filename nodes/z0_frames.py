@@ -12,7 +12,7 @@ from .pictures.charts import draw_curve, to_json, write_words
 from .pictures.decoding import estimate_images
 from .region import AnyRegion
 from .sampler.control.view import check_pictures, pixels_per_cell
-from .sampler.z0.overlay import PlacedOverlay, to_images, union
+from .sampler.z0.overlay import PlacedOverlay, to_frames, union
 from .sampler.z0.trace import KEPT_BYTES, Sampling, Z0Trace
 from .timeline import SHOWN, timeline
 
@@ -89,7 +89,7 @@ class Z0Frames(io.ComfyNode):
         cell = pixels_per_cell(sampling.latent_format)
         overlay = PlacedOverlay(compared, masks, _OWNER, cell)
         wanted, placed = overlay.over(frames[-1])
-        curve = edge_curve([to_images(frame) for frame in frames], wanted, union(placed))
+        curve = edge_curve([to_frames(frame) for frame in frames], wanted, union(placed))
         chart = to_comfy_image(draw_curve(curve))
         # [S,B,...] -> [B*S,...]: all steps of one image stand together.
         z0 = frames.transpose(0, 1).flatten(0, 1)

@@ -16,7 +16,7 @@ from .pictures.decoding import decoder, estimate
 from .pictures.rendering import Renderer, write_step
 from .region import AnyRegion
 from .sampler.z0.live import LivePreview
-from .sampler.z0.overlay import Overlay, to_images, union
+from .sampler.z0.overlay import Overlay, to_frames, union
 from .sampler.z0.sampling_run import Run
 from .sampler.z0.trace import Z0Trace
 from .sampler.z0.watch import watch_z0
@@ -131,6 +131,6 @@ def error_of(compared: Overlay, latent_format: Any, noise: Tensor) -> Callable[[
 
     def measure(frame: Tensor) -> EdgeCurve:
         reference, masks = overlay.over(frame)
-        return edge_curve([to_images(frame)], reference, union(masks))
+        return edge_curve([to_frames(frame)], reference, union(masks))
 
     return measure

@@ -94,11 +94,11 @@ def test_masks_of_other_lengths_are_spread_over_the_frames(comfy, frames):
 def test_frames_become_images_and_frames_again(comfy):
     overlay = comfy.module("nodes.sampler.z0.overlay")
     z0 = torch.randn(2, 4, FRAMES, 6, 5)
-    images = overlay.to_images(z0)
+    images = overlay.to_frames(z0)
     assert torch.equal(images[FRAMES + 1], z0[1, :, 1])
-    assert torch.equal(overlay.from_images(images, z0), z0)
+    assert torch.equal(overlay.from_frames(images, z0), z0)
     assert torch.equal(
-        overlay.from_images(overlay.to_images(z0[:, :, 0]), z0[:, :, 0]), z0[:, :, 0]
+        overlay.from_frames(overlay.to_frames(z0[:, :, 0]), z0[:, :, 0]), z0[:, :, 0]
     )
 
 

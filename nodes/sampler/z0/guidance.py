@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ....local_control.steering import step_towards_edges
 from ..control.region import sigma_at
-from .overlay import Overlay, from_images, to_images
+from .overlay import Overlay, from_frames, to_frames
 from .prediction import Change, after_prediction
 
 
@@ -43,9 +43,9 @@ def guide_edges(model: ModelPatcher, guidance: Guidance) -> ModelPatcher:
                 return z0
             reference, (mask,) = overlay.over(z0)
             moved = step_towards_edges(
-                to_images(z0), reference, mask, guidance.edge, guidance.scale
+                to_frames(z0), reference, mask, guidance.edge, guidance.scale
             )
-            return from_images(moved, z0)
+            return from_frames(moved, z0)
 
         return move
 

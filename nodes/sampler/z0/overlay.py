@@ -59,7 +59,7 @@ class PlacedOverlay:
         self._placed: dict[tuple[object, ...], tuple[Tensor, list[Tensor]]] = {}
 
     def over(self, z0: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the reference [N,C,h,w], fp32, and the masks [1 or N,1,h,w] for `to_images(z0)`.
+        """Return the reference [N,C,h,w], fp32, and the masks [1 or N,1,h,w] for `to_frames(z0)`.
 
         Raises:
             ValueError: z0 is of no pictures, or reference or masks do not fit it.
@@ -88,11 +88,11 @@ class PlacedOverlay:
                 f"this model's VAE."
             )
         placed = resize(reference.to(z0.device), size)
-        return to_images(placed.expand_as(z0))
+        return to_frames(placed.expand_as(z0))
 
 
 def place_mask(mask: RegionMask, z0: Tensor) -> Tensor:
-    """Return a mask on the latent's cells: [1 or N,1,h,w] for `to_images(z0)`.
+    """Return a mask on the latent's cells: [1 or N,1,h,w] for `to_frames(z0)`.
 
     Raises:
         ValueError: there are masks for another number of latents.
@@ -126,7 +126,7 @@ def union(placed: Sequence[Tensor]) -> Tensor:
 
 def cover_frames(reference: Tensor, z0: Tensor, size: Size) -> Tensor:
     """Return a reference [1 or B,C,(T),h,w] scaled to cover (height, width), a frame for each."""
-    images = cover(to_images(reference), size, "bicubic")
+    images = cover(to_frames(reference), size, "bicubic")
     if reference.ndim == _PICTURES:
         return images
     frames = images.unflatten(0, (len(reference), -1)).movedim(1, 2)
@@ -144,19 +144,19 @@ def resize(latent: Tensor, size: Size) -> Tensor:
     """Return latents [B,C,(T),h,w] at another (height, width); as they are if they have it."""
     if (latent.shape[-2], latent.shape[-1]) == size:
         return latent
-    images = F.interpolate(to_images(latent), size, mode="bilinear", antialias=True)
+    frames = F.interpolate(to_frames(latent), size, mode="bilinear", antialias=True)
     if latent.ndim == _VIDEOS:
-        return images.unflatten(0, (len(latent), latent.shape[2])).movedim(1, 2)
-    return images
+        return frames.unflatten(0, (len(latent), latent.shape[2])).movedim(1, 2)
+    return frames
 
 
-def to_images(z0: Tensor) -> Tensor:
+def to_frames(z0: Tensor) -> Tensor:
     """Return latents [B,C,h,w] as they are; frames of a video [B,C,T,h,w] as [B*T,C,h,w]."""
     return z0 if z0.ndim == _PICTURES else z0.movedim(2, 1).flatten(0, 1)
 
 
-def from_images(images: Tensor, z0: Tensor) -> Tensor:
-    """Return the reverse of `to_images`, in shape, dtype and place of `z0`."""
+def from_frames(frames: Tensor, z0: Tensor) -> Tensor:
+    """Return the reverse of `to_frames`, in shape, dtype and place of `z0`."""
     if z0.ndim == _VIDEOS:
-        images = images.unflatten(0, (len(z0), z0.shape[2])).movedim(1, 2)
-    return images.to(z0)
+        frames = frames.unflatten(0, (len(z0), z0.shape[2])).movedim(1, 2)
+    return frames.to(z0)

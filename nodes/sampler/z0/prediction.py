@@ -37,7 +37,7 @@ def _apply(executor: Any, x: Tensor, timestep: Tensor, *args: Any, **kwargs: Any
     run = run_of(guider)
     if _KEY not in run.kept:
         run.kept[_KEY] = [begin(run.model) for begin in guider.model_options[_KEY]]
-    before = moved = run.picture(z0)
+    before = moved = run.visible(z0)
     for change in run.kept[_KEY]:
         moved = change(moved, float(timestep.max()))
-    return z0 if moved is before else run.with_picture(z0, moved)
+    return z0 if moved is before else run.with_visible(z0, moved)

@@ -27,14 +27,14 @@ class Run:
         """Return ComfyUI's BaseModel as it is sampled, with what nodes have changed of it."""
         return self._guider.inner_model
 
-    def picture(self, latent: Tensor) -> Tensor:
-        """Return the picture's part of a latent of the sampling, which may share its memory."""
+    def visible(self, latent: Tensor) -> Tensor:
+        """Return the part of a latent that is seen, and not heard; it may share its memory."""
         return self._parts(latent)[0]
 
-    def with_picture(self, latent: Tensor, picture: Tensor) -> Tensor:
-        """Return the latent with another picture; its other parts stay as they are, to the bit."""
+    def with_visible(self, latent: Tensor, visible: Tensor) -> Tensor:
+        """Return the latent with another visible part; its others stay as they are, to the bit."""
         others = self._parts(latent)[1:]
-        return comfy.utils.pack_latents([picture, *others])[0] if others else picture
+        return comfy.utils.pack_latents([visible, *others])[0] if others else visible
 
     def _parts(self, latent: Tensor) -> list[Tensor]:
         if len(self._shapes) < 2:

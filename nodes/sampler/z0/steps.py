@@ -37,16 +37,16 @@ def watch_steps(
     def wrapper(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
         guider, sigmas, extra_args, callback, noise, *rest = args
         run = run_of(guider)
-        watcher = begin(run, run.picture(noise), sigmas)
+        watcher = begin(run, run.visible(noise), sigmas)
 
         def watched(step: int, x0: Tensor, x: Tensor, steps: int) -> None:
-            watcher.step(step, steps, run.picture(x0))
+            watcher.step(step, steps, run.visible(x0))
             if callback is not None:
                 callback(step, x0, x, steps)
 
         try:
             samples = executor(guider, sigmas, extra_args, watched, noise, *rest, **kwargs)
-            watcher.end(run.picture(samples))
+            watcher.end(run.visible(samples))
         finally:
             watcher.close()
         return samples

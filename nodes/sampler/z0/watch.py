@@ -78,7 +78,7 @@ def _noting_part(model: ModelPatcher, prompt: str, prediction: str) -> ModelPatc
         if run is not None:
             # ComfyUI puts zeros for the prediction of a prompt that is not there.
             is_asked = args.get(prompt) is not None
-            run.kept[_KEY] = run.picture(args[prediction]) if is_asked else None
+            run.kept[_KEY] = run.visible(args[prediction]) if is_asked else None
         return args["denoised"]
 
     model.set_model_sampler_post_cfg_function(note)
