@@ -21,6 +21,13 @@ _OPTIONS = {
     "laplacian": (),
 }
 _WHOLE = ("low_threshold", "high_threshold", "blocks")
+# What the widgets of Local Control Condition take.
+RANGES = {
+    "low_threshold": (0, 1000),
+    "high_threshold": (0, 1000),
+    "blur": (0.0, 64.0),
+    "blocks": (1, 256),
+}
 # Of the options that a file does not tell.
 DEFAULTS = {"low_threshold": 100, "high_threshold": 200, "blur": 0.0, "blocks": 8}
 
@@ -82,9 +89,15 @@ def condition_of(metadata: Mapping[str, str]) -> tuple[str, dict[str, float]] | 
         return None
     try:
         options = dict(zip(_OPTIONS[kind], map(float, numbers), strict=False))
-        return kind, {name: int(v) if name in _WHOLE else v for name, v in options.items()}
+        found = {name: int(v) if name in _WHOLE else v for name, v in options.items()}
     except (ValueError, OverflowError):
         return None
+    return (kind, found) if all(_fits(name, value) for name, value in found.items()) else None
+
+
+def _fits(name: str, value: float) -> bool:
+    least, most = RANGES[name]
+    return least <= value <= most
 
 
 def file_version(name: str) -> tuple[int, int]:

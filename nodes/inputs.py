@@ -129,7 +129,7 @@ def _check_image(image: Tensor, name: str) -> None:
             f"width, channels] with 1, 3 or 4 channels; connect a node that gives such an image."
         )
     _check_numbers(image, name)
-    _check_sides(image.shape[1], image.shape[2], name)
+    check_sides(image.shape[1], image.shape[2], name)
     low, high = _find_range(image, name)
     if max(-low, high) > _BRIGHTEST:
         raise ValueError(
@@ -147,7 +147,7 @@ def _check_mask(mask: Tensor, name: str) -> None:
     _check_numbers(mask, name)
     is_last = mask.ndim == 4 and mask.shape[1] != 1
     height, width = mask.shape[1:3] if is_last else mask.shape[-2:]
-    _check_sides(height, width, name)
+    check_sides(height, width, name)
     _find_range(mask, name)
 
 
@@ -180,7 +180,8 @@ def _find_range(tensor: Tensor, name: str) -> tuple[float, float]:
     )
 
 
-def _check_sides(height: int, width: int, name: str) -> None:
+def check_sides(height: int, width: int, name: str) -> None:
+    """Raise ValueError if a side is too long for the other one to be scaled."""
     if max(height, width) > _LONGEST * min(height, width):
         raise ValueError(
             f"{name} is {width} x {height}, and longer than {_LONGEST} to 1 nothing can be scaled "

@@ -20,7 +20,7 @@ from .comfy_types import (
     make_schema,
     to_comfy_image,
 )
-from .inputs import checked
+from .inputs import check_sides, checked
 from .pictures.cards import draw_card
 from .pictures.drawing import colour_of, draw_outline, draw_words
 from .region import AnyRegion
@@ -91,11 +91,13 @@ class PreviewRegions(io.ComfyNode):
         """
         if latent is not None:
             height, width = pixels_of(latent)
+        check_sides(height, width, "The size of Preview Regions")
         frame = (height // LATENT_FACTOR * LATENT_FACTOR, width // LATENT_FACTOR * LATENT_FACTOR)
         scale = min(1, _LARGEST / max(frame))
         size = (max(1, round(frame[0] * scale)), max(1, round(frame[1] * scale)))
         if not regions:
-            pictures, warnings, captions = [torch.zeros(1, 3, *size)], [], [_NO_REGIONS]
+            ground = torch.zeros(1, 3, *size) if image is None else covering(image, size)
+            pictures, warnings, captions = [ground], [], [_NO_REGIONS]
         else:
             pictures, warnings, captions = draw_all(regions, frame, size, image)
         for warning in warnings:
@@ -140,7 +142,7 @@ def draw_all(
     masks = [region.mask.union(size).cpu() for region in regions]
     below = conditions_of(regions, masks)
     if image is not None:
-        below = cover(from_comfy_image(image[:1]), size, "area") * _GRID
+        below = covering(image, size) * _GRID
     grids = [
         {cell: on_grid(region, cell, frame) for cell in cells_of(region)} for region in regions
     ]
@@ -155,6 +157,11 @@ def draw_all(
         pictures.append(coloured(layers, below))
         captions.append(name_grid(regions, cell, frame))
     return pictures, warnings, captions
+
+
+def covering(image: Tensor, size: Size) -> Tensor:
+    """Return the first picture of an IMAGE, scaled to cover a size: [1,3,h,w]."""
+    return cover(from_comfy_image(image[:1]), size, "area")
 
 
 def grid_of(cell: int, frame: Size) -> Size:

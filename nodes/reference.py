@@ -9,8 +9,11 @@ from torch import Tensor
 from ..local_control.region_mask import RegionMask, match_batch
 from ..local_control.view import cover
 from .comfy_types import from_comfy_image, from_comfy_latent, to_comfy_image
+from .inputs import check_least
 from .region import AnyRegion
 from .sampler.z0.overlay import Overlay
+
+_LEAST = 16  # pixels of a side; below two cells of a latent autoencoders have nothing to read
 
 
 def reference_overlay(
@@ -27,7 +30,7 @@ def reference_overlay(
     for messages.
 
     Raises:
-        ValueError: there is none of them, or no VAE to encode it.
+        ValueError: there is none of them, or no VAE to encode it, or the image is too small.
     """
     if latent is not None:
         return Overlay(from_comfy_latent(latent), masks, owner)
@@ -41,6 +44,8 @@ def reference_overlay(
         raise ValueError(
             f"{what} of {owner} must be encoded first; connect the VAE of the model to vae."
         )
+    if image is not None:
+        check_least(image, _LEAST, f"The image of {owner}")
     picture = together(regions) if image is None else from_comfy_image(image)
     encoded = vae.encode(to_comfy_image(picture))
     return Overlay(encoded.float().cpu(), masks, owner, covers=True)

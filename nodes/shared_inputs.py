@@ -4,7 +4,7 @@ from typing import Any
 
 from comfy_api.v0_0_2 import io
 
-from .adapter_files import DEFAULTS
+from .adapter_files import DEFAULTS, RANGES
 
 _THRESHOLDS = ("low_threshold", "high_threshold")
 
@@ -38,20 +38,24 @@ def size_inputs(least: int, tooltip: str) -> list[io.Int.Input]:
     ]
 
 
+def _range(option: str) -> dict[str, Any]:
+    least, most = RANGES[option]
+    return {"min": least, "max": most}
+
+
 def condition_inputs(low: str, high: str, blur: str) -> list[Any]:
     """Return the inputs for the options of canny, with these tooltips, and of colour."""
     thresholds = [
-        io.Int.Input(name, default=DEFAULTS[name], min=0, max=1000, tooltip=tooltip)
+        io.Int.Input(name, default=DEFAULTS[name], **_range(name), tooltip=tooltip)
         for name, tooltip in zip(_THRESHOLDS, (low, high), strict=True)
     ]
     return [
         *thresholds,
-        io.Float.Input("blur", default=DEFAULTS["blur"], min=0.0, max=64.0, step=0.1, tooltip=blur),
+        io.Float.Input("blur", default=DEFAULTS["blur"], **_range("blur"), step=0.1, tooltip=blur),
         io.Int.Input(
             "blocks",
             default=DEFAULTS["blocks"],
-            min=1,
-            max=256,
+            **_range("blocks"),
             tooltip="colour: blocks along the shorter side.",
         ),
     ]

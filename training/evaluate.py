@@ -138,8 +138,8 @@ class EvaluateSettings(SourceFlags, BaseFlags):
     )
     reference_metrics: bool = Field(
         False,
-        description="measure LFMSE and DiffCC as the original work does (masks by the nearest "
-        "pixel, differences of one gray level), to compare with its numbers",
+        description="measure LFMSE, DiffCC and hallucination as the original work does (masks by "
+        "the nearest pixel, differences of one gray level), to compare with its numbers",
     )
     direct_leak: bool = Field(
         False,

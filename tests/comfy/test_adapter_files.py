@@ -104,3 +104,13 @@ def test_a_condition_keeps_its_own_kind_where_the_control_tells_none(comfy, fold
     control, _ = comfy.call("LocalControl_LoadAdapter", adapter_name=path.name)
     found = make(comfy, image, kind="sobel", control_net=control)
     assert torch.equal(found, make(comfy, image, kind="sobel"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["canny -5 99999", "canny 100 200 65", "colour 0", "colour 1e9", "canny nan", "canny a b"],
+)
+def test_a_condition_that_no_widget_takes_counts_as_none(comfy, words):
+    condition_of = comfy.module("nodes.adapter_files").condition_of
+    assert condition_of({"local_control.condition": words}) is None
+    assert condition_of({"local_control.condition": "canny 150 300 1"})

@@ -70,6 +70,16 @@ class TestPreviewRegions:
         assert pictures.shape == (1, 128, 128, 3)
         assert warnings == ""
 
+    def test_frames_too_long_to_be_drawn_are_named(self, comfy):
+        regions = region(make_setup(comfy, "sd15"), mask_of((0, 0, 64, 64)))
+        with pytest.raises(ValueError, match="The size of Preview Regions is 16384 x 64, and long"):
+            self.preview(comfy, regions, 16384, 64)
+        assert self.preview(comfy, regions, 4096, 64)[0].shape[1:3] == (16, 1024)
+
+    def test_without_regions_the_picture_is_shown(self, comfy):
+        pictures, _ = self.preview(comfy, (), image=torch.ones(1, 8, 8, 3))
+        assert pictures.min() == 1
+
     def test_a_picture_can_lie_below(self, comfy):
         setup = make_setup(comfy, "sd15")
         regions = region(setup, mask_of((0, 0, 64, 64)))
@@ -258,6 +268,20 @@ class TestEdgeGuidance:
         assert all(one.shape == (1, 8 * SIZE, 8 * SIZE, 3) for one in shown)
         assert torch.equal(shown[0], shown[1])
         torch.testing.assert_close(shown[2], shown[0], atol=1e-3, rtol=0)
+
+    def test_pictures_too_small_or_too_many_are_named(self, comfy):
+        class Vae(NoVae):
+            def encode(self, pixels):
+                return torch.zeros(len(pixels), 4, SIZE, SIZE)
+
+        node, model = comfy.nodes["LocalControl_EdgeGuidance"], build_model("sd15")
+        mask = mask_of((0, 0, 64, 64))
+        with pytest.raises(ValueError, match="image of Edge Guidance is 128 x 2, but it must"):
+            node.execute(model, None, mask, image=torch.ones(1, 2, 128, 3), vae=Vae())
+        image = torch.ones(3, 128, 128, 3)
+        guided = node.execute(model, None, mask, image=image, vae=Vae()).result[0]
+        with pytest.raises(ValueError, match="There are 3 references for 1 latent"):
+            self.sample(guided)
 
     def test_regions_with_other_numbers_of_pictures_are_named(self, comfy):
         setup = make_setup(comfy, "sd15")

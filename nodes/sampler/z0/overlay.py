@@ -81,12 +81,13 @@ class PlacedOverlay:
         if self._covers:
             reference = cover_frames(reference, z0, self._start)
         wanted = (*z0.shape[1:-2], *self._start)
-        if reference.shape[1:] != wanted or len(reference) not in (1, len(z0)):
+        if reference.shape[1:] != wanted:
             raise ValueError(
                 f"The reference of {self._owner} is {in_words(reference, self._cell)}, but the "
                 f"result is {in_words(z0, self._cell)}; encode a picture of the result's size with "
                 f"this model's VAE."
             )
+        match_batch(reference, len(z0), "reference")
         placed = resize(reference.to(z0.device), size)
         return to_frames(placed.expand_as(z0))
 
