@@ -169,28 +169,36 @@ def main() -> None:
     end_as_by_hand()
     settings = read_settings(EvaluateSettings)
     with one_sentence("Lower --batch_size or --resolution."):
-        variants = load_variants(settings)
+        column = settings.conditioning_image_column is not None
+        variants = load_variants(settings.adapters, column, settings.outside, settings.acts_on)
         best = {} if settings.best_from is None else read_best(settings.best_from)
         if settings.best_from is not None:
-            _check_best(settings, variants, best)
+            _check_best(settings.strengths, variants, best)
         table, progress = evaluate(settings, variants)
         log.info("%s", write_report(table, settings.output_dir))
         if settings.strengths:
-            frontier = frontier_of(settings, variants, table, best)
+            curves = [
+                Curve(v.name, {s: v.at(s).name for s in sorted(settings.strengths)})
+                for v in variants
+            ]
+            adherence = settings.adherence or adherence_of(variants[0])
+            frontier = Frontier(table, curves, adherence, settings.equal_at, best)
             log.info("%s", write_frontier(frontier, settings.output_dir))
         progress.finish()
 
 
-def load_variants(settings: EvaluateSettings) -> list[Variant]:
-    """Return the adapters as they are named.
+def load_variants(
+    texts: Sequence[str],
+    column: bool = False,
+    outside: Outside = "gated",
+    acts_on: ActsOn = "both",
+) -> list[Variant]:
+    """Return the adapters as they are named, each as `load_variant` does.
 
     Raises:
         DatasetError, AdapterFileError: a name is there twice, or a file is amiss.
     """
-    column = settings.conditioning_image_column is not None
-    found = [
-        load_variant(text, column, settings.outside, settings.acts_on) for text in settings.adapters
-    ]
+    found = [load_variant(text, column, outside, acts_on) for text in texts]
     names = [FREE, *(variant.name for variant in found)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DatasetError(f"--adapters has the name {twice[0]!r} twice; give each one its own.")
@@ -198,32 +206,23 @@ def load_variants(settings: EvaluateSettings) -> list[Variant]:
 
 
 def _check_best(
-    settings: EvaluateSettings, variants: Sequence[Variant], best: Mapping[str, float]
+    strengths: Sequence[float], variants: Sequence[Variant], best: Mapping[str, float]
 ) -> None:
     """DatasetError if an adapter's best strength is not told, or none of those that are sampled."""
     for name in sorted(variant.name for variant in variants):
         if name not in best:
             raise DatasetError(f"--best_from has no best strength of {name!r}.")
-        if best[name] not in settings.strengths:
+        if best[name] not in strengths:
             raise DatasetError(
                 f"--best_from has {best[name]:g} for {name!r}, none of --strengths; add it to them."
             )
 
 
-def frontier_of(
-    settings: EvaluateSettings,
-    variants: Sequence[Variant],
-    table: Table,
-    best: Mapping[str, float],
-) -> Frontier:
-    """Return the frontiers of adapters in the table that `evaluate` made of them."""
-    condition = variants[0].condition
+def adherence_of(variant: Variant) -> str:
+    """Return the name of the score that tells how an adapter is followed inside."""
+    condition = variant.condition
     colour = condition is not None and condition.kind == "colour"
-    adherence = settings.adherence or ("colour error inside" if colour else "edge F1 inside")
-    curves = [
-        Curve(v.name, {s: v.at(s).name for s in sorted(settings.strengths)}) for v in variants
-    ]
-    return Frontier(table, curves, adherence, settings.equal_at, best)
+    return "colour error inside" if colour else "edge F1 inside"
 
 
 def evaluate(settings: EvaluateSettings, adapters: Sequence[Variant]) -> tuple[Table, Progress]:

@@ -13,9 +13,9 @@ from .config.processes import end_as_by_hand, process_state
 from .config.run import TrainSettings
 from .data.records import Source
 from .errors import one_sentence
+from .loop.parts import repository_of
 from .loop.prepare import open_base, open_source, prepare_data
 from .loop.preview import write_preview
-from .loop.publish import open_repository
 from .loop.resume import check_resumable
 from .loop.run_data import Data
 from .loop.trainer import Trainer
@@ -45,7 +45,7 @@ def prepare(settings: TrainSettings, base: Base, source: Source) -> Data:
     check_machine(settings)
     check_resumable(settings, processes)
     if settings.push_to_hub and process_state().is_main_process:
-        log.info("the run will be pushed to %s", open_repository(settings))
+        log.info("the run will be pushed to %s", repository_of(settings).open())
     return prepare_data(settings, base, source)
 
 

@@ -288,9 +288,9 @@ def test_only_the_same_evaluation_goes_on(base_folder, data, adapter_file, tmp_p
         return evaluate.EvaluateSettings(**usual | changes)
 
     for chosen in (settings(), settings(), settings(guidance_scale=2.0), settings(masks=["left"])):
-        evaluate.evaluate(chosen, evaluate.load_variants(chosen))
+        evaluate.evaluate(chosen, evaluate.load_variants(chosen.adapters))
     other = settings(adapters=[f"a={adapter_file}@exact"])
-    evaluate.evaluate(other, evaluate.load_variants(other))
+    evaluate.evaluate(other, evaluate.load_variants(other.adapters))
     assert names[0] == names[1]
     assert len(set(names)) == 4
 
@@ -369,7 +369,7 @@ def test_what_training_reads_is_evaluated_too(base_folder, data, adapter_file, t
         num_inference_steps=1,
         output_dir=tmp_path / "out",
     )
-    table, _ = evaluate.evaluate(settings, evaluate.load_variants(settings))
+    table, _ = evaluate.evaluate(settings, evaluate.load_variants(settings.adapters))
     assert len(set(table.groups)) == 2
 
 
@@ -494,14 +494,9 @@ def test_pictures_without_control_may_be_handed_in(make_settings, data, adapter_
 @pytest.mark.parametrize(
     ("names", "message"), [(["a", "a"], "'a' twice"), (["no control"], "'no control' twice")]
 )
-def test_adapters_have_names_of_their_own(make_settings, adapter_file, tmp_path, names, message):
-    settings = evaluate.EvaluateSettings(
-        pretrained_model_name_or_path="base",
-        adapters=[f"{name}={adapter_file}" for name in names],
-        eval_data_dir=tmp_path,
-    )
+def test_adapters_have_names_of_their_own(adapter_file, names, message):
     with pytest.raises(DatasetError, match=message):
-        evaluate.load_variants(settings)
+        evaluate.load_variants([f"{name}={adapter_file}" for name in names])
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import AdapterFile, AdapterFileError, read_adapter, to_diffusers
 from local_control.z0 import PredictionType
 from training import export
+from training.config.metadata import metadata_of
 from training.data.files import WriteError
 from training.loop.control_files import describe, write_diffusers, write_file
 from training.loop.state import list_states
@@ -82,7 +83,7 @@ def test_a_state_that_is_none_is_named(tmp_path):
 def test_the_base_is_called_by_its_name(make_settings, width, kind, version, architecture):
     config = {"cross_attention_dim": width, "block_out_channels": (320, 640, 1280, 1280)}
     base = Base(SimpleNamespace(unet=SimpleNamespace(config=config)), torch.ones(1), kind)
-    found = describe(AdapterControl(None), make_settings(), base, 5)
+    found = describe(AdapterControl(None), base, metadata_of(make_settings()), 5)
     assert found["ss_base_model_version"] == version
     assert found["modelspec.architecture"] == architecture
 

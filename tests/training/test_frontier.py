@@ -13,7 +13,7 @@ from training import evaluate
 from training.data.checked import check
 from training.data.folder import ImageFolder
 from training.data.records import Columns, DatasetError
-from training.evaluate import EvaluateSettings, _check_best, load_variant
+from training.evaluate import _check_best, load_variant
 from training.evaluation.cases import Cases, read_evaluation_set
 from training.evaluation.evaluator import CEILING, FLOOR, Evaluator
 from training.evaluation.frontier import Curve, Frontier
@@ -152,14 +152,12 @@ def test_what_is_no_report_of_a_frontier_is_a_sentence(tmp_path, text):
         read_best(tmp_path / "other.json")
 
 
-def test_a_best_strength_that_is_not_sampled_is_refused_before_anything_is(tmp_path):
-    told = {"adapters": ["one=a.safetensors"], "strengths": (1.0, 2.0), "eval_data_dir": tmp_path}
-    settings = EvaluateSettings(pretrained_model_name_or_path="base", **told)
-    variants = [Variant("one")]
-    _check_best(settings, variants, {"one": 2.0, "two": 3.0})
+def test_a_best_strength_that_is_not_sampled_is_refused_before_anything_is():
+    strengths, variants = (1.0, 2.0), [Variant("one")]
+    _check_best(strengths, variants, {"one": 2.0, "two": 3.0})
     for best, words in (({}, "no best strength of 'one'"), ({"one": 1.5}, "has 1.5 for 'one'")):
         with pytest.raises(DatasetError, match=words):
-            _check_best(settings, variants, best)
+            _check_best(strengths, variants, best)
 
 
 def test_a_report_has_every_point_and_both_comparisons(frontier):

@@ -9,7 +9,8 @@ from fake_hub import fake_hub
 from training.config.commands import read_settings
 from training.config.run import TrainSettings
 from training.loop.model_card import Made, model_card
-from training.loop.publish import PublishError, open_repository, push
+from training.loop.parts import recipe_of
+from training.loop.publish import PublishError, Repository
 from training.loop.state import list_states
 
 METADATA = {"local_control.condition": "canny", "local_control.method": "gated"}
@@ -23,7 +24,8 @@ def hub(monkeypatch):
 
 
 def card_of(settings, sheets=()):
-    return model_card(settings, Made(METADATA, 5, 1, {"lowest held-out loss": 0.5}, sheets))
+    made = Made(METADATA, 5, 1, {"lowest held-out loss": 0.5}, sheets)
+    return model_card(recipe_of(settings), made)
 
 
 def front_matter(card):
@@ -122,12 +124,12 @@ def test_a_hub_that_refuses_is_a_sentence_before_anything_is_made(run, hub, tmp_
     assert not list(tmp_path.glob("mine/*"))
 
 
-def test_a_hub_that_is_not_there_is_a_sentence(make_settings, monkeypatch):
+def test_a_hub_that_is_not_there_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(PublishError, match="or go without --push_to_hub"):
-        open_repository(make_settings(push_to_hub=True))
+        Repository("mine").open()
     with pytest.raises(PublishError, match="holds all of it, but it could not be pushed"):
-        push(make_settings(push_to_hub=True), [])
+        Repository("mine").push(tmp_path, [], "Step 1")
 
 
 @pytest.mark.parametrize("flag", [{"hub_model_id": "a/b"}, {"hub_token": "x"}])

@@ -12,7 +12,7 @@ from training.data.condition import Condition
 from training.data.random_masks import DEFAULT_SHARES
 from training.data.records import DatasetError
 from training.evaluation.sheets import edge_panel, sheet
-from training.loop.prompted import read_prompted
+from training.loop.parts import prompted_of
 
 
 def shown_shares(settings):
@@ -75,11 +75,11 @@ def test_prompts_are_sampled_with_their_pictures_and_masks(make_settings, pictur
 def test_conditions_of_a_column_are_named_by_validation_image(make_settings, picture_folder):
     image = str(picture_folder / "2.png")
     settings = make_settings(validation_prompt=("x",), validation_image=(image,))
-    (made,) = read_prompted(settings)
+    (made,) = prompted_of(settings)
     assert made.condition.shape == (1, 64, 64)
     assert made.mask.min() == 1
     given = settings.model_copy(update={"conditioning_image_column": "mask"})
-    (own,) = read_prompted(given)
+    (own,) = prompted_of(given)
     assert torch.equal(own.condition, own.image)
 
 

@@ -20,33 +20,45 @@ def check_machine(settings: TrainSettings) -> None:
     Raises:
         MachineError: it lacks a package or a GPU.
     """
-    if settings.report_to not in ("none", "all") and find_spec(settings.report_to) is None:
-        raise MachineError(
-            f"--report_to {settings.report_to} needs a package that is not installed: pip install "
-            f"{settings.report_to}, or use none."
-        )
-    package = PACKAGES.get(settings.chosen_optimizer())
-    if package is not None and find_spec(package.module) is None:
-        raise MachineError(
-            f"--optimizer {settings.chosen_optimizer()} needs a package that is not installed: pip "
-            f"install {package.pip}, or use adamw or adafactor."
-        )
+    _check_tracker(settings.report_to)
+    _check_optimizer(settings.chosen_optimizer())
     if kind := sharding():
         raise MachineError(
             f"accelerate's config asks for {kind}, which shards what is trained, and here that is "
             f"the adapter alone, which is small; launch with --multi_gpu, and see Memory in "
             f"training/README.md for bases that do not fit."
         )
-    if not on_cpu():
-        if settings.deterministic and settings.z0_loss_weight and settings.edge == "laplacian":
-            raise MachineError(
-                "--edge laplacian has no deterministic kernel on a GPU; use another --edge, or go "
-                "without --deterministic."
-            )
-        return
-    if settings.mixed_precision == "fp16":
+    if on_cpu():
+        _check_precision(settings.mixed_precision)
+    elif settings.deterministic and settings.z0_loss_weight and settings.edge == "laplacian":
+        raise MachineError(
+            "--edge laplacian has no deterministic kernel on a GPU; use another --edge, or go "
+            "without --deterministic."
+        )
+
+
+def _check_tracker(name: str) -> None:
+    if name not in ("none", "all") and find_spec(name) is None:
+        raise MachineError(
+            f"--report_to {name} needs a package that is not installed: pip install {name}, or use "
+            f"none."
+        )
+
+
+def _check_optimizer(name: str) -> None:
+    package = PACKAGES.get(name)
+    if package is not None and find_spec(package.module) is None:
+        raise MachineError(
+            f"--optimizer {name} needs a package that is not installed: pip install {package.pip}, "
+            f"or use adamw or adafactor."
+        )
+
+
+def _check_precision(name: str) -> None:
+    """Mixed precision on a CPU."""
+    if name == "fp16":
         raise MachineError("--mixed_precision fp16 needs a GPU, and there is none; use bf16 or no.")
-    if settings.mixed_precision == "bf16" and not fast_bf16():
+    if name == "bf16" and not fast_bf16():
         log.warning(
             "This CPU has no bf16 of its own and emulates it, many times slower than fp32; stop, "
             "and go without --mixed_precision."

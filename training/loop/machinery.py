@@ -1,5 +1,7 @@
 """How a run computes, not what: precision, kernels, processes and trackers of accelerate."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -7,40 +9,51 @@ from accelerate import Accelerator
 from accelerate.utils import GradientAccumulationPlugin
 
 from ..config.processes import on_cpu
-from ..config.run import TrainSettings
 
 
-def accelerator_of(settings: TrainSettings) -> Accelerator:
-    """Return accelerate's object for a run, its trackers begun."""
-    tracker = None if settings.report_to == "none" else settings.report_to
-    accelerator = Accelerator(
+def new_accelerator(
+    mixed_precision: str, accumulation: int, tracker: str | None, folder: Path
+) -> Accelerator:
+    """Return accelerate's object for a run.
+
+    accumulation: micro-batches of a step. tracker: name of one, or "all". folder: of what trackers
+    write.
+    """
+    return Accelerator(
         cpu=on_cpu(),
-        mixed_precision=settings.mixed_precision,
+        mixed_precision=mixed_precision,
         # As a plugin, since a number of steps would give way to one of accelerate's own config,
         # and gradients would be divided by it.
-        gradient_accumulation_plugin=GradientAccumulationPlugin(
-            num_steps=settings.gradient_accumulation_steps
-        ),
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=accumulation),
         log_with=tracker,
-        project_dir=settings.logging_dir or settings.output_dir / "logs",
+        project_dir=folder,
     )
-    if tracker is not None:
-        flat = {key: str(value) for key, value in settings.resolved().items()}
-        accelerator.init_trackers(settings.tracker_project_name, flat)
-    return accelerator
 
 
-def choose_kernels(unet: Any, settings: TrainSettings) -> None:
-    """Set how a UNet, and all else in the process, computes."""
-    if settings.gradient_checkpointing:
-        unet.enable_gradient_checkpointing()
-    if settings.channels_last:
-        unet.to(memory_format=torch.channels_last)
-    if settings.torch_compile:
-        unet.compile()
-    if settings.allow_tf32:
-        torch.backends.cuda.matmul.allow_tf32 = True
-    if settings.deterministic:
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.benchmark = False
+@dataclass(frozen=True)
+class Kernels:
+    """How a UNet, and all else in the process, computes.
+
+    recompute: features again in the backward pass, which saves memory.
+    """
+
+    recompute: bool
+    channels_last: bool
+    compiled: bool
+    tf32: bool
+    deterministic: bool
+
+    def choose(self, unet: Any) -> None:
+        """Make a UNet of diffusers, and torch, compute so."""
+        if self.recompute:
+            unet.enable_gradient_checkpointing()
+        if self.channels_last:
+            unet.to(memory_format=torch.channels_last)
+        if self.compiled:
+            unet.compile()
+        if self.tf32:
+            torch.backends.cuda.matmul.allow_tf32 = True
+        if self.deterministic:
+            torch.use_deterministic_algorithms(True)
+            torch.backends.cudnn.deterministic = True
+            torch.backends.cudnn.benchmark = False

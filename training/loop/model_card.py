@@ -7,8 +7,6 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
-from ..config.command_line import command_line
-from ..config.run import TrainSettings
 from ..data.files import write_text
 
 # By kind of control: what it is called, its tag on the hub, and what diffusers opens it with.
@@ -24,10 +22,28 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """What a run was asked for.
+
+    title: of the card. control: adapter or controlnet. base: folder, file or name on the hub.
+    dataset: where it is, or its name on the hub; on_hub: whether it is there. license: by the hub's
+    names. command: makes the run again.
+    """
+
+    title: str
+    control: str
+    base: str
+    dataset: str
+    on_hub: bool
+    license: str | None
+    command: str
+
+
+@dataclass(frozen=True)
 class Made:
     """What a finished run tells of itself.
 
-    metadata: that of the adapter's file. pictures, held_out: how many. measured: numbers of the
+    metadata: that of the control's file. pictures, held_out: how many. measured: numbers of the
     last validation by name. sheets: pictures in the run's folder.
     """
 
@@ -44,67 +60,59 @@ def newest_sheets(folder: Path) -> list[Path]:
     return [path for newest in found for path in newest]
 
 
-def write_model_card(settings: TrainSettings, made: Made) -> Path:
-    """Return the path of the `README.md` that is written beside the control.
+def write_model_card(recipe: Recipe, made: Made, folder: Path) -> Path:
+    """Return the path of the `README.md` that is written beside the control in a run's folder.
 
     Raises:
         WriteError: as `write_text` says.
     """
-    path = settings.output_dir / "README.md"
-    write_text(path, model_card(settings, made))
+    path = folder / "README.md"
+    write_text(path, model_card(recipe, made))
     return path
 
 
-def model_card(settings: TrainSettings, made: Made) -> str:
+def model_card(recipe: Recipe, made: Made) -> str:
     """Return the card: front matter for the hub, and Markdown. It has no date and no path."""
-    base = settings.pretrained_model_name_or_path
-    kind, tag, opened_with = _KINDS[settings.control]
+    kind, tag, opened_with = _KINDS[recipe.control]
+    local = Path(recipe.base).exists()
     about = ModelCardData(
-        base_model=None if Path(base).exists() else base,
-        datasets=settings.dataset_name if _is_on_hub(settings.dataset_name) else None,
-        license=settings.license,
+        base_model=None if local else recipe.base,
+        datasets=recipe.dataset if recipe.on_hub else None,
+        license=recipe.license,
         library_name="diffusers",
         pipeline_tag="text-to-image",
         tags=[tag, "local-control", "comfyui"],
     )
     told = made.metadata
     rows = {
-        "base": Path(base).name if Path(base).exists() else base,
+        "base": Path(recipe.base).name if local else recipe.base,
         "reads": told["local_control.condition"],
         "trained with": told["local_control.method"],
-        "data": f"{_data_name(settings)}: {made.pictures} pictures, and {made.held_out} held out",
+        "data": f"{Path(recipe.dataset).name}: {made.pictures} pictures, and {made.held_out} held "
+        "out",
         "steps": told["local_control.steps"],
-        "licence": settings.license or "not stated; those of the base and of the data may bind it",
+        "licence": recipe.license or "not stated; those of the base and of the data may bind it",
     }
     rows |= {name: f"{value:.4f}" for name, value in made.measured.items()}
     pictures = [f"![{path.stem}]({path.parent.name}/{path.name})" for path in made.sheets]
-    command = command_line(TrainSettings, settings.resolved(), "training.train")
     sections = [
         f"---\n{about.to_yaml()}\n---",
-        f"# {settings.output_dir.name}",
+        f"# {recipe.title}",
         f"{kind} that controls one region of a picture by a condition and leaves the rest to the "
         "prompt, trained with Local Control (arXiv 2602.01991).",
         _table(rows),
         *([*pictures, _COLUMNS] if pictures else []),
         "## Use",
-        f"ComfyUI: put `best.safetensors` (the lowest held-out loss) or `{settings.control}."
+        f"ComfyUI: put `best.safetensors` (the lowest held-out loss) or `{recipe.control}."
         "safetensors` (the last step) into `models/controlnet`, and choose it in *Load Local "
         "Adapter*, or in any node that loads a ControlNet. diffusers: `python -m training.export` "
         f"writes a folder for `{opened_with}.from_pretrained`.",
         "## Training",
-        f"```sh\n{command}\n```",
+        f"```sh\n{recipe.command}\n```",
         "## Metadata",
         _table(dict(sorted(told.items()))),
     ]
     return "\n\n".join(sections) + "\n"
-
-
-def _is_on_hub(name: str | None) -> bool:
-    return name is not None and not Path(name).exists()
-
-
-def _data_name(settings: TrainSettings) -> str:
-    return Path(settings.dataset_name or settings.shards_url or str(settings.train_data_dir)).name
 
 
 def _table(rows: Mapping[str, Any]) -> str:

@@ -1,16 +1,24 @@
 """The parts of a run as its settings name them; what is below takes values, not settings."""
 
+from pathlib import Path
+
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from ..cached.prepared import Making
+from ..config.command_line import command_line
 from ..config.run import TrainSettings
 from ..models.bases import Base
 from ..models.controls import Control
 from ..models.new_control import new_adapter, new_controlnet
 from ..models.sample import Sampling
 from .examples import Division, Draws
+from .machinery import Kernels, new_accelerator
+from .model_card import Recipe
 from .optimisation import LearningRate, Stepping
+from .prompted import Prompted, read_prompted
+from .publish import Repository
 
 # By the names of --mixed_precision.
 DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -19,6 +27,67 @@ DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 def precision_of(settings: TrainSettings) -> torch.dtype | None:
     """Return the dtype of mixed precision, or None."""
     return DTYPES[settings.mixed_precision]
+
+
+def accelerator_of(settings: TrainSettings) -> Accelerator:
+    """Return accelerate's object for a run, its trackers begun."""
+    tracker = None if settings.report_to == "none" else settings.report_to
+    accelerator = new_accelerator(
+        settings.mixed_precision,
+        settings.gradient_accumulation_steps,
+        tracker,
+        settings.logging_dir or settings.output_dir / "logs",
+    )
+    if tracker is not None:
+        flat = {key: str(value) for key, value in settings.resolved().items()}
+        accelerator.init_trackers(settings.tracker_project_name, flat)
+    return accelerator
+
+
+def kernels_of(settings: TrainSettings) -> Kernels:
+    """Return how the base computes."""
+    return Kernels(
+        settings.gradient_checkpointing,
+        settings.channels_last,
+        settings.torch_compile,
+        settings.allow_tf32,
+        settings.deterministic,
+    )
+
+
+def repository_of(settings: TrainSettings) -> Repository:
+    """Return where a run is pushed to; without a name of its own it is called as its folder."""
+    name, token = settings.hub_model_id, settings.hub_token
+    return Repository(
+        name or settings.output_dir.resolve().name,
+        settings.hub_private_repo,
+        None if token is None else token.get_secret_value(),
+    )
+
+
+def recipe_of(settings: TrainSettings) -> Recipe:
+    """Return what the model card tells of the settings of a run."""
+    name = settings.dataset_name
+    return Recipe(
+        title=settings.output_dir.name,
+        control=settings.control,
+        base=settings.pretrained_model_name_or_path,
+        dataset=name or settings.shards_url or str(settings.train_data_dir),
+        on_hub=name is not None and not Path(name).exists(),
+        license=settings.license,
+        command=command_line(TrainSettings, settings.resolved(), "training.train"),
+    )
+
+
+def prompted_of(settings: TrainSettings) -> tuple[Prompted, ...]:
+    """Return what validation is prompted with; DatasetError: as `read_prompted` says."""
+    return read_prompted(
+        settings.validation_prompt,
+        settings.validation_image,
+        settings.validation_mask,
+        settings.resolution,
+        None if settings.conditioning_image_column else settings.made_condition(),
+    )
 
 
 def making_of(settings: TrainSettings) -> Making:

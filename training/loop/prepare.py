@@ -22,11 +22,11 @@ from ..data.pictures import Size
 from ..data.records import DatasetError, Source
 from ..models.base_files import Hub, load_base
 from ..models.bases import Base
-from .parts import division_of, making_of
-from .prompted import read_prompted
+from .parts import division_of, making_of, prompted_of
+from .plan import EpochPlan
 from .run_data import Data
 from .sources import source_of
-from .tell import tell
+from .tell import tell_counts, warn_of_gaps
 
 
 def open_base(flags: BaseFlags) -> Base:
@@ -60,15 +60,17 @@ def prepare_data(settings: TrainSettings, base: Base, source: Source) -> Data:
         OSError: the disk is nearly full; what was encoded before stays.
     """
     process = process_state()
-    prompted = read_prompted(settings)
-    checked = _checked(settings, source, process)
-    _check_masks(checked.catalogue, settings.mask_source == "dataset")
+    own_masks = settings.mask_source == "dataset"
+    prompted = prompted_of(settings)
+    least, folder = settings.resolution // 2, settings.cache_folder
+    checked = _checked(source, least, settings.max_train_samples, folder, process)
+    _check_masks(checked.catalogue, own_masks)
     train, held_out = hold_out(checked, settings.validation_share)
     choices: list[Size] = [(settings.resolution, settings.resolution)]
     if settings.aspect_ratio_buckets:
         choices = buckets(settings.resolution, settings.bucket_step)
     batch = division_of(settings, process.process_index, process.num_processes).whole
-    store = _store(settings.cache_folder, process)
+    store = _store(folder, process)
     data = Data(
         _part(train, choices, batch, settings.crop_variants),
         _part(held_out, choices),
@@ -76,19 +78,23 @@ def prepare_data(settings: TrainSettings, base: Base, source: Source) -> Data:
         prompted,
     )
     if process.is_main_process:
-        tell(data, settings, batch)
+        epoch = EpochPlan(data.train.buckets, batch, settings.seed).steps_per_epoch
+        epochs = settings.num_train_epochs
+        steps = settings.max_train_steps if epochs is None else epochs * epoch
+        tell_counts(data, epoch, batch, steps, folder)
+        warn_of_gaps(data, settings.invert_masks, own_masks)
     _build(data, base, settings.dataloader_num_workers, process)
     _build_prompts(data, base, process)
     return data
 
 
-def _checked(settings: TrainSettings, source: Source, process: PartialState) -> Checked:
+def _checked(
+    source: Source, least: int, limit: int | None, folder: Path, process: PartialState
+) -> Checked:
     """What the main process finds of the pictures; the others read it."""
     found: list[Path] = [Path()]
     if process.is_main_process:
-        least, limit = settings.resolution // 2, settings.max_train_samples
-        checked = check(source, least, limit, settings.cache_folder)
-        found = [checked.catalogue.path]
+        found = [check(source, least, limit, folder).catalogue.path]
     (path,) = broadcast_object_list(found)
     return Checked.all(source, Catalogue(path))
 

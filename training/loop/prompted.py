@@ -1,5 +1,6 @@
 """Pictures that validation makes of prompts and pictures that flags name."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..config.run import TrainSettings
 from ..data.augment import crop_sample, plan_crop
+from ..data.condition import Condition
 from ..data.contents import FileContent
 from ..data.mask_pictures import MaskPictures
 from ..data.random_streams import VALIDATION, generator
@@ -25,31 +26,34 @@ class Prompted:
     mask: Tensor
 
 
-def read_prompted(settings: TrainSettings) -> tuple[Prompted, ...]:
-    """Return what `--validation_prompt`, `--validation_image` and `--validation_mask` name.
+def read_prompted(
+    prompts: Sequence[str],
+    images: Sequence[str],
+    masks: Sequence[str],
+    side: int,
+    condition: Condition | None,
+) -> tuple[Prompted, ...]:
+    """Return prompted pictures of files, cropped to squares of `side` px.
 
-    A single prompt is that of all pictures; without masks everything is controlled.
+    A single prompt is that of all pictures; without masks everything is controlled. condition: how
+    conditions are made of pictures; None: the pictures are conditions.
 
     Raises:
         DatasetError: a picture cannot be read, or a mask does not fit it.
     """
-    images, prompts = settings.validation_image, settings.validation_prompt
-    masks: tuple[str | None, ...] = settings.validation_mask or (None,) * len(images)
-    prompts = prompts * len(images) if len(prompts) == 1 else prompts
+    prompts = [*prompts] * len(images) if len(prompts) == 1 else prompts
+    regions = [Path(mask) for mask in masks] or [None] * len(images)
     return tuple(
-        _read(settings, prompt, Path(image), None if mask is None else Path(mask))
-        for prompt, image, mask in zip(prompts, images, masks, strict=True)
+        _read(prompt, Path(image), mask, side, condition)
+        for prompt, image, mask in zip(prompts, images, regions, strict=True)
     )
 
 
-def _read(settings: TrainSettings, prompt: str, image: Path, mask: Path | None) -> Prompted:
-    given = settings.conditioning_image_column is not None
-    record = Record(
-        str(image),
-        FileContent(image),
-        condition=FileContent(image) if given else None,
-        masks=None if mask is None else MaskPictures((FileContent(mask),)),
-    )
+def _read(
+    prompt: str, image: Path, mask: Path | None, side: int, condition: Condition | None
+) -> Prompted:
+    masks = None if mask is None else MaskPictures((FileContent(mask),))
+    record = Record(str(image), FileContent(image), masks=masks)
     try:
         sample = record.load()
     except (OSError, ValueError) as error:
@@ -57,12 +61,11 @@ def _read(settings: TrainSettings, prompt: str, image: Path, mask: Path | None) 
         raise DatasetError(
             f"--validation_image {image}{with_mask} cannot be read: {error}."
         ) from error
-    size = (settings.resolution, settings.resolution)
+    size = (side, side)
     crop = plan_crop(sample.size, size, generator(VALIDATION, 0), random=False, flip=False)
     sample = crop_sample(sample, crop)
     picture = _unit(sample.image)
-    condition = sample.condition
-    made = settings.made_condition()(picture[None])[0] if condition is None else _unit(condition)
+    made = picture if condition is None else condition(picture[None])[0]
     region = torch.from_numpy(sample.masks).float() / 255 if mask else torch.ones(1, *size)
     return Prompted(prompt, picture, made, region)
 

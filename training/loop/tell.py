@@ -1,9 +1,8 @@
 """What a run is about to do with its data, told before the first step."""
 
 import logging
+from pathlib import Path
 
-from ..config.run import TrainSettings
-from .plan import EpochPlan
 from .run_data import Data
 
 log = logging.getLogger(__name__)
@@ -12,23 +11,27 @@ log = logging.getLogger(__name__)
 _FEW = 8
 
 
-def tell(data: Data, settings: TrainSettings, batch: int) -> None:
-    """Log how many pictures are used for what, and warn of what may have been forgotten.
+def tell_counts(data: Data, steps_per_epoch: int, batch: int, steps: int, cache: Path) -> None:
+    """Log how many pictures are used for what.
 
-    batch: pictures of a step, over all processes.
+    batch: pictures of a step, over all processes. steps: of the whole run. cache: where it is.
     """
-    train, held_out = len(data.train.data), len(data.held_out.data)
-    catalogue = data.train.data.catalogue
-    total = train + held_out
-    steps = EpochPlan(data.train.buckets, batch, settings.seed).steps_per_epoch
-    whole = settings.max_train_steps
-    if settings.num_train_epochs is not None:
-        whole = settings.num_train_epochs * steps
     log.info(
         "%d pictures to train on and %d held out; %d steps an epoch at a global batch of %d, so "
         "%d steps are %.1f epochs; the cache is in %s.",
-        *(train, held_out, steps, batch, whole, whole / steps, settings.cache_folder),
+        *(len(data.train.data), len(data.held_out.data), steps_per_epoch, batch),
+        *(steps, steps / steps_per_epoch, cache),
     )
+
+
+def warn_of_gaps(data: Data, inverted: bool, boxes: bool) -> None:
+    """Warn of what may have been forgotten: held-out pictures, captions, masks.
+
+    inverted: masks are black where control acts. boxes: they are drawn where a picture has none.
+    """
+    held_out = len(data.held_out.data)
+    catalogue = data.train.data.catalogue
+    total = len(data.train.data) + held_out
     if held_out < _FEW:
         log.warning(
             "Only %d pictures are held out, so the held-out loss says little; raise "
@@ -45,14 +48,14 @@ def tell(data: Data, settings: TrainSettings, batch: int) -> None:
         log.warning("%d of %d pictures have no caption.", without, total)
     if not catalogue.count("count > 0"):
         return
-    shade = "white" if settings.invert_masks else "black"
+    shade = "white" if inverted else "black"
     if lost := catalogue.count(f"count > 0 AND {shade} = count"):
         log.warning(
             "%d of %d pictures have masks that are %s everywhere, where nothing is controlled.",
             *(lost, total, shade),
         )
     maskless = catalogue.count("count = 0")
-    if maskless and settings.mask_source == "dataset":
+    if maskless and boxes:
         log.warning(
             "%d of %d pictures have no mask of their own; --mask_source dataset draws boxes there.",
             *(maskless, total),

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from local_control.control_file import ControlFile
+
+from ..config.metadata import metadata_of
 from ..config.processes import process_state
 from ..config.run import TrainSettings
 from ..data.files import remove_left
@@ -21,22 +24,24 @@ from ..models.denoise import denoise_at, drawn_alpha_bar, timesteps
 from .control_files import to_file, write_file
 from .examples import Examples, Places, loader
 from .learning import Learning
-from .machinery import accelerator_of, choose_kernels
 from .means import Means
 from .model_card import Made, newest_sheets, write_model_card
 from .optimisation import update_ema
 from .parts import (
+    accelerator_of,
     control_of,
     division_of,
     draws_of,
+    kernels_of,
     learning_rate_of,
     optimizer_of,
     precision_of,
+    recipe_of,
+    repository_of,
     sampling_of,
 )
 from .peers import Peers
 from .plan import EpochPlan
-from .publish import push
 from .resume import Identity, resume
 from .run_data import Data
 from .state import TrainState
@@ -70,7 +75,7 @@ class Trainer:
             base.check_z0()
         self.control = control_of(settings, base)
         base.place(device, self.dtype)
-        choose_kernels(base.pipeline.unet, settings)
+        kernels_of(settings).choose(base.pipeline.unet)
         network = self.control.network.to(device)
         if settings.gradient_checkpointing:
             self.control.save_memory()
@@ -173,7 +178,8 @@ class Trainer:
         files = self._write() if main else []
         self.accelerator.end_training()
         if settings.push_to_hub and main:
-            push(settings, files)
+            message = f"Step {settings.max_train_steps}"
+            repository_of(settings).push(settings.output_dir, files, message)
         return settings.output_dir / f"{self.control.name}.safetensors"
 
     def _write(self) -> list[Path]:
@@ -181,7 +187,7 @@ class Trainer:
         settings, notes = self.settings, self.state.notes
         folder = settings.output_dir
         path = folder / f"{self.control.name}.safetensors"
-        file = to_file(self.result, settings, self.base)
+        file = self._file(settings.max_train_steps)
         write_file(file, path)
         made = Made(
             file.metadata,
@@ -190,8 +196,11 @@ class Trainer:
             {"lowest held-out loss": notes["best"]} if "best" in notes else {},
             newest_sheets(folder / "samples"),
         )
-        card = write_model_card(settings, made)
+        card = write_model_card(recipe_of(settings), made, folder)
         return [card, path, *folder.glob("best.safetensors"), *made.sheets]
+
+    def _file(self, step: int) -> ControlFile:
+        return to_file(self.result, self.base, metadata_of(self.settings), step)
 
     def step(self, batches: Iterator[Batch], step: int) -> dict[str, Tensor]:
         """Return the mean of each term over one optimiser step, and the norm of its gradient."""
@@ -250,7 +259,7 @@ class Trainer:
             better = notes.get("best_timesteps", at) != at or found["loss"] < best
             if step and better:  # before the first one nothing has been learnt
                 notes |= {"best": found["loss"], "best_timesteps": at}
-                file = to_file(self.result, self.settings, self.base, step=step)
+                file = self._file(step)
                 write_file(file, folder / "best.safetensors")
         self.accelerator.wait_for_everyone()
 
@@ -259,7 +268,6 @@ class Trainer:
             if self.accelerator.scaler is not None:
                 self.state.notes["scaler"] = self.accelerator.scaler.state_dict()
             # So that what is exported from a state tells as much as the file of the end.
-            file = to_file(self.result, self.settings, self.base, step=self.state.step)
-            self.state.notes["metadata"] = file.metadata
+            self.state.notes["metadata"] = self._file(self.state.step).metadata
             self.state.save(self.settings.output_dir, self.settings.checkpoints_total_limit)
         self.accelerator.wait_for_everyone()
