@@ -2,15 +2,18 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import tomli_w
+from PIL import Image
 from prepared import entries, prepare
 from small_base import pictures
 from small_runs import assert_same_run
@@ -145,10 +148,10 @@ def test_accumulated_parts_are_the_same_step(run, tmp_path):
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
-def two_processes(settings, tmp_path, module="training.train"):
-    """Start a training, or another command, with two processes."""
-    options = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no"
-    launcher = (sys.executable, "-m", "accelerate.commands.launch", *options.split())
+def two_processes(settings, tmp_path, module="training.train", kind="--multi_gpu", **options):
+    """Start a training, or another command, with two processes; options: of Popen."""
+    flags = f"{kind} --num_processes 2 --num_machines 1 --mixed_precision no"
+    launcher = (sys.executable, "-m", "accelerate.commands.launch", *flags.split())
     launcher += ("--dynamo_backend", "no", "-m")
     # On a CPU --multi_gpu means several processes; --cpu would start one.
     # One OpenMP thread each: two that wait for each other on two cores spin.
@@ -156,6 +159,7 @@ def two_processes(settings, tmp_path, module="training.train"):
         command(settings, tmp_path, *launcher, module=module),
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
+        **options,
     )
 
 
@@ -222,6 +226,39 @@ def test_two_processes_that_were_killed_go_on_from_their_last_checkpoint(
         assert both.wait() == 0
     assert (tmp_path / "two" / f"{control}.safetensors").exists()
     assert_same_run(tmp_path / "one", tmp_path / "two", control)
+
+
+def test_two_processes_share_a_base_and_learn_as_if_each_had_it(
+    run, make_settings, tmp_path, picture_folder
+):
+    options = {
+        "max_train_steps": 20,
+        "validation_steps": 10,
+        "num_validation_images": 1,
+        "num_inference_steps": 4,
+        "validation_prompt": ("a thing",),
+        "validation_image": (str(picture_folder / "0.png"),),
+        "freedom_loss_weight": 1.0,  # which predicts without control as well
+        "report_to": "tensorboard",
+    }
+    run("one", train_batch_size=4, **options)
+    settings = make_settings(
+        "two", cache_dir=tmp_path / "cache", gradient_checkpointing=True, **options
+    )
+    told = {"kind": "--use_fsdp", "stderr": subprocess.PIPE, "text": True}
+    with two_processes(settings, tmp_path, **told) as both:
+        _, text = both.communicate()
+    assert both.returncode == 0, text
+    kept, whole = map(float, re.search(r"keeps about ([\d.]+) of ([\d.]+) MB", text).groups())
+    assert whole / 2 <= kept < 0.51 * whole
+    assert_same_curves(curves(tmp_path / "one"), curves(tmp_path / "two"))
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+    for name in ("step-00000020.png", "prompts-00000020.png"):
+        one, two = (
+            np.asarray(Image.open(tmp_path / folder / "samples" / name)).astype(int)
+            for folder in ("one", "two")
+        )
+        assert np.abs(one - two).max() <= 2
 
 
 def test_two_processes_build_the_cache_that_one_builds(make_settings, tmp_path):

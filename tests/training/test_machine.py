@@ -2,6 +2,7 @@
 
 import logging
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -32,12 +33,23 @@ def test_what_is_not_there_is_named(make_settings, changes, message):
         check_machine(make_settings(**changes))
 
 
-@pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED", "MEGATRON_LM"])
-def test_sharding_by_accelerate_is_refused_in_a_sentence(make_settings, monkeypatch, name):
+@pytest.mark.parametrize("name", ["DEEPSPEED", "MEGATRON_LM"])
+def test_sharding_what_is_trained_is_refused_in_a_sentence(make_settings, monkeypatch, name):
     monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
-    with pytest.raises(MachineError, match="launch with --multi_gpu") as error:
+    with pytest.raises(MachineError, match="launch with --use_fsdp") as error:
         check_machine(make_settings())
     assert name.lower().replace("_", "") in str(error.value).lower().replace("-", "")
+
+
+def test_a_base_that_processes_share_is_not_compiled(make_settings, monkeypatch):
+    check_machine(make_settings(torch_compile=True))
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    check_machine(make_settings(torch_compile=True))  # one process has nobody to share with
+    peers = SimpleNamespace(num_processes=2)
+    monkeypatch.setattr("training.config.processes.process_state", lambda: peers)
+    check_machine(make_settings())
+    with pytest.raises(MachineError, match="--torch_compile does not go with a base"):
+        check_machine(make_settings(torch_compile=True))
 
 
 def test_what_a_gpu_cannot_repeat_is_refused(make_settings, monkeypatch):

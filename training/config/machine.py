@@ -4,7 +4,7 @@ import logging
 from importlib.util import find_spec
 
 from .optimiser_flags import PACKAGES
-from .processes import fast_bf16, on_cpu, sharding
+from .processes import fast_bf16, on_cpu, refused_sharding, shares_base
 from .run import TrainSettings
 
 log = logging.getLogger(__name__)
@@ -22,11 +22,15 @@ def check_machine(settings: TrainSettings) -> None:
     """
     _check_tracker(settings.report_to)
     _check_optimizer(settings.chosen_optimizer())
-    if kind := sharding():
+    if kind := refused_sharding():
         raise MachineError(
             f"accelerate's config asks for {kind}, which shards what is trained, and here that is "
-            f"the adapter alone, which is small; launch with --multi_gpu, and see Memory in "
-            f"training/README.md for bases that do not fit."
+            f"the control alone, which is small; launch with --use_fsdp, which shares the base "
+            f"among the GPUs, or with --multi_gpu."
+        )
+    if settings.torch_compile and shares_base():
+        raise MachineError(
+            "--torch_compile does not go with a base that processes share (FSDP); drop one of them."
         )
     if on_cpu():
         _check_precision(settings.mixed_precision)

@@ -19,16 +19,21 @@ def fast_bf16() -> bool:
 
 
 # What accelerate's launcher sets for the ways to shard that its config knows.
-_SHARDING = {
-    "ACCELERATE_USE_FSDP": "FSDP",
+FSDP = "ACCELERATE_USE_FSDP"
+_REFUSED = {
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
 }
 
 
-def sharding() -> str | None:
-    """Return what the config of accelerate's launcher shards models by, or None."""
-    asked = (kind for name, kind in _SHARDING.items() if os.environ.get(name) == "true")
+def shares_base() -> bool:
+    """Return whether the config of accelerate's launcher asks for FSDP, among several processes."""
+    return os.environ.get(FSDP) == "true" and process_state().num_processes > 1
+
+
+def refused_sharding() -> str | None:
+    """Return what else the launcher's config shards models by, or None."""
+    asked = (kind for name, kind in _REFUSED.items() if os.environ.get(name) == "true")
     return next(asked, None)
 
 

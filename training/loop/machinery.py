@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import GradientAccumulationPlugin
+from accelerate.utils import GradientAccumulationPlugin, patch_environment
 
-from ..config.processes import on_cpu
+from ..config.processes import FSDP, on_cpu
 
 
 def new_accelerator(
@@ -19,15 +19,16 @@ def new_accelerator(
     accumulation: micro-batches of a step. tracker: name of one, or "all". folder: of what trackers
     write.
     """
-    return Accelerator(
-        cpu=on_cpu(),
-        mixed_precision=mixed_precision,
-        # As a plugin, since a number of steps would give way to one of accelerate's own config,
-        # and gradients would be divided by it.
-        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=accumulation),
-        log_with=tracker,
-        project_dir=folder,
-    )
+    with patch_environment(**{FSDP: "false"}):  # it is for the base, and this for what is trained
+        return Accelerator(
+            cpu=on_cpu(),
+            mixed_precision=mixed_precision,
+            # As a plugin, since a number of steps would give way to one of accelerate's own config,
+            # and gradients would be divided by it.
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=accumulation),
+            log_with=tracker,
+            project_dir=folder,
+        )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,10 @@ from typing import Any
 from huggingface_hub import ModelCardData
 
 from ..data.files import write_text
+from .validation import HELD_OUT, PROMPTS
 
+# What sheets show -> how their names begin.
+SHEETS = {HELD_OUT: "step", PROMPTS: "prompts"}
 # By kind of control: what it is called, its tag on the hub, and what diffusers opens it with.
 _KINDS = {
     "adapter": ("An adapter", "t2i-adapter", "T2IAdapter"),
@@ -56,7 +59,7 @@ class Made:
 
 def newest_sheets(folder: Path) -> list[Path]:
     """Return the newest sheet of each kind among those of a run's validations."""
-    found = [sorted(folder.glob(f"{kind}-*.png"))[-1:] for kind in ("step", "prompts")]
+    found = [sorted(folder.glob(f"{name}-*.png"))[-1:] for name in SHEETS.values()]
     return [path for newest in found for path in newest]
 
 

@@ -44,11 +44,11 @@ def accelerator_of(settings: TrainSettings) -> Accelerator:
     return accelerator
 
 
-def kernels_of(settings: TrainSettings) -> Kernels:
-    """Return how the base computes."""
+def kernels_of(settings: TrainSettings, shared: bool) -> Kernels:
+    """Return how the base computes; shared: among processes, whose shares are contiguous."""
     return Kernels(
         settings.gradient_checkpointing,
-        settings.channels_last,
+        settings.channels_last and not shared,
         settings.torch_compile,
         settings.allow_tf32,
         settings.deterministic,

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from local_control.control_file import ControlFile
 
 from ..config.metadata import metadata_of
-from ..config.processes import process_state
+from ..config.processes import process_state, shares_base
 from ..config.run import TrainSettings
 from ..data.files import remove_left
 from ..models.bases import Base
@@ -25,7 +26,7 @@ from .control_files import to_file, write_file
 from .examples import Examples, Places, loader
 from .learning import Learning
 from .means import Means
-from .model_card import Made, newest_sheets, write_model_card
+from .model_card import SHEETS, Made, newest_sheets, write_model_card
 from .optimisation import update_ema
 from .parts import (
     accelerator_of,
@@ -47,7 +48,7 @@ from .run_data import Data
 from .state import TrainState
 from .stop_signal import StopSignal
 from .trackers import log_sheet
-from .validation import Shown, Validation
+from .validation import Shown, Validated, Validation
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +75,9 @@ class Trainer:
         if settings.z0_loss_weight or settings.decoded_loss_weight:
             base.check_z0()
         self.control = control_of(settings, base)
-        base.place(device, self.dtype)
-        kernels_of(settings).choose(base.pipeline.unet)
+        self._shared = shares_base()
+        base.place(device, self.dtype, self._shared)
+        kernels_of(settings, self._shared).choose(base.pipeline.unet)
         network = self.control.network.to(device)
         if settings.gradient_checkpointing:
             self.control.save_memory()
@@ -237,31 +239,32 @@ class Trainer:
         self._learning.see(means[_NORM], self.state.step)
 
     def _validate(self, progress: tqdm) -> None:
-        if self.accelerator.is_main_process:
-            folder, step = self.settings.output_dir, self.state.step
-            found = self.validation.losses(self.result)
-            text = f"step {step}: held-out loss {found['loss']:.5f}"
-            if self.settings.num_validation_images:
-                sheet = folder / "samples" / f"step-{step:08d}.png"
-                measured = self.validation.pictures(self.result, sheet)
-                text += "".join(f", {key} {value:.3f}" for key, value in measured.items())
-                found |= measured
-                log_sheet(self.accelerator.trackers, "held out", sheet, step)
-            if self.validation.prompted:
-                sheet = folder / "samples" / f"prompts-{step:08d}.png"
-                self.validation.prompted_pictures(self.result, sheet)
-                log_sheet(self.accelerator.trackers, "prompts", sheet, step)
-            progress.write(text)
-            self.accelerator.log({f"validation/{k}": v for k, v in found.items()}, step)
-            # Losses at other timesteps are no measure of these.
-            at, notes = list(self.settings.validation_timesteps), self.state.notes
-            best = notes.get("best", float("inf"))
-            better = notes.get("best_timesteps", at) != at or found["loss"] < best
-            if step and better:  # before the first one nothing has been learnt
-                notes |= {"best": found["loss"], "best_timesteps": at}
-                file = self._file(step)
-                write_file(file, folder / "best.safetensors")
+        main = self.accelerator.is_main_process
+        if main or self._shared:  # a shared base takes all processes to predict
+            found = self.validation.run(self.result)
+            if main:
+                self._note(found, progress)
         self.accelerator.wait_for_everyone()
+
+    def _note(self, found: Validated, progress: tqdm) -> None:
+        """Tell, log and write what a validation found, and the control if it is the best yet."""
+        folder, step, loss = self.settings.output_dir, self.state.step, found.losses["loss"]
+        told = "".join(f", {key} {value:.3f}" for key, value in found.measured.items())
+        progress.write(f"step {step}: held-out loss {loss:.5f}{told}")
+        for shown, picture in found.sheets.items():
+            path = folder / "samples" / f"{SHEETS[shown]}-{step:08d}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(picture).save(path)
+            log_sheet(self.accelerator.trackers, shown, picture, step)
+        logged = found.losses | found.measured
+        self.accelerator.log({f"validation/{k}": v for k, v in logged.items()}, step)
+        # Losses at other timesteps are no measure of these.
+        at, notes = list(self.settings.validation_timesteps), self.state.notes
+        best = notes.get("best", float("inf"))
+        better = notes.get("best_timesteps", at) != at or loss < best
+        if step and better:  # before the first one nothing has been learnt
+            notes |= {"best": loss, "best_timesteps": at}
+            write_file(self._file(step), folder / "best.safetensors")
 
     def _save(self) -> None:
         if self.accelerator.is_main_process:

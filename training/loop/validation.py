@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
+import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from local_control.losses import LocalControlLoss
@@ -26,6 +25,7 @@ from .examples import collate
 from .prompted import Prompted
 
 MAX_SAMPLES = 32
+HELD_OUT, PROMPTS = "held out", "prompts"
 _HEADINGS = ("seen", "no control", "control", "its edges")
 Sampled = tuple[Batch, Tensor, Tensor]  # with its true picture and the one without control
 
@@ -42,6 +42,19 @@ class Shown:
     blank_share: float
     gated: bool
     condition: Condition
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What a validation finds.
+
+    losses: each term's mean, their sum, the sum at each t. measured: of the samples. sheets: uint8
+    [H,W,3] by what they show.
+    """
+
+    losses: dict[str, float]
+    measured: dict[str, float]
+    sheets: dict[str, np.ndarray]
 
 
 @dataclass
@@ -87,6 +100,15 @@ class Validation:
         text = self.prepared.embedding(self.part.data.entry(index).caption)
         return collate([entry | text])
 
+    def run(self, control: Control) -> Validated:
+        """Return the losses of a control, and what is measured and seen of samples."""
+        losses, measured, sheets = self.losses(control), {}, {}
+        if self.sampled:
+            sheets[HELD_OUT], measured = self.pictures(control)
+        if self.prompted:
+            sheets[PROMPTS] = self.prompted_pictures(control)
+        return Validated(losses, measured, sheets)
+
     @torch.no_grad()
     def losses(self, control: Control) -> dict[str, float]:
         """Return each term's mean over pictures and timesteps, their sum, and the sum at each t."""
@@ -106,19 +128,19 @@ class Validation:
         return out | {f"loss at t={t}": value for t, value in at_times}
 
     @torch.no_grad()
-    def pictures(self, control: Control, path: Path) -> dict[str, float]:
-        """Return mean adherence and leak of some examples, sampled and put on a sheet at `path`."""
-        return self._write_sheet(self._free, control, path)
+    def pictures(self, control: Control) -> tuple[np.ndarray, dict[str, float]]:
+        """Return a sheet of some examples that are sampled, and their mean adherence and leak."""
+        return self._sheet(self._free, control)
 
     @torch.no_grad()
-    def prompted_pictures(self, control: Control, path: Path) -> None:
-        """Sample what is prompted, and write a sheet to `path`."""
-        self._write_sheet(self._free_prompted, control, path)
+    def prompted_pictures(self, control: Control) -> np.ndarray:
+        """Return a sheet of what is prompted, sampled."""
+        return self._sheet(self._free_prompted, control)[0]
 
-    def _write_sheet(
-        self, shown: Sequence[Sampled], control: Control, path: Path
-    ) -> dict[str, float]:
-        """Sample what is shown with control, write a sheet, -> mean adherence and leak."""
+    def _sheet(
+        self, shown: Sequence[Sampled], control: Control
+    ) -> tuple[np.ndarray, dict[str, float]]:
+        """A sheet uint8 [H,W,3] of what is shown, sampled with control, and its mean measures."""
         rows, found = [], []
         condition = self.shown.condition
         for batch, source, free in shown:
@@ -128,11 +150,10 @@ class Validation:
             found.append(quick_measures(image, free, source, mask, condition))
             seen = tinted(source[0], batch.condition[0], mask[0])
             rows.append([seen, free[0], image[0], edge_panel(image[0], mask[0], condition)])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(sheet(rows, _HEADINGS)).save(path)
         joined = {key: torch.cat([measured[key] for measured in found]) for key in found[0]}
         # A full mask has no outside, and so no leak.
-        return {k: v.nanmean().item() for k, v in joined.items() if not v.isnan().all()}
+        means = {k: v.nanmean().item() for k, v in joined.items() if not v.isnan().all()}
+        return sheet(rows, _HEADINGS), means
 
     @cached_property
     def _free_prompted(self) -> list[Sampled]:

@@ -17,6 +17,7 @@ from local_control.z0 import PredictionType, check_levels
 
 from ..data.digests import digest
 from .attention import Fp32Attention
+from .shared_base import share_weights
 from .weights import weights_digest
 
 _TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
@@ -102,21 +103,26 @@ class Base:
                 f"needs {needed.kind} and {needed.channels}."
             )
 
-    def place(self, device: torch.device, dtype: torch.dtype | None) -> None:
+    def place(self, device: torch.device, dtype: torch.dtype | None, shared: bool = False) -> None:
         """Freeze all, and bring the UNet to `device` for mixed precision in `dtype`.
 
         On a CPU it stays in fp32, since norms there take no mixture; autocast casts its layers.
+        shared: among the processes, each of which keeps a share of its weights.
         """
         for frozen in self._modules():
             frozen.eval().requires_grad_(False)
         unet: Any = self.unet
         self.alphas_cumprod = self.alphas_cumprod.to(device)
-        if device.type != "cpu":
-            unet.to(device, dtype or torch.float32)
-            return
-        unet.float()
-        if dtype is not None:
-            unet.set_attn_processor(Fp32Attention())
+        if device.type == "cpu":
+            unet.float()
+            if dtype is not None:
+                unet.set_attn_processor(Fp32Attention())
+        else:
+            unet.to(dtype or torch.float32)
+        if shared:
+            share_weights(unet, device)
+        else:
+            unet.to(device)
 
     def free_text_encoders(self) -> None:
         """Let go of the text encoders, once all captions are embedded."""
