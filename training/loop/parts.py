@@ -1,4 +1,7 @@
-"""The parts of a run as its settings name them; what is below takes values, not settings."""
+"""The parts of a run as its settings name them.
+
+What else is in the loop takes values; only `resume` compares whole settings.
+"""
 
 from pathlib import Path
 
