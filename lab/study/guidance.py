@@ -19,7 +19,7 @@ from training.config.commands import read_settings
 from training.evaluation.table import Table
 
 from ..world.vocabulary import Split
-from .study import Setting, StudySettings, differences, report, run
+from .study import Arm, StudySettings, differences, report, run
 
 log = logging.getLogger(__name__)
 
@@ -38,24 +38,24 @@ class GuidanceSettings(StudySettings):
     )
 
 
-def settings(config: GuidanceSettings) -> Iterator[Setting]:
+def arms(config: GuidanceSettings) -> Iterator[Arm]:
     """Yield guidance without and with the adapter and strengths of both adapters."""
-    yield Setting("no adapter")
+    yield Arm("no adapter")
     for name, adapter in (("no adapter", None), ("local adapter", "local")):
         for edge, scale in product(config.edges, config.scales):
-            yield Setting(f"{name}, {edge} {scale:g}", adapter, scale=scale, edge=edge)
+            yield Arm(f"{name}, {edge} {scale:g}", adapter, scale=scale, edge=edge)
     for kind, strength in product(("plain", "local"), config.strengths):
-        yield Setting(f"{kind} adapter, strength {strength:g}", kind, strength=strength)
+        yield Arm(f"{kind} adapter, strength {strength:g}", kind, strength=strength)
 
 
 def main() -> None:
     """Sample, print a table, and write all single values."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = read_settings(GuidanceSettings)
-    tables = run(config, list(settings(config)))
+    tables = run(config, list(arms(config)))
     log.info("Objects of the %s split, %d seeds.\n", config.split, config.seeds)
     log.info("%s", report(tables))
-    free, *others = (setting.label for setting in settings(config))
+    free, *others = (arm.label for arm in arms(config))
     local = f"local adapter, strength {config.strengths[0]:g}"
     pairs = [(label, free if label.startswith(free) else local) for label in others]
     log.info("%s", differences(tables, pairs))

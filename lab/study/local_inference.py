@@ -25,7 +25,7 @@ from training.evaluation.frontier_report import write_frontier
 from training.evaluation.table import Table
 
 from ..world.vocabulary import Split
-from .study import ADHERENCE, Setting, StudySettings, run
+from .study import ADHERENCE, Arm, StudySettings, run
 
 log = logging.getLogger(__name__)
 
@@ -59,22 +59,22 @@ class LocalInferenceSettings(StudySettings):
     docs: Path = Field(ROOT / "docs" / "frontier", description="where tables and plots are written")
 
 
-def ways(adapter: str) -> dict[str, Setting]:
+def ways(adapter: str) -> dict[str, Arm]:
     """Return every way to sample, by its name."""
-    gated = Setting("", adapter)
+    gated = Arm("", adapter)
     exact = replace(gated, outside="exact")
 
-    def with_region(setting: Setting, **region: Any) -> Setting:
-        return replace(setting, region=region)
+    def with_region(arm: Arm, **region: Any) -> Arm:
+        return replace(arm, region=region)
 
     found = {"gated": gated, "exact": exact}
     for i, level in enumerate(_LEVELS):
         weights = ", ".join("0" if i == j else "1" for j in range(len(_LEVELS)))
         found[f"gated, without {level} level"] = with_region(gated, level_weights=weights)
-    for name, setting in (("gated", gated), ("exact", exact)):
+    for name, arm in (("gated", gated), ("exact", exact)):
         found |= {
-            f"{name}, of the positive prompt": with_region(setting, acts_on="positive"),
-            f"{name}, fading out": with_region(setting, strength_curve="2, 0"),
+            f"{name}, of the positive prompt": with_region(arm, acts_on="positive"),
+            f"{name}, fading out": with_region(arm, strength_curve="2, 0"),
         }
     for radius in (4, 8, 16):
         region = {"acts_on": "positive", "feather": radius}
@@ -92,22 +92,22 @@ def ways(adapter: str) -> dict[str, Setting]:
         "exact, first half": with_region(exact, end_percent=0.5),
         "gated, guidance by control": replace(gated, control_scale=4.0),
         "exact, guidance by control": replace(exact, control_scale=4.0),
-        "edge guidance alone": Setting("", edge="sobel_gradients", scale=1.0),
+        "edge guidance alone": Arm("", edge="sobel_gradients", scale=1.0),
     }
 
 
-def along(name: str, way: Setting, strengths: tuple[float, ...]) -> dict[float, Setting]:
-    """Return the settings of one curve, by their strength, or by the scale that stands for it."""
+def along(name: str, way: Arm, strengths: tuple[float, ...]) -> dict[float, Arm]:
+    """Return the arms of one curve, by their strength, or by the scale that stands for it."""
     if way.control_scale is not None:
         points = {s: replace(way, control_scale=s) for s in _SCALES["guidance by control"]}
     elif way.scale and way.adapter is None:
         points = {s: replace(way, scale=s) for s in _SCALES["edge guidance"]}
     else:
         points = {s: replace(way, strength=s) for s in strengths}
-    return {s: replace(setting, label=f"{name}, {s:g}") for s, setting in points.items()}
+    return {s: replace(arm, label=f"{name}, {s:g}") for s, arm in points.items()}
 
 
-def chosen(config: LocalInferenceSettings) -> Iterator[tuple[str, dict[float, Setting]]]:
+def chosen(config: LocalInferenceSettings) -> Iterator[tuple[str, dict[float, Arm]]]:
     """Yield the curves to draw: the reference first, whether asked for or not.
 
     Raises:
@@ -128,8 +128,8 @@ def main() -> None:
     curves, tables = [], []
     for name, points in chosen(config):
         log.info("%s", name)
-        found = Table.joined(run(config, [Setting("no control"), *points.values()]))
-        curves.append(Curve(name, {s: setting.label for s, setting in points.items()}))
+        found = Table.joined(run(config, [Arm("no control"), *points.values()]))
+        curves.append(Curve(name, {s: arm.label for s, arm in points.items()}))
         tables.append(found)
     whole = tables[0]
     for table in tables[1:]:

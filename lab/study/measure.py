@@ -13,7 +13,7 @@ from testbed.comfyui import BUILD
 from training.config.commands import read_settings
 from training.evaluation.table import Table
 
-from .study import ADHERENCE, Setting, StudySettings, bounds, differences, report, run
+from .study import ADHERENCE, Arm, StudySettings, bounds, differences, report, run
 
 log = logging.getLogger(__name__)
 
@@ -25,14 +25,14 @@ class MeasureSettings(StudySettings):
     strengths: tuple[float, ...] = Field((1.0, 2.0), description="of the adapters")
 
 
-def settings(strength: float) -> tuple[Setting, ...]:
+def arms(strength: float) -> tuple[Arm, ...]:
     """Return both adapters at one strength."""
     at = "" if strength == 1 else f", strength {strength:g}"
     return (
-        Setting(f"plain adapter, everywhere{at}", "plain", "everywhere", strength),
-        Setting(f"plain adapter, gated{at}", "plain", "gated", strength),
-        Setting(f"local adapter, exact{at}", "local", "exact", strength),
-        Setting(f"local adapter, gated{at}", "local", "gated", strength),
+        Arm(f"plain adapter, everywhere{at}", "plain", "everywhere", strength),
+        Arm(f"plain adapter, gated{at}", "plain", "gated", strength),
+        Arm(f"local adapter, exact{at}", "local", "exact", strength),
+        Arm(f"local adapter, gated{at}", "local", "gated", strength),
     )
 
 
@@ -40,8 +40,8 @@ def main() -> None:
     """Measure, print a table, and write all single values."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = read_settings(MeasureSettings)
-    groups = [settings(strength) for strength in config.strengths]
-    tables = run(config, [Setting("no control"), *chain(*groups)])
+    groups = [arms(strength) for strength in config.strengths]
+    tables = run(config, [Arm("no control"), *chain(*groups)])
     log.info("Objects of the %s split, %d seeds.\n", config.split, config.seeds)
     log.info("%s", report(tables))
     pairs = [(local.label, other.label) for *others, local in groups for other in others]

@@ -2,9 +2,9 @@
 
 Each scene holds two objects that neither base nor adapters have seen. The condition has the edges
 of the whole scene, the mask is a box around the left object, the prompt names the objects'
-categories. All settings share their noise. Objects are shared out to processes of one thread each,
+categories. All arms share their noise. Objects are shared out to processes of one thread each,
 which use cores better than threads do here. Scores are kept part by part, named by weights and
-settings: a stopped study goes on. To measure changed code, delete `build/study`.
+arms: a stopped study goes on. To measure changed code, delete `build/study`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,8 +43,8 @@ _PART = 11  # objects
 
 
 @dataclass(frozen=True)
-class Setting:
-    """One way to sample. adapter None: no control; scale 0: no guidance.
+class Arm:
+    """One arm of a study: a way to sample. adapter None: no control; scale 0: no guidance.
 
     outside: gated and exact as the node Apply has them; everywhere: the mask is all white.
     region: further inputs of the node Region. control_scale: of a guidance by control of its own;
@@ -75,9 +75,9 @@ class Part:
     seed: int
     objects: range
 
-    def file(self, folder: Path, study: str) -> Path:
-        """Return where its scores are kept."""
-        return folder / f"{study}-seed{self.seed}-object{self.objects.start}.json"
+    def file(self, folder: Path, name: str) -> Path:
+        """Return where its scores are kept; `name` is the study's."""
+        return folder / f"{name}-seed{self.seed}-object{self.objects.start}.json"
 
 
 def parts(config: GraphSettings) -> list[Part]:
@@ -91,15 +91,15 @@ def parts(config: GraphSettings) -> list[Part]:
     ]
 
 
-def run(config: StudySettings, settings: Sequence[Setting]) -> list[Table]:
-    """Return a table a seed: every object in every setting, the first of which must be free."""
-    study = study_digest(config, settings)
-    files = {part: part.file(config.parts_dir, study) for part in parts(config)}
+def run(config: StudySettings, arms: Sequence[Arm]) -> list[Table]:
+    """Return a table a seed: every object in every arm, the first of which must be free."""
+    name = study_digest(config, arms)
+    files = {part: part.file(config.parts_dir, name) for part in parts(config)}
     missing = [part for part, file in files.items() if not file.exists()]
     config.parts_dir.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(config.jobs, get_context("spawn")) as pool:
         jobs = [
-            pool.submit(_work, config, settings, missing[job :: config.jobs], study, job)
+            pool.submit(_work, config, arms, missing[job :: config.jobs], name, job)
             for job in range(min(config.jobs, len(missing)))
         ]
         for job in jobs:
@@ -110,9 +110,9 @@ def run(config: StudySettings, settings: Sequence[Setting]) -> list[Table]:
     ]
 
 
-def study_digest(config: StudySettings, settings: Sequence[Setting]) -> str:
-    """Return a name for what the scores depend on: weights, pictures, sampling and settings."""
-    names = sorted({setting.adapter for setting in settings if setting.adapter is not None})
+def study_digest(config: StudySettings, arms: Sequence[Arm]) -> str:
+    """Return a name for what the scores depend on: weights, pictures, sampling and arms."""
+    names = sorted({arm.adapter for arm in arms if arm.adapter is not None})
     files = [config.checkpoint, PROBE, *(config.adapters / ADAPTERS[name].name for name in names)]
     sampling = [
         pictures_digest(config.data_dir),
@@ -122,17 +122,17 @@ def study_digest(config: StudySettings, settings: Sequence[Setting]) -> str:
         str(EDGES),
     ]
     weights = [digest(file.read_bytes()) for file in files]
-    return digest(weights, sampling, [astuple(setting) for setting in settings])[:8]
+    return digest(weights, sampling, [astuple(arm) for arm in arms])[:8]
 
 
 def _work(
-    config: StudySettings, settings: Sequence[Setting], parts: Sequence[Part], study: str, job: int
+    config: StudySettings, arms: Sequence[Arm], parts: Sequence[Part], name: str, job: int
 ) -> None:
     torch.set_num_threads(1)
     with torch.inference_mode():
-        sampler = Study(config, settings, f"job{job}")
+        worker = Worker(config, arms, f"job{job}")
         for part in tqdm(parts, desc=f"job {job}", position=job):
-            sampler.table(part).write(part.file(config.parts_dir, study))
+            worker.table(part).write(part.file(config.parts_dir, name))
 
 
 @torch.inference_mode()
@@ -148,13 +148,13 @@ def bounds(config: GraphSettings) -> dict[str, float]:
     return {name: torch.cat(values).mean().item() for name, values in found.items()}
 
 
-class Study:
-    """Samples and scores cases in every setting, in this process. `name`: of its workspace."""
+class Worker:
+    """Samples and scores cases in every arm, in this process. `name`: of its workspace."""
 
-    def __init__(self, config: GraphSettings, settings: Sequence[Setting], name: str) -> None:
-        self._settings = settings
+    def __init__(self, config: GraphSettings, arms: Sequence[Arm], name: str) -> None:
+        self._arms = arms
         self._sampler = Sampler(config, name)
-        names = {setting.adapter for setting in settings if setting.adapter is not None}
+        names = {arm.adapter for arm in arms if arm.adapter is not None}
         self._adapters = {name: self._sampler.adapter(name) for name in names}
         self._scenes = SceneSet(config.data_dir, config.split)
         self._judges = {
@@ -168,27 +168,27 @@ class Study:
         cases = [every[index] for index in part.objects]
         table = Table([case.picture for case in cases])
         for case in cases:
-            images = [self._picture(case, setting) for setting in self._settings]
-            for setting, image in zip(self._settings, images, strict=True):
-                table.add(setting.label, self._scores(image, images[0], case))
+            images = [self._picture(case, arm) for arm in self._arms]
+            for arm, image in zip(self._arms, images, strict=True):
+                table.add(arm.label, self._scores(image, images[0], case))
         return table
 
-    def _picture(self, case: Case, setting: Setting) -> Tensor:
+    def _picture(self, case: Case, arm: Arm) -> Tensor:
         sampler, source = self._sampler, _to_comfy(case.image)
         conds, model = (sampler.text(case.prompt), sampler.text("")), sampler.model
         seed = 1000 * case.seed + int(case.picture)
-        if setting.adapter is not None:
-            everywhere = setting.outside == "everywhere"
+        if arm.adapter is not None:
+            everywhere = arm.outside == "everywhere"
             mask = torch.ones_like(case.mask) if everywhere else case.mask
-            adapter = self._adapters[setting.adapter]
-            regions = sampler.region(adapter, source, mask, setting.strength, **setting.region)
-            free, conds = conds, sampler.apply(regions, *conds, exact=setting.outside == "exact")
-            if setting.control_scale is not None:
-                scale = setting.control_scale
+            adapter = self._adapters[arm.adapter]
+            regions = sampler.region(adapter, source, mask, arm.strength, **arm.region)
+            free, conds = conds, sampler.apply(regions, *conds, exact=arm.outside == "exact")
+            if arm.control_scale is not None:
+                scale = arm.control_scale
                 image = sampler.sample_by_control(conds[0], *free, scale=scale, seed=seed)
                 return image.movedim(-1, 1)
-        if setting.scale:
-            model = sampler.guided(source, case.mask, setting.scale, setting.edge)
+        if arm.scale:
+            model = sampler.guided(source, case.mask, arm.scale, arm.edge)
         return sampler.sample(*conds, seed=seed, model=model).movedim(-1, 1)
 
     def _scores(self, image: Tensor, free: Tensor, case: Case) -> dict[str, Tensor]:
@@ -220,11 +220,11 @@ def report(tables: Sequence[Table]) -> str:
 
 
 def differences(tables: Sequence[Table], pairs: Sequence[tuple[str, str]]) -> str:
-    """Return paired differences of each first setting to the second, a line a pair."""
+    """Return paired differences of each first arm to the second, a line a pair."""
     joined = Table.joined(tables)
     lines = []
-    for setting, reference in pairs:
+    for arm, reference in pairs:
         names = (ADHERENCE, "leak", RECOGNISED)
-        found = [f"{name} {paired(joined, setting, reference, name)}" for name in names]
-        lines.append(f"{setting}, less {reference}: {', '.join(found)}")
+        found = [f"{name} {paired(joined, arm, reference, name)}" for name in names]
+        lines.append(f"{arm}, less {reference}: {', '.join(found)}")
     return "\n".join(lines)

@@ -7,10 +7,10 @@ import torch
 
 from demo.base import ADAPTERS
 from lab.study import study
-from lab.study.study import Setting, StudySettings, parts, run, study_digest
+from lab.study.study import Arm, StudySettings, parts, run, study_digest
 from training.evaluation.table import Table
 
-SETTINGS = (Setting("no control"), Setting("local", "local"))
+ARMS = (Arm("no control"), Arm("local", "local"))
 
 
 @pytest.fixture
@@ -30,13 +30,13 @@ def sampled(monkeypatch):
     """Parts in the order in which they were sampled, without sampling them."""
     done = []
 
-    def work(config, settings, some, name, job):
+    def work(config, arms, some, name, job):
         for part in some:
             done.append(part)
             table = Table([str(index) for index in part.objects])
-            for setting in settings:
+            for arm in arms:
                 scores = torch.tensor([float(index) for index in part.objects])
-                table.add(setting.label, {"leak": scores + part.seed})
+                table.add(arm.label, {"leak": scores + part.seed})
             table.write(part.file(config.parts_dir, name))
 
     monkeypatch.setattr(study, "ProcessPoolExecutor", lambda jobs, _: ThreadPoolExecutor(jobs))
@@ -45,7 +45,7 @@ def sampled(monkeypatch):
 
 
 def test_every_object_is_sampled_once_with_every_seed(config, sampled):
-    first, second = run(config, SETTINGS)
+    first, second = run(config, ARMS)
     count = len(study.load_items(config.split))
     assert sorted(sampled, key=parts(config).index) == parts(config)
     assert first.groups == second.groups == [str(index) for index in range(count)]
@@ -53,22 +53,22 @@ def test_every_object_is_sampled_once_with_every_seed(config, sampled):
 
 
 def test_a_stopped_study_goes_on_with_what_is_missing(config, sampled):
-    tables = run(config, SETTINGS)
+    tables = run(config, ARMS)
     lost = parts(config)[3]
-    lost.file(config.parts_dir, study_digest(config, SETTINGS)).unlink()
+    lost.file(config.parts_dir, study_digest(config, ARMS)).unlink()
     sampled.clear()
-    assert run(config, SETTINGS)[0].scores == tables[0].scores
+    assert run(config, ARMS)[0].scores == tables[0].scores
     assert sampled == [lost]
 
 
 def test_scores_hold_for_the_same_weights_sampling_and_settings_alone(config):
-    before = study_digest(config, SETTINGS)
-    assert study_digest(config.model_copy(update={"seeds": 3}), SETTINGS) == before
+    before = study_digest(config, ARMS)
+    assert study_digest(config.model_copy(update={"seeds": 3}), ARMS) == before
     changed = [
-        study_digest(config.model_copy(update={"cfg": 5.0}), SETTINGS),
-        study_digest(config.model_copy(update={"split": "validation"}), SETTINGS),
-        study_digest(config, (SETTINGS[0], Setting("local", "local", strength=2.0))),
+        study_digest(config.model_copy(update={"cfg": 5.0}), ARMS),
+        study_digest(config.model_copy(update={"split": "validation"}), ARMS),
+        study_digest(config, (ARMS[0], Arm("local", "local", strength=2.0))),
     ]
     (config.adapters / ADAPTERS["local"].name).write_bytes(b"other weights")
-    changed.append(study_digest(config, SETTINGS))
+    changed.append(study_digest(config, ARMS))
     assert len({before, *changed}) == 5
