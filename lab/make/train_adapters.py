@@ -62,17 +62,17 @@ def demo_settings(checkpoint: Path, output_dir: Path, **changes: Any) -> TrainSe
 def main() -> None:
     """Train one adapter and put it beside the others."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = read_settings(DemoAdapterSettings)
+    settings = read_settings(DemoAdapterSettings)
     write_dataset(ScenesSettings())
-    settings = demo_settings(
-        config.checkpoint,
-        config.output_dir / config.name,
-        max_train_steps=config.max_train_steps,
-        seed=config.seed,
-        **_VARIANTS[config.name],
+    train_settings = demo_settings(
+        settings.checkpoint,
+        settings.output_dir / settings.name,
+        max_train_steps=settings.max_train_steps,
+        seed=settings.seed,
+        **_VARIANTS[settings.name],
     )
-    file = train(settings, open_base(settings), open_source(settings))
-    shutil.copy(file, config.output_dir / ADAPTERS[config.name].name)
+    file = train(train_settings, open_base(train_settings), open_source(train_settings))
+    shutil.copy(file, settings.output_dir / ADAPTERS[settings.name].name)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ python -m lab.study.experiment
 
 Equal steps, data and seeds for every method. Settings are compared on the validation objects; the
 main tables are of the test objects, which nothing was chosen on. Scores of every picture are kept
-in `training/results`, and what is there for the same base and settings is not made again: to run
+in `lab/results`, and what is there for the same base and settings is not made again: to run
 all anew, delete that folder and `build/experiment`.
 """
 
@@ -123,24 +123,24 @@ class Study:
     name: str = ""
 
 
-def studies(config: ExperimentSettings) -> Iterator[Study]:
+def studies(settings: ExperimentSettings) -> Iterator[Study]:
     """Yield the searches, the main comparison of each condition, and a longer one."""
-    title, steps = "Search on the validation objects", config.search_steps
+    title, steps = "Search on the validation objects", settings.search_steps
     canny = f"{title}, canny, learning rate 5e-4"
     yield Study(canny, "canny", CANNY_SEARCH, "validation", 1, steps, (MASKED,))
     colour = f"{title}, colour"
     yield Study(colour, "colour", COLOUR_SEARCH, "validation", 1, steps, (GATED,))
     for kind in ("canny", "colour"):
-        title, steps = f"Test objects, {kind}", config.max_train_steps
-        yield Study(title, kind, MAIN, "test", config.seeds, steps, (SOBEL, GATED_SNR))
-    title, steps = "Test objects, canny, longer", config.long_steps
+        title, steps = f"Test objects, {kind}", settings.max_train_steps
+        yield Study(title, kind, MAIN, "test", settings.seeds, steps, (SOBEL, GATED_SNR))
+    title, steps = "Test objects, canny, longer", settings.long_steps
     yield Study(title, "canny", LONG, "test", 1, steps, (GATED_SNR,), "long")
 
 
-def wanted(config: ExperimentSettings) -> Iterator[Study]:
+def wanted(settings: ExperimentSettings) -> Iterator[Study]:
     """Yield the studies to train for now; the report has them all."""
-    for study in studies(config):
-        if study.condition in config.conditions and study.split in config.splits:
+    for study in studies(settings):
+        if study.condition in settings.conditions and study.split in settings.splits:
             yield study
 
 
@@ -162,18 +162,18 @@ class Run:
     seed: int
     methods: Sequence[Method]
 
-    def settings(self, config: ExperimentSettings) -> TrainSettings:
+    def train_settings(self, settings: ExperimentSettings) -> TrainSettings:
         """Return what it is trained with, in a folder of its own for each base."""
         study, (method, *_) = self.study, self.methods
-        base = base_digest(config.checkpoint)
+        base = base_digest(settings.checkpoint)
         name = f"{method.run}-{study.steps}-seed{self.seed}-{base[:8]}"
         return demo_settings(
-            config.checkpoint,
-            config.output_dir / study.condition / name,
+            settings.checkpoint,
+            settings.output_dir / study.condition / name,
             condition=study.condition,
             seed=self.seed,
             max_train_steps=study.steps,
-            train_batch_size=config.train_batch_size,
+            train_batch_size=settings.train_batch_size,
             validation_steps=study.steps,
             checkpointing_steps=100,
             num_validation_images=0,
@@ -181,73 +181,73 @@ class Run:
             **{"snr_gamma": None} | method.changes,
         )
 
-    def stamp(self, config: ExperimentSettings) -> dict[str, Any]:
+    def stamp(self, settings: ExperimentSettings) -> dict[str, Any]:
         """Return all that its scores depend on, to be kept beside them."""
-        settings = self.settings(config).resolved()
+        resolved = self.train_settings(settings).resolved()
         return {
-            "base": base_digest(config.checkpoint),
+            "base": base_digest(settings.checkpoint),
             "probe": digest(PROBE.read_bytes()),
-            "pictures": pictures_digest(config.data_dir),
+            "pictures": pictures_digest(settings.data_dir),
             "scenes": ScenesSettings().count,
             "split": self.study.split,
-            "sampling": [config.num_inference_steps, config.guidance_scale],
+            "sampling": [settings.num_inference_steps, settings.guidance_scale],
             "edges": str(EDGES),
-            "settings": {key: value for key, value in settings.items() if key not in _PATHS},
+            "settings": {key: value for key, value in resolved.items() if key not in _PATHS},
         }
 
-    def fits(self, stamp: object, config: ExperimentSettings) -> bool:
+    def fits(self, stamp: object, settings: ExperimentSettings) -> bool:
         """Return whether scores with this stamp are those that the run would get."""
-        now = self.stamp(config)
+        now = self.stamp(settings)
         if not isinstance(stamp, dict) or stamp | {"settings": now["settings"]} != now:
             return False
-        return not set(self.settings(config).differences(stamp["settings"])) - _PATHS
+        return not set(self.train_settings(settings).differences(stamp["settings"])) - _PATHS
 
-    def file(self, config: ExperimentSettings) -> Path:
+    def file(self, settings: ExperimentSettings) -> Path:
         """Return where the adapter is once it is trained."""
-        return self.settings(config).output_dir / "adapter.safetensors"
+        return self.train_settings(settings).output_dir / "adapter.safetensors"
 
-    def trained(self, config: ExperimentSettings, base: Base) -> Path:
+    def trained(self, settings: ExperimentSettings, base: Base) -> Path:
         """Return the adapter's file, trained unless that is done; a stopped training goes on."""
-        settings, path = self.settings(config), self.file(config)
-        refuse_other(settings)
+        train_settings, path = self.train_settings(settings), self.file(settings)
+        refuse_other(train_settings)
         if not path.exists():
-            train(settings, base, open_source(settings))
-            for state in settings.output_dir.glob("state-*.safetensors"):
+            train(train_settings, base, open_source(train_settings))
+            for state in train_settings.output_dir.glob("state-*.safetensors"):
                 state.unlink()
         return path
 
-    def perform(self, config: ExperimentSettings) -> Table:
+    def perform(self, settings: ExperimentSettings) -> Table:
         """Return the scores, trained for and evaluated unless that is done."""
-        base = open_base(self.settings(config))
-        found = load_variant(f"adapter={self.trained(config, base)}")
+        base = open_base(self.train_settings(settings))
+        found = load_variant(f"adapter={self.trained(settings, base)}")
         base.place(torch.device("cpu"), None)
-        scenes = SceneSet(config.data_dir, self.study.split)
+        scenes = SceneSet(settings.data_dir, self.study.split)
         variants = [
             Variant(method.label, found.file, found.condition, method.outside)
             for method in self.methods
         ]
         judge = CategoryJudge(scenes)
-        evaluation = Evaluator(base, config.sampling(), batch_size=16, judge=judge, canny=EDGES)
+        evaluation = Evaluator(base, settings.sampling(), batch_size=16, judge=judge, canny=EDGES)
         cases = scene_cases(scenes, [self.seed])
-        table = evaluation.run(cases, variants, self._uncontrolled(config, evaluation, cases))
-        stamp = self.stamp(config)
+        table = evaluation.run(cases, variants, self._uncontrolled(settings, evaluation, cases))
+        stamp = self.stamp(settings)
         table.stamps = {method.label: stamp for method in self.methods}
         return table
 
     def _uncontrolled(
-        self, config: ExperimentSettings, evaluation: Evaluator, cases: Sequence[Case]
+        self, settings: ExperimentSettings, evaluation: Evaluator, cases: Sequence[Case]
     ) -> Tensor:
         """Pictures without control, sampled by the first run of a split and seed for all others."""
-        stamp = self.stamp(config)
+        stamp = self.stamp(settings)
         depends = [stamp[key] for key in ("base", "scenes", "split", "sampling")]
-        return uncontrolled(config, digest(*depends, self.seed), evaluation, cases)
+        return uncontrolled(settings, digest(*depends, self.seed), evaluation, cases)
 
 
 def uncontrolled(
-    config: ExperimentSettings, name: str, evaluation: Evaluator, cases: Sequence[Case]
+    settings: ExperimentSettings, name: str, evaluation: Evaluator, cases: Sequence[Case]
 ) -> Tensor:
     """Return pictures without control, kept under a name of all that they depend on."""
-    kept = TensorStore(config.output_dir / "uncontrolled")
+    kept = TensorStore(settings.output_dir / "uncontrolled")
     found = kept.get(name)
     if found is None:
         found = {"pictures": evaluation.uncontrolled(cases)}
@@ -280,8 +280,8 @@ def runs(study: Study) -> Iterator[Run]:
 class Results:
     """The tables of all studies on disk, one a study and seed."""
 
-    def __init__(self, config: ExperimentSettings) -> None:
-        self._config = config
+    def __init__(self, settings: ExperimentSettings) -> None:
+        self._settings = settings
 
     def table(self, study: Study, seed: int) -> Table | None:
         """Return what is known, perhaps of another base or other settings; None if nothing."""
@@ -293,7 +293,7 @@ class Results:
         table = self.table(run.study, run.seed)
         if table is None:
             return False
-        return all(run.fits(table.stamps.get(m.label), self._config) for m in run.methods)
+        return all(run.fits(table.stamps.get(m.label), self._settings) for m in run.methods)
 
     def add(self, run: Run, found: Table) -> None:
         """Keep the scores of a run."""
@@ -340,15 +340,15 @@ class Results:
 
     def _path(self, study: Study, seed: int) -> Path:
         name = "-".join(filter(None, [study.condition, study.split, study.name, f"seed{seed}"]))
-        return self._config.results_dir / f"{name}.json"
+        return self._settings.results_dir / f"{name}.json"
 
 
-def prepare(config: ExperimentSettings, missing: Sequence[Run]) -> None:
+def prepare(settings: ExperimentSettings, missing: Sequence[Run]) -> None:
     """Write the scenes and the caches once, before the trainings share them."""
-    write_dataset(ScenesSettings(data_dir=config.data_dir))
+    write_dataset(ScenesSettings(data_dir=settings.data_dir))
     for run in {run.study.condition: run for run in missing}.values():
-        settings = run.settings(config)
-        prepare_data(settings, open_base(settings), open_source(settings))
+        train_settings = run.train_settings(settings)
+        prepare_data(train_settings, open_base(train_settings), open_source(train_settings))
 
 
 def main() -> None:
@@ -356,38 +356,38 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     # As Ctrl+C: the trainings are told to save and waited for.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    config = read_settings(ExperimentSettings)
-    results = Results(config)
-    missing = [run for study in wanted(config) for run in runs(study) if not results.has(run)]
+    settings = read_settings(ExperimentSettings)
+    results = Results(settings)
+    missing = [run for study in wanted(settings) for run in runs(study) if not results.has(run)]
     log.info("%d trainings are missing", len(missing))
-    if config.report_only:
+    if settings.report_only:
         missing = []
     if missing:
-        prepare(config, missing)
+        prepare(settings, missing)
     try:
-        perform(config, missing, results)
+        perform(settings, missing, results)
     except KeyboardInterrupt:
         raise SystemExit("stopped; the same command goes on where it was") from None
     finally:
-        about = {"batch": config.train_batch_size, "training seeds": config.seeds}
-        about |= {"guidance": config.guidance_scale}
-        sections = [results.section(study) for study in studies(config)]
-        write_report(config.report, "\n".join([f"Settings: {json.dumps(about)}.\n", *sections]))
+        about = {"batch": settings.train_batch_size, "training seeds": settings.seeds}
+        about |= {"guidance": settings.guidance_scale}
+        sections = [results.section(study) for study in studies(settings)]
+        write_report(settings.report, "\n".join([f"Settings: {json.dumps(about)}.\n", *sections]))
 
 
-def perform(config: ExperimentSettings, missing: Sequence[Run], results: Results) -> None:
+def perform(settings: ExperimentSettings, missing: Sequence[Run], results: Results) -> None:
     """Train and evaluate, some runs side by side, and keep each one's scores when it is done.
 
     A run is handed out only when a process is free, so that nothing starts after a stop.
     """
     queue = deque(missing)
     pending: dict[Future[Table], Run] = {}
-    with ProcessPoolExecutor(config.jobs, get_context("spawn"), _start_worker) as pool:
+    with ProcessPoolExecutor(settings.jobs, get_context("spawn"), _start_worker) as pool:
         try:
             while queue or pending:
-                while queue and len(pending) < config.jobs:
+                while queue and len(pending) < settings.jobs:
                     run = queue.popleft()
-                    pending[pool.submit(_perform, run, config)] = run
+                    pending[pool.submit(_perform, run, settings)] = run
                 done, _ = wait(pending, return_when=FIRST_COMPLETED)
                 for future in done:
                     results.add(pending.pop(future), future.result())
@@ -403,12 +403,12 @@ def _start_worker() -> None:
     ignore_signals(0)
 
 
-def _perform(run: Run, config: ExperimentSettings) -> Table:
+def _perform(run: Run, settings: ExperimentSettings) -> Table:
     """In a process of the pool: a training that is told to stop saves, an evaluation is dropped."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
     try:
-        return run.perform(config)
+        return run.perform(settings)
     finally:
         ignore_signals(0)
 

@@ -97,151 +97,155 @@ class Piece:
         """Return the name of its curve."""
         return f"{self.method.label}, {self.way.replace('@', ', ')}"
 
-    def run(self, config: FrontierSettings) -> Run:
+    def run(self, settings: FrontierSettings) -> Run:
         """Return its training, which it shares with others."""
-        study = Study(
-            "", self.condition, [self.method], self.split, 1, config.max_train_steps, (), "frontier"
-        )
-        return Run(study, self.seed, [self.method])
+        methods, steps = [self.method], settings.max_train_steps
+        study = Study("", self.condition, methods, self.split, 1, steps, (), "frontier")
+        return Run(study, self.seed, methods)
 
-    def file(self, config: FrontierSettings) -> Path:
+    def file(self, settings: FrontierSettings) -> Path:
         """Return where the scores are kept."""
         name = f"frontier-{self.condition}-{self.split}-seed{self.seed}.json"
-        return config.results_dir / name
+        return settings.results_dir / name
 
-    def known(self, config: FrontierSettings) -> bool:
+    def known(self, settings: FrontierSettings) -> bool:
         """Return whether the scores of these strengths at least are there, and still hold."""
-        path = self.file(config)
+        path = self.file(settings)
         found = Table.read(path).stamps.get(self.curve) if path.exists() else None
         if not isinstance(found, dict):
             return False
         strengths = found.pop("strengths", [])
-        return set(config.strengths) <= set(strengths) and self.run(config).fits(found, config)
+        if not set(settings.strengths) <= set(strengths):
+            return False
+        return self.run(settings).fits(found, settings)
 
-    def perform(self, config: FrontierSettings) -> None:
+    def perform(self, settings: FrontierSettings) -> None:
         """Train, unless that is done, evaluate, and keep the scores."""
-        run = self.run(config)
-        base = open_base(run.settings(config))
-        adapter = load_variant(f"{self.curve}={run.trained(config, base)}@{self.way}")
+        run = self.run(settings)
+        base = open_base(run.train_settings(settings))
+        adapter = load_variant(f"{self.curve}={run.trained(settings, base)}@{self.way}")
         base.place(torch.device("cpu"), None)
-        scenes = SceneSet(config.data_dir, self.split)
+        scenes = SceneSet(settings.data_dir, self.split)
         judge = CategoryJudge(scenes, number=self.seed)
-        sampling, direct = config.sampling(), config.direct_leak
+        sampling, direct = settings.sampling(), settings.direct_leak
         evaluation = Evaluator(base, sampling, _BATCH, judge, canny=EDGES, direct=direct)
         cases = scene_cases(scenes, [self.seed], number=self.seed)
-        stamp = run.stamp(config)
+        stamp = run.stamp(settings)
         depends = [stamp[key] for key in ("base", "scenes", "split", "sampling")]
-        free = uncontrolled(config, digest(*depends, "scene", self.seed), evaluation, cases)
-        table = evaluation.run(cases, self.variants(config, adapter), free)
-        table.stamps = {self.curve: stamp | {"strengths": list(config.strengths)}}
-        path = self.file(config)
+        free = uncontrolled(settings, digest(*depends, "scene", self.seed), evaluation, cases)
+        table = evaluation.run(cases, self.variants(settings, adapter), free)
+        table.stamps = {self.curve: stamp | {"strengths": list(settings.strengths)}}
+        path = self.file(settings)
         if path.exists():
             before = Table.read(path)
             before.merge(table)
             table = before
         table.write(path)
 
-    def variants(self, config: FrontierSettings, adapter: Variant) -> list[Variant]:
+    def variants(self, settings: FrontierSettings, adapter: Variant) -> list[Variant]:
         """Return the adapter at every strength."""
-        return [adapter.at(strength) for strength in config.strengths]
+        return [adapter.at(strength) for strength in settings.strengths]
 
 
-def pieces(config: FrontierSettings) -> Iterator[Piece]:
+def pieces(settings: FrontierSettings) -> Iterator[Piece]:
     """Yield all there is to do: seed by seed, so that whole seeds are there; validation first."""
-    for condition in config.conditions:
-        for seed in range(config.seeds):
+    for condition in settings.conditions:
+        for seed in range(settings.seeds):
             for split in ("validation", "test"):
-                if split not in config.splits or (split == "validation" and seed > 0):
+                if split not in settings.splits or (split == "validation" and seed > 0):
                     continue
-                for method in (_METHODS[run] for run in config.methods):
-                    for way in config.ways:
+                for method in (_METHODS[run] for run in settings.methods):
+                    for way in settings.ways:
                         yield Piece(condition, method, way, split, seed)
 
 
-def whole_seeds(config: FrontierSettings, some: Sequence[Piece]) -> tuple[list[Table], list[str]]:
+def whole_seeds(settings: FrontierSettings, some: Sequence[Piece]) -> tuple[list[Table], list[str]]:
     """Return tables of the seeds that have every curve of the first seed, and those curves."""
-    known = [piece for piece in some if piece.known(config)]
+    known = [piece for piece in some if piece.known(settings)]
     first = [piece.curve for piece in known if piece.seed == 0]
     tables = []
-    for seed in range(config.seeds):
+    for seed in range(settings.seeds):
         own = {piece.curve: piece for piece in known if piece.seed == seed}
         if first and own.keys() >= set(first):
-            tables.append(Table.read(own[first[0]].file(config)))
+            tables.append(Table.read(own[first[0]].file(settings)))
     return tables, first
 
 
 def frontier(
-    config: FrontierSettings, tables: Sequence[Table], curves: Sequence[str], best: dict[str, float]
+    settings: FrontierSettings,
+    tables: Sequence[Table],
+    curves: Sequence[str],
+    best: dict[str, float],
 ) -> Frontier:
     """Return the curves over all objects, seeds joined."""
     every = [
-        Curve(name, {s: Variant(name).at(s).name for s in sorted(config.strengths)})
+        Curve(name, {s: Variant(name).at(s).name for s in sorted(settings.strengths)})
         for name in curves
     ]
     names = [FREE, *(variant for curve in every for variant in curve.variants.values())]
     table = Table.joined([table.only(names) for table in tables])
-    colour = config.conditions == ("colour",)
+    colour = settings.conditions == ("colour",)
     return Frontier(table, every, "colour error inside" if colour else "edge F1 inside", best=best)
 
 
-def report(config: FrontierSettings) -> str:
+def report(settings: FrontierSettings) -> str:
     """Return the tables of what is known, written to a folder a condition and split."""
     texts = []
-    for condition in config.conditions:
+    for condition in settings.conditions:
         best: dict[str, float] = {}
         for split in ("validation", "test"):
-            some = [p for p in pieces(config) if (p.condition, p.split) == (condition, split)]
-            tables, curves = whole_seeds(config, some)
+            some = [p for p in pieces(settings) if (p.condition, p.split) == (condition, split)]
+            tables, curves = whole_seeds(settings, some)
             if not tables:
                 continue
-            found = frontier(config, tables, curves, best if best.keys() >= set(curves) else {})
+            found = frontier(settings, tables, curves, best if best.keys() >= set(curves) else {})
             best = found.best_strengths()
-            about = _about(config, condition, split, tables)
-            folder = config.docs / f"{condition}-{split}"
+            about = _about(settings, condition, split, tables)
+            folder = settings.docs / f"{condition}-{split}"
             text = write_frontier(found, folder, f"{about}\n")
             texts.append(text)
     return "\n".join(texts)
 
 
-def _about(config: FrontierSettings, condition: str, split: str, tables: Sequence[Table]) -> str:
+def _about(settings: FrontierSettings, condition: str, split: str, tables: Sequence[Table]) -> str:
     objects, seeds = len(set(tables[0].groups)), len(tables)
     told: dict[str, Any] = {
-        "training steps": config.max_train_steps,
-        "batch": config.train_batch_size,
-        "sampling steps": config.num_inference_steps,
-        "guidance": config.guidance_scale,
+        "training steps": settings.max_train_steps,
+        "batch": settings.train_batch_size,
+        "sampling steps": settings.num_inference_steps,
+        "guidance": settings.guidance_scale,
     }
     return (
-        f"## {condition}, {split} objects\n\n{objects} objects, {seeds} of {config.seeds} seeds of "
-        f"training, each with a scene of its own of every object. Mean [95 % interval over "
+        f"## {condition}, {split} objects\n\n{objects} objects, {seeds} of {settings.seeds} seeds "
+        f"of training, each with a scene of its own of every object. Mean [95 % interval over "
         f"objects]. {', '.join(f'{value} {name}' for name, value in told.items())}.\n"
     )
 
 
-def perform_missing(config: FrontierSettings) -> None:
+def perform_missing(settings: FrontierSettings) -> None:
     """Train and evaluate what is missing, one thing after the other."""
-    missing = [piece for piece in pieces(config) if not piece.known(config)]
+    missing = [piece for piece in pieces(settings) if not piece.known(settings)]
     log.info("%d evaluations are missing", len(missing))
-    if not missing or config.report_only:
+    if not missing or settings.report_only:
         return
-    trainings = [piece.run(config) for piece in missing]
-    prepare(config, [run for run in trainings if not run.file(config).exists()])
+    trainings = [piece.run(settings) for piece in missing]
+    prepare(settings, [run for run in trainings if not run.file(settings).exists()])
     for piece in missing:
         log.info("%s, %s objects, seed %d", piece.curve, piece.split, piece.seed)
-        piece.perform(config)
+        piece.perform(settings)
 
 
 def main() -> None:
     """Train and evaluate what is missing, and write the report."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    config = read_settings(FrontierSettings)
+    settings = read_settings(FrontierSettings)
     try:
-        perform_missing(config)
+        perform_missing(settings)
     except KeyboardInterrupt:
         raise SystemExit("stopped; the same command goes on where it was") from None
     finally:
-        log.info("%s", report(config))
+        log.info("%s", report(settings))
 
 
 if __name__ == "__main__":

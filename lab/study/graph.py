@@ -33,11 +33,11 @@ class GraphSettings(CommandSettings):
 class Sampler:
     """The nodes of the graph, each a call. `name`: of its workspace, one for each process."""
 
-    def __init__(self, config: GraphSettings, name: str) -> None:
-        self.comfy = load_comfy(new_workspace(config, name))
-        self.config = config
+    def __init__(self, settings: GraphSettings, name: str) -> None:
+        self.comfy = load_comfy(new_workspace(settings, name))
+        self.settings = settings
         self.model, self.clip, self.vae = self.comfy.call(
-            "CheckpointLoaderSimple", ckpt_name=config.checkpoint.name
+            "CheckpointLoaderSimple", ckpt_name=settings.checkpoint.name
         )
 
     def reconstruct(self, image: Tensor) -> Tensor:
@@ -121,10 +121,10 @@ class Sampler:
 
         guider = Guider_DualCFG(self.model)
         guider.set_conds(controlled, free, negative)
-        guider.set_cfg(scale, self.config.cfg)
+        guider.set_cfg(scale, self.settings.cfg)
         latent = torch.zeros(1, *LATENT_SHAPE)
         sampling = self.model.get_model_object("model_sampling")
-        sigmas = calculate_sigmas(sampling, "normal", self.config.steps)
+        sigmas = calculate_sigmas(sampling, "normal", self.settings.steps)
         noise = prepare_noise(latent, seed)
         samples = guider.sample(noise, latent, sampler_object("euler"), sigmas, seed=seed)
         return self.decode(samples)
@@ -140,8 +140,8 @@ class Sampler:
             "KSampler",
             model=model or self.model,
             seed=seed,
-            steps=self.config.steps,
-            cfg=self.config.cfg,
+            steps=self.settings.steps,
+            cfg=self.settings.cfg,
             sampler_name="euler",
             scheduler="normal",
             positive=positive,
@@ -152,9 +152,9 @@ class Sampler:
         return self.decode(samples["samples"])
 
 
-def new_workspace(config: GraphSettings, name: str) -> Path:
+def new_workspace(settings: GraphSettings, name: str) -> Path:
     """Return a ComfyUI with the base and the canny adapters."""
-    files = [config.adapters / ADAPTERS[kind].name for kind in ("plain", "local")]
+    files = [settings.adapters / ADAPTERS[kind].name for kind in ("plain", "local")]
     return prepare_demo_workspace(
-        BUILD / "graph" / name, {"checkpoints": [config.checkpoint], "controlnet": files}
+        BUILD / "graph" / name, {"checkpoints": [settings.checkpoint], "controlnet": files}
     )

@@ -38,28 +38,28 @@ class GuidanceSettings(StudySettings):
     )
 
 
-def arms(config: GuidanceSettings) -> Iterator[Arm]:
+def arms(settings: GuidanceSettings) -> Iterator[Arm]:
     """Yield guidance without and with the adapter and strengths of both adapters."""
     yield Arm("no adapter")
     for name, adapter in (("no adapter", None), ("local adapter", "local")):
-        for edge, scale in product(config.edges, config.scales):
+        for edge, scale in product(settings.edges, settings.scales):
             yield Arm(f"{name}, {edge} {scale:g}", adapter, scale=scale, edge=edge)
-    for kind, strength in product(("plain", "local"), config.strengths):
+    for kind, strength in product(("plain", "local"), settings.strengths):
         yield Arm(f"{kind} adapter, strength {strength:g}", kind, strength=strength)
 
 
 def main() -> None:
     """Sample, print a table, and write all single values."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = read_settings(GuidanceSettings)
-    tables = run(config, list(arms(config)))
-    log.info("Objects of the %s split, %d seeds.\n", config.split, config.seeds)
+    settings = read_settings(GuidanceSettings)
+    tables = run(settings, list(arms(settings)))
+    log.info("Objects of the %s split, %d seeds.\n", settings.split, settings.seeds)
     log.info("%s", report(tables))
-    free, *others = (arm.label for arm in arms(config))
-    local = f"local adapter, strength {config.strengths[0]:g}"
+    free, *others = (arm.label for arm in arms(settings))
+    local = f"local adapter, strength {settings.strengths[0]:g}"
     pairs = [(label, free if label.startswith(free) else local) for label in others]
     log.info("%s", differences(tables, pairs))
-    Table.joined(tables).write(config.output)
+    Table.joined(tables).write(settings.output)
 
 
 if __name__ == "__main__":

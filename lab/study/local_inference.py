@@ -107,38 +107,38 @@ def along(name: str, way: Arm, strengths: tuple[float, ...]) -> dict[float, Arm]
     return {s: replace(arm, label=f"{name}, {s:g}") for s, arm in points.items()}
 
 
-def chosen(config: LocalInferenceSettings) -> Iterator[tuple[str, dict[float, Arm]]]:
+def chosen(settings: LocalInferenceSettings) -> Iterator[tuple[str, dict[float, Arm]]]:
     """Yield the curves to draw: the reference first, whether asked for or not.
 
     Raises:
         SystemExit: `reference` or `only` names a curve that there is not.
     """
-    every = ways(config.adapter)
-    if unknown := {config.reference, *config.only} - every.keys():
+    every = ways(settings.adapter)
+    if unknown := {settings.reference, *settings.only} - every.keys():
         raise SystemExit(f"{min(unknown)} is none of these curves: {'; '.join(every)}")
-    others = [name for name in config.only or every if name != config.reference]
-    for name in (config.reference, *others):
-        yield name, along(name, every[name], config.strengths)
+    others = [name for name in settings.only or every if name != settings.reference]
+    for name in (settings.reference, *others):
+        yield name, along(name, every[name], settings.strengths)
 
 
 def main() -> None:
     """Sample what is missing, curve by curve, and write table and plot."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = read_settings(LocalInferenceSettings)
+    settings = read_settings(LocalInferenceSettings)
     curves, tables = [], []
-    for name, points in chosen(config):
+    for name, points in chosen(settings):
         log.info("%s", name)
-        found = Table.joined(run(config, [Arm("no control"), *points.values()]))
+        found = Table.joined(run(settings, [Arm("no control"), *points.values()]))
         curves.append(Curve(name, {s: arm.label for s, arm in points.items()}))
         tables.append(found)
     whole = tables[0]
     for table in tables[1:]:
         whole.merge(table)
-    folder = config.docs / f"{config.name}-{config.split}"
+    folder = settings.docs / f"{settings.name}-{settings.split}"
     about = (
-        f"## What keeps control local at sampling, {config.split} objects\n\n"
-        f"{len(set(whole.groups))} objects, {config.seeds} seeds of noise, the demo's "
-        f"{config.adapter} adapter, {config.steps} steps, guidance {config.cfg:g}. "
+        f"## What keeps control local at sampling, {settings.split} objects\n\n"
+        f"{len(set(whole.groups))} objects, {settings.seeds} seeds of noise, the demo's "
+        f"{settings.adapter} adapter, {settings.steps} steps, guidance {settings.cfg:g}. "
         f"Mean [95 % interval over objects].\n\n"
     )
     drawn = [curve for curve in curves if curve.name in _DRAWN] if len(curves) > 8 else []

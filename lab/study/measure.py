@@ -39,16 +39,16 @@ def arms(strength: float) -> tuple[Arm, ...]:
 def main() -> None:
     """Measure, print a table, and write all single values."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = read_settings(MeasureSettings)
-    groups = [arms(strength) for strength in config.strengths]
-    tables = run(config, [Arm("no control"), *chain(*groups)])
-    log.info("Objects of the %s split, %d seeds.\n", config.split, config.seeds)
+    settings = read_settings(MeasureSettings)
+    groups = [arms(strength) for strength in settings.strengths]
+    tables = run(settings, [Arm("no control"), *chain(*groups)])
+    log.info("Objects of the %s split, %d seeds.\n", settings.split, settings.seeds)
     log.info("%s", report(tables))
     pairs = [(local.label, other.label) for *others, local in groups for other in others]
     log.info("%s", differences(tables, pairs))
-    for name, value in bounds(config).items():
+    for name, value in bounds(settings).items():
         log.info("%s of %s: %.3f", ADHERENCE, name, value)
-    Table.joined(tables).write(config.output)
+    Table.joined(tables).write(settings.output)
 
 
 if __name__ == "__main__":

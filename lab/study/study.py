@@ -80,67 +80,68 @@ class Part:
         return folder / f"{name}-seed{self.seed}-object{self.objects.start}.json"
 
 
-def parts(config: GraphSettings) -> list[Part]:
+def parts(settings: GraphSettings) -> list[Part]:
     """Return every object of the split with every seed, in order."""
-    objects = range(len(load_items(config.split)))
+    objects = range(len(load_items(settings.split)))
     starts = objects[::_PART]
     return [
         Part(seed, objects[start : start + _PART])
-        for seed in range(config.seeds)
+        for seed in range(settings.seeds)
         for start in starts
     ]
 
 
-def run(config: StudySettings, arms: Sequence[Arm]) -> list[Table]:
+def run(settings: StudySettings, arms: Sequence[Arm]) -> list[Table]:
     """Return a table a seed: every object in every arm, the first of which must be free."""
-    name = study_digest(config, arms)
-    files = {part: part.file(config.parts_dir, name) for part in parts(config)}
+    name = study_digest(settings, arms)
+    files = {part: part.file(settings.parts_dir, name) for part in parts(settings)}
     missing = [part for part, file in files.items() if not file.exists()]
-    config.parts_dir.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(config.jobs, get_context("spawn")) as pool:
+    settings.parts_dir.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(settings.jobs, get_context("spawn")) as pool:
         jobs = [
-            pool.submit(_work, config, arms, missing[job :: config.jobs], name, job)
-            for job in range(min(config.jobs, len(missing)))
+            pool.submit(_work, settings, arms, missing[job :: settings.jobs], name, job)
+            for job in range(min(settings.jobs, len(missing)))
         ]
         for job in jobs:
             job.result()
     return [
         Table.joined([Table.read(file) for part, file in files.items() if part.seed == seed])
-        for seed in range(config.seeds)
+        for seed in range(settings.seeds)
     ]
 
 
-def study_digest(config: StudySettings, arms: Sequence[Arm]) -> str:
+def study_digest(settings: StudySettings, arms: Sequence[Arm]) -> str:
     """Return a name for what the scores depend on: weights, pictures, sampling and arms."""
     names = sorted({arm.adapter for arm in arms if arm.adapter is not None})
-    files = [config.checkpoint, PROBE, *(config.adapters / ADAPTERS[name].name for name in names)]
+    adapters = [settings.adapters / ADAPTERS[name].name for name in names]
     sampling = [
-        pictures_digest(config.data_dir),
-        config.split,
-        config.steps,
-        config.cfg,
+        pictures_digest(settings.data_dir),
+        settings.split,
+        settings.steps,
+        settings.cfg,
         str(EDGES),
     ]
+    files = [settings.checkpoint, PROBE, *adapters]
     weights = [digest(file.read_bytes()) for file in files]
     return digest(weights, sampling, [astuple(arm) for arm in arms])[:8]
 
 
 def _work(
-    config: StudySettings, arms: Sequence[Arm], parts: Sequence[Part], name: str, job: int
+    settings: StudySettings, arms: Sequence[Arm], parts: Sequence[Part], name: str, job: int
 ) -> None:
     torch.set_num_threads(1)
     with torch.inference_mode():
-        worker = Worker(config, arms, f"job{job}")
+        worker = Worker(settings, arms, f"job{job}")
         for part in tqdm(parts, desc=f"job {job}", position=job):
-            worker.table(part).write(part.file(config.parts_dir, name))
+            worker.table(part).write(part.file(settings.parts_dir, name))
 
 
 @torch.inference_mode()
-def bounds(config: GraphSettings) -> dict[str, float]:
+def bounds(settings: GraphSettings) -> dict[str, float]:
     """Return adherence that needs no sampling: of chance, and of the autoencoder at its best."""
     found: dict[str, list[Tensor]] = {"another scene": [], "the scene's reconstruction": []}
-    cases = scene_cases(SceneSet(config.data_dir, config.split), [0])
-    sampler = Sampler(config, "bounds")
+    cases = scene_cases(SceneSet(settings.data_dir, settings.split), [0])
+    sampler = Sampler(settings, "bounds")
     for case, other in zip(cases, [*cases[1:], cases[0]], strict=True):
         rebuilt = sampler.reconstruct(_to_comfy(case.image)).movedim(-1, 1)
         for values, image in zip(found.values(), (other.image[None], rebuilt), strict=True):
@@ -151,12 +152,12 @@ def bounds(config: GraphSettings) -> dict[str, float]:
 class Worker:
     """Samples and scores cases in every arm, in this process. `name`: of its workspace."""
 
-    def __init__(self, config: GraphSettings, arms: Sequence[Arm], name: str) -> None:
+    def __init__(self, settings: GraphSettings, arms: Sequence[Arm], name: str) -> None:
         self._arms = arms
-        self._sampler = Sampler(config, name)
+        self._sampler = Sampler(settings, name)
         names = {arm.adapter for arm in arms if arm.adapter is not None}
         self._adapters = {name: self._sampler.adapter(name) for name in names}
-        self._scenes = SceneSet(config.data_dir, config.split)
+        self._scenes = SceneSet(settings.data_dir, settings.split)
         self._judges = {
             RECOGNISED: CategoryJudge(self._scenes, 0),
             JUDGED: CategoryJudge(self._scenes, 1),

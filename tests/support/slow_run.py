@@ -14,7 +14,7 @@ class SlowRun:
     folder: Path
     name: str
 
-    def perform(self, config):
+    def perform(self, settings):
         (self.folder / f"{self.name}.begun").touch()
         with StopSignal() as stop:
             for _ in range(600):

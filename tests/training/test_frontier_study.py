@@ -16,8 +16,8 @@ WAYS = ("gated", "exact", "exact@positive")
 
 
 @pytest.fixture
-def config(tmp_path, monkeypatch):
-    monkeypatch.setattr("lab.make.train_adapters.export_base", lambda config: config.output_dir)
+def settings(tmp_path, monkeypatch):
+    monkeypatch.setattr("lab.make.train_adapters.export_base", lambda settings: settings.output_dir)
     checkpoint = tmp_path / "base.safetensors"
     checkpoint.write_bytes(b"a base")
     return FrontierSettings(
@@ -30,18 +30,18 @@ def config(tmp_path, monkeypatch):
     )
 
 
-def keep(piece, config):
+def keep(piece, settings):
     """Scores as `Piece.perform` keeps them, without training: exact leaks half as much."""
-    path = piece.file(config)
+    path = piece.file(settings)
     table = Table(["0", "1"])
     factor = 0.5 if piece.way == "exact" else 1.0
     rows = {FREE: (0.0, 0.0)}
-    rows |= {v.name: (v.strength / 10, factor * v.strength) for v in variants(piece, config)}
+    rows |= {v.name: (v.strength / 10, factor * v.strength) for v in variants(piece, settings)}
     for name, (gain, leak) in rows.items():
         scores = {ADHERENCE: torch.tensor([gain, gain + 0.01 * piece.seed])}
         table.add(name, scores | {"leak": torch.tensor([leak, leak])})
         table.add_set(name, "distance", 0.5)
-    stamp = piece.run(config).stamp(config) | {"strengths": list(config.strengths)}
+    stamp = piece.run(settings).stamp(settings) | {"strengths": list(settings.strengths)}
     table.stamps = {piece.curve: stamp}
     if path.exists():
         before = Table.read(path)
@@ -50,12 +50,12 @@ def keep(piece, config):
     table.write(path)
 
 
-def variants(piece, config):
-    return piece.variants(config, Variant(piece.curve))
+def variants(piece, settings):
+    return piece.variants(settings, Variant(piece.curve))
 
 
-def test_best_strengths_are_chosen_first_and_on_one_seed(config):
-    every = list(pieces(config))
+def test_best_strengths_are_chosen_first_and_on_one_seed(settings):
+    every = list(pieces(settings))
     assert [piece.split for piece in every][:4] == ["validation"] * 4
     assert all(piece.seed == 0 for piece in every if piece.split == "validation")
     tests = [piece for piece in every if piece.split == "test"]
@@ -63,14 +63,15 @@ def test_best_strengths_are_chosen_first_and_on_one_seed(config):
     assert len({(p.curve, p.split, p.seed) for p in every}) == len(every)
 
 
-def test_ways_to_keep_control_inside_share_a_training(config):
-    gate, exact, positive = list(pieces(config.model_copy(update={"ways": WAYS})))[:3]
+def test_ways_to_keep_control_inside_share_a_training(settings):
+    gate, exact, positive = list(pieces(settings.model_copy(update={"ways": WAYS})))[:3]
     assert (gate.way, exact.way, positive.way) == WAYS
-    assert len({str(piece.run(config).settings(config)) for piece in (gate, exact, positive)}) == 1
+    trainings = [piece.run(settings) for piece in (gate, exact, positive)]
+    assert len({str(run.train_settings(settings)) for run in trainings}) == 1
 
 
-def test_methods_are_named_by_their_runs(config):
-    chosen = config.model_copy(update={"methods": ("sobel", "plain-snr-0")})
+def test_methods_are_named_by_their_runs(settings):
+    chosen = settings.model_copy(update={"methods": ("sobel", "plain-snr-0")})
     assert {piece.method.run for piece in pieces(chosen)} == {"sobel", "plain-snr-0"}
     with pytest.raises(ValueError, match="blob is none of plain-snr, sobel, "):
         FrontierSettings(methods=("blob",))
@@ -78,62 +79,64 @@ def test_methods_are_named_by_their_runs(config):
     assert len(set(labels)) == len(labels)
 
 
-def test_every_method_searched_is_a_training_of_its_own(config):
+def test_every_method_searched_is_a_training_of_its_own(settings):
     every = [method.run for method in (*FRONTIER, *FRONTIER_SEARCH)]
-    chosen = config.model_copy(update={"methods": tuple(every)})
-    found = {str(p.run(chosen).settings(chosen).resolved()) for p in pieces(chosen) if p.seed == 0}
+    chosen = settings.model_copy(update={"methods": tuple(every)})
+    trainings = [piece.run(chosen) for piece in pieces(chosen) if piece.seed == 0]
+    found = {str(run.train_settings(chosen).resolved()) for run in trainings}
     assert len(found) == len(every)
 
 
-def test_methods_and_seeds_have_folders_of_their_own(config):
-    folders = {piece.run(config).settings(config).output_dir for piece in pieces(config)}
-    assert len(folders) == len(FRONTIER) * config.seeds
+def test_methods_and_seeds_have_folders_of_their_own(settings):
+    trainings = [piece.run(settings) for piece in pieces(settings)]
+    folders = {run.train_settings(settings).output_dir for run in trainings}
+    assert len(folders) == len(FRONTIER) * settings.seeds
 
 
-def test_scores_hold_until_what_they_depend_on_changes(config):
-    piece = next(pieces(config))
-    assert not piece.known(config)
-    keep(piece, config)
-    assert piece.known(config)
-    assert piece.known(config.model_copy(update={"strengths": (1.0, 2.0)}))
+def test_scores_hold_until_what_they_depend_on_changes(settings):
+    piece = next(pieces(settings))
+    assert not piece.known(settings)
+    keep(piece, settings)
+    assert piece.known(settings)
+    assert piece.known(settings.model_copy(update={"strengths": (1.0, 2.0)}))
     for changes in ({"strengths": (1.0, 1.5)}, {"num_inference_steps": 20}):
-        assert not piece.known(config.model_copy(update=changes))
-    config.checkpoint.write_bytes(b"another base")
-    assert not piece.known(config)
+        assert not piece.known(settings.model_copy(update=changes))
+    settings.checkpoint.write_bytes(b"another base")
+    assert not piece.known(settings)
 
 
-def test_seeds_that_are_not_whole_are_left_out(config):
-    tests = [piece for piece in pieces(config) if piece.split == "test"]
+def test_seeds_that_are_not_whole_are_left_out(settings):
+    tests = [piece for piece in pieces(settings) if piece.split == "test"]
     for piece in tests[:-1]:
-        keep(piece, config)
-    tables, curves = whole_seeds(config, tests)
+        keep(piece, settings)
+    tables, curves = whole_seeds(settings, tests)
     assert len(tables) == 1
     assert curves == [piece.curve for piece in tests[:4]]
-    keep(tests[-1], config)
-    assert len(whole_seeds(config, tests)[0]) == 2
+    keep(tests[-1], settings)
+    assert len(whole_seeds(settings, tests)[0]) == 2
 
 
-def test_all_seeds_of_an_object_count_as_one(config):
-    tests = [piece for piece in pieces(config) if piece.split == "test"]
+def test_all_seeds_of_an_object_count_as_one(settings):
+    tests = [piece for piece in pieces(settings) if piece.split == "test"]
     for piece in tests:
-        keep(piece, config)
-    tables, curves = whole_seeds(config, tests)
-    found = frontier(config, tables, curves, {})
+        keep(piece, settings)
+    tables, curves = whole_seeds(settings, tests)
+    found = frontier(settings, tables, curves, {})
     point = found.point(found.curves[0], 1.0)[ADHERENCE]
     assert point.mean == pytest.approx(0.1025)
     assert found.table.per_picture(f"{curves[0]}, strength 1", ADHERENCE).shape == (2,)
 
 
-def test_the_report_takes_best_strengths_of_the_validation_objects(config):
+def test_the_report_takes_best_strengths_of_the_validation_objects(settings):
     pytest.importorskip("matplotlib")
-    assert report(config) == ""
-    for piece in pieces(config):
-        keep(piece, config)
-    text = report(config)
+    assert report(settings) == ""
+    for piece in pieces(settings):
+        keep(piece, settings)
+    text = report(settings)
     assert "## canny, validation objects" in text
     assert "2 of 2 seeds" in text
     assert "Each at the strength that was best on other pictures" in text
-    content = json.loads((config.docs / "canny-test" / "frontier.json").read_text())
+    content = json.loads((settings.docs / "canny-test" / "frontier.json").read_text())
     exact = [c for c in content["comparisons"] if c["curve"].endswith("exact")]
     assert exact[0]["price_difference"][0] == pytest.approx(-0.5)
 

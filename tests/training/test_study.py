@@ -14,7 +14,7 @@ ARMS = (Arm("no control"), Arm("local", "local"))
 
 
 @pytest.fixture
-def config(tmp_path):
+def settings(tmp_path):
     for name in ("base", *(ADAPTERS[kind].stem for kind in ("plain", "local"))):
         (tmp_path / f"{name}.safetensors").write_bytes(b"weights")
     return StudySettings(
@@ -30,45 +30,45 @@ def sampled(monkeypatch):
     """Parts in the order in which they were sampled, without sampling them."""
     done = []
 
-    def work(config, arms, some, name, job):
+    def work(settings, arms, some, name, job):
         for part in some:
             done.append(part)
             table = Table([str(index) for index in part.objects])
             for arm in arms:
                 scores = torch.tensor([float(index) for index in part.objects])
                 table.add(arm.label, {"leak": scores + part.seed})
-            table.write(part.file(config.parts_dir, name))
+            table.write(part.file(settings.parts_dir, name))
 
     monkeypatch.setattr(study, "ProcessPoolExecutor", lambda jobs, _: ThreadPoolExecutor(jobs))
     monkeypatch.setattr(study, "_work", work)
     return done
 
 
-def test_every_object_is_sampled_once_with_every_seed(config, sampled):
-    first, second = run(config, ARMS)
-    count = len(study.load_items(config.split))
-    assert sorted(sampled, key=parts(config).index) == parts(config)
+def test_every_object_is_sampled_once_with_every_seed(settings, sampled):
+    first, second = run(settings, ARMS)
+    count = len(study.load_items(settings.split))
+    assert sorted(sampled, key=parts(settings).index) == parts(settings)
     assert first.groups == second.groups == [str(index) for index in range(count)]
     assert second.scores["local"]["leak"] == [index + 1.0 for index in range(count)]
 
 
-def test_a_stopped_study_goes_on_with_what_is_missing(config, sampled):
-    tables = run(config, ARMS)
-    lost = parts(config)[3]
-    lost.file(config.parts_dir, study_digest(config, ARMS)).unlink()
+def test_a_stopped_study_goes_on_with_what_is_missing(settings, sampled):
+    tables = run(settings, ARMS)
+    lost = parts(settings)[3]
+    lost.file(settings.parts_dir, study_digest(settings, ARMS)).unlink()
     sampled.clear()
-    assert run(config, ARMS)[0].scores == tables[0].scores
+    assert run(settings, ARMS)[0].scores == tables[0].scores
     assert sampled == [lost]
 
 
-def test_scores_hold_for_the_same_weights_sampling_and_settings_alone(config):
-    before = study_digest(config, ARMS)
-    assert study_digest(config.model_copy(update={"seeds": 3}), ARMS) == before
+def test_scores_hold_for_the_same_weights_sampling_and_arms_alone(settings):
+    before = study_digest(settings, ARMS)
+    assert study_digest(settings.model_copy(update={"seeds": 3}), ARMS) == before
     changed = [
-        study_digest(config.model_copy(update={"cfg": 5.0}), ARMS),
-        study_digest(config.model_copy(update={"split": "validation"}), ARMS),
-        study_digest(config, (ARMS[0], Arm("local", "local", strength=2.0))),
+        study_digest(settings.model_copy(update={"cfg": 5.0}), ARMS),
+        study_digest(settings.model_copy(update={"split": "validation"}), ARMS),
+        study_digest(settings, (ARMS[0], Arm("local", "local", strength=2.0))),
     ]
-    (config.adapters / ADAPTERS["local"].name).write_bytes(b"other weights")
-    changed.append(study_digest(config, ARMS))
+    (settings.adapters / ADAPTERS["local"].name).write_bytes(b"other weights")
+    changed.append(study_digest(settings, ARMS))
     assert len({before, *changed}) == 5
