@@ -55,27 +55,26 @@ class Point:
     adherence: Interval
 
 
-def study_of(config: AdherenceSettings, steps: int) -> FrontierSettings:
+def frontier_settings_of(settings: AdherenceSettings, steps: int) -> FrontierSettings:
     """Return the settings of the trainings with one number of steps."""
     return FrontierSettings(
         splits=("validation",),
         seeds=1,
         methods=(_USUAL, _OURS),
-        ways=(config.way,),
+        ways=(settings.way,),
         strengths=(1.0,),
         max_train_steps=steps,
-        results_dir=config.results_dir / str(steps),
+        results_dir=settings.results_dir / str(steps),
         jobs=1,
     )
 
 
-def seconds_of(recipe: str, config: AdherenceSettings) -> float:
+def seconds_of(recipe: str, settings: AdherenceSettings) -> float:
     """Return the processor seconds of a step of a recipe, the median of the rounds."""
-    timing = ThroughputSettings(mixed_precision="no")
-    rates = [
-        run_apart(timing, _LOOPS[recipe])["images/processor second"] for _ in range(config.rounds)
-    ]
-    return timing.train_batch_size / float(np.median(rates))
+    throughput_settings = ThroughputSettings(mixed_precision="no")
+    rounds = [run_apart(throughput_settings, _LOOPS[recipe]) for _ in range(settings.rounds)]
+    rates = [found["images/processor second"] for found in rounds]
+    return throughput_settings.train_batch_size / float(np.median(rates))
 
 
 def seconds_to(adherence: float, points: Sequence[Point]) -> float:
@@ -97,17 +96,17 @@ def main() -> None:
     """Train, evaluate, time, and print how long both take to the usual recipe's adherences."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    config = read_settings(AdherenceSettings)
-    for steps in config.budgets:
-        perform_missing(study_of(config, steps))
+    settings = read_settings(AdherenceSettings)
+    for steps in settings.budgets:
+        perform_missing(frontier_settings_of(settings, steps))
     paths: dict[str, list[Point]] = {}
     for recipe in _LOOPS:
-        a_step = seconds_of(recipe, config)
+        a_step = seconds_of(recipe, settings)
         log.info("%s: %.2f s a step of %s", recipe, a_step, _LOOPS[recipe])
-        for steps in config.budgets:
-            study = study_of(config, steps)
-            (piece,) = (p for p in pieces(study) if p.method.run == recipe)
-            scores = Table.read(piece.file(study)).per_picture(
+        for steps in settings.budgets:
+            frontier_settings = frontier_settings_of(settings, steps)
+            (piece,) = (p for p in pieces(frontier_settings) if p.method.run == recipe)
+            scores = Table.read(piece.file(frontier_settings)).per_picture(
                 Variant(piece.curve).at(1.0).name, _ADHERENCE
             )
             paths.setdefault(recipe, []).append(

@@ -87,19 +87,19 @@ def write_pictures(folder: Path, side: int) -> None:
         (folder / f"{index}.txt").write_text(f"noise {index}")
 
 
-def train(config: FullSizeSettings, base: Path, pictures: Path) -> None:
+def train(settings: FullSizeSettings, base: Path, pictures: Path) -> None:
     """Run the trainer in a process of its own; its last words are told if it fails."""
     flags = {
         "pretrained_model_name_or_path": base,
         "train_data_dir": pictures,
-        "output_dir": config.output_dir / f"{config.control}-{time.time_ns()}",
-        "cache_dir": config.output_dir / "cache",
-        "control": config.control,
-        "resolution": config.resolution,
+        "output_dir": settings.output_dir / f"{settings.control}-{time.time_ns()}",
+        "cache_dir": settings.output_dir / "cache",
+        "control": settings.control,
+        "resolution": settings.resolution,
         "crop_variants": 1,
         "validation_share": 0.2,
         "train_batch_size": 1,
-        "max_train_steps": config.max_train_steps,
+        "max_train_steps": settings.max_train_steps,
         "lr_warmup_steps": 1,
         "validation_timesteps": 500,
         "num_validation_images": 0,
@@ -116,18 +116,18 @@ def train(config: FullSizeSettings, base: Path, pictures: Path) -> None:
 def main() -> None:
     """Print the peak memory of the run."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = read_settings(FullSizeSettings)
-    base, pictures = config.output_dir / "base", config.output_dir / str(config.resolution)
+    settings = read_settings(FullSizeSettings)
+    base, pictures = settings.output_dir / "base", settings.output_dir / str(settings.resolution)
     if not (base / "model_index.json").is_file():
         write_base(base)
-    write_pictures(pictures, config.resolution)
+    write_pictures(pictures, settings.resolution)
     started = time.perf_counter()
-    train(config, base, pictures)
+    train(settings, base, pictures)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
     log.info(
         "%d steps of --control %s on a base of SD1.5's size at %d px: peak RSS %.2f GiB (aim: "
         "%.0f GiB for an adapter), %.0f s from start to end",
-        *(config.max_train_steps, config.control, config.resolution),
+        *(settings.max_train_steps, settings.control, settings.resolution),
         *(peak, _AIM_GIB, time.perf_counter() - started),
     )
 

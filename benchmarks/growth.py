@@ -83,32 +83,32 @@ def without_encoders(base: Base) -> None:
     base.is_cut = lambda caption: False
 
 
-def settings_of(config: GrowthSettings, count: int) -> TrainSettings:
+def train_settings_of(settings: GrowthSettings, count: int) -> TrainSettings:
     """Return the settings of a run on so many pictures."""
-    folder = config.output_dir / str(count)
+    folder = settings.output_dir / str(count)
     return TrainSettings(
         pretrained_model_name_or_path=str(
-            export_base(BaseExportSettings(checkpoint=config.checkpoint))
+            export_base(BaseExportSettings(checkpoint=settings.checkpoint))
         ),
         train_data_dir=folder / "pictures",
         output_dir=folder / "run",
         resolution=64,
-        crop_variants=config.crop_variants,
+        crop_variants=settings.crop_variants,
         train_batch_size=16,
         report_to="none",
     )
 
 
-def measure(config: GrowthSettings, count: int) -> dict[str, float]:
+def measure(settings: GrowthSettings, count: int) -> dict[str, float]:
     """Return what a start takes in this process: data prepared, an epoch planned, batches read."""
-    settings = settings_of(config, count)
-    base = open_base(settings)
+    train_settings = train_settings_of(settings, count)
+    base = open_base(train_settings)
     without_encoders(base)
     before, started = _resident(), time.process_time()
-    data = prepare_data(settings, base, open_source(settings))
-    division = division_of(settings, 0, 1)
-    plan = EpochPlan(data.train.buckets, division.whole, settings.seed)
-    examples = Examples(data.train, data.prepared, draws_of(settings))
+    data = prepare_data(train_settings, base, open_source(train_settings))
+    division = division_of(train_settings, 0, 1)
+    plan = EpochPlan(data.train.buckets, division.whole, train_settings.seed)
+    examples = Examples(data.train, data.prepared, draws_of(train_settings))
     batches = iter(loader(examples, Places(plan, division, range(_BATCHES)), 0))
     next(batches)
     found = {"CPU s": time.process_time() - started}
@@ -128,11 +128,11 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def run_apart(config: GrowthSettings, count: int, start: str) -> dict[str, float]:
+def run_apart(settings: GrowthSettings, count: int, start: str) -> dict[str, float]:
     """Return what one start takes in a process of its own."""
-    flags = ["--one", str(count), "--start", start, "--output_dir", str(config.output_dir)]
-    flags += ["--checkpoint", str(config.checkpoint)]
-    flags += ["--crop_variants", str(config.crop_variants)]
+    flags = ["--one", str(count), "--start", start, "--output_dir", str(settings.output_dir)]
+    flags += ["--checkpoint", str(settings.checkpoint)]
+    flags += ["--crop_variants", str(settings.crop_variants)]
     command = [sys.executable, "-m", "benchmarks.growth", *flags]
     found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(found.stdout.splitlines()[-1])
@@ -141,17 +141,17 @@ def run_apart(config: GrowthSettings, count: int, start: str) -> dict[str, float
 def main() -> None:
     """Print what each count takes, and how memory grows from the first to the last."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = read_settings(GrowthSettings)
-    if config.one is not None:
-        sys.stdout.write(json.dumps(measure(config, config.one)) + "\n")
+    settings = read_settings(GrowthSettings)
+    if settings.one is not None:
+        sys.stdout.write(json.dumps(measure(settings, settings.one)) + "\n")
         return
     warm = {}
-    for count in config.counts:
-        folder = config.output_dir / str(count)
+    for count in settings.counts:
+        folder = settings.output_dir / str(count)
         shutil.rmtree(folder, ignore_errors=True)
         make_pictures(folder / "pictures", count)
-        cold = run_apart(config, count, "cold")
-        warm[count] = run_apart(config, count, "warm")
+        cold = run_apart(settings, count, "cold")
+        warm[count] = run_apart(settings, count, "warm")
         files = sum(path.is_file() for path in (folder / "run" / "cache").rglob("*"))
         log.info(
             "%7d pictures: cold start %.1f s of CPU, warm %.2f s; memory +%.0f MiB; %.4f files a "

@@ -47,15 +47,15 @@ def state_digest(folder: Path) -> str:
     return hasher.hexdigest()
 
 
-def start(config: ResumeSettings, folder: Path) -> subprocess.Popen:
+def start(settings: ResumeSettings, folder: Path) -> subprocess.Popen:
     """Return a run as a process that writes into `folder`, from where it was."""
-    settings = demo_settings(
-        config.checkpoint,
+    train_settings = demo_settings(
+        settings.checkpoint,
         folder,
-        max_train_samples=config.pictures,
-        max_train_steps=config.max_train_steps,
+        max_train_samples=settings.pictures,
+        max_train_steps=settings.max_train_steps,
         lr_warmup_steps=2,
-        train_batch_size=config.train_batch_size,
+        train_batch_size=settings.train_batch_size,
         checkpointing_steps=1,
         num_validation_images=0,
         use_ema=True,
@@ -63,7 +63,7 @@ def start(config: ResumeSettings, folder: Path) -> subprocess.Popen:
     )
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "start.toml"
-    file.write_text(tomli_w.dumps(settings.resolved()))
+    file.write_text(tomli_w.dumps(train_settings.resolved()))
     command = [sys.executable, "-m", "training.train", "--config", str(file)]
     with (folder / "log.txt").open("ab") as output:
         return subprocess.Popen(command, stdout=output, stderr=output)
@@ -75,12 +75,12 @@ def check(process: subprocess.Popen, folder: Path) -> None:
         raise SystemExit(f"The run failed; see {folder / 'log.txt'}.")
 
 
-def run_and_kill(config: ResumeSettings, folder: Path, seed: int) -> int:
+def run_and_kill(settings: ResumeSettings, folder: Path, seed: int) -> int:
     """Return how often a run was killed, after one to five checkpoints each time, until done."""
     rng = np.random.default_rng(seed)
     kills = 0
     while True:
-        process = start(config, folder)
+        process = start(settings, folder)
         limit = len_done(folder) + int(rng.integers(1, 6))
         while process.poll() is None and len_done(folder) < limit:
             time.sleep(0.005)
@@ -104,17 +104,17 @@ def len_done(folder: Path) -> int:
 def main() -> None:
     """Print the digest of the whole run and of every killed one."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = read_settings(ResumeSettings)
-    shutil.rmtree(config.output_dir, ignore_errors=True)
+    settings = read_settings(ResumeSettings)
+    shutil.rmtree(settings.output_dir, ignore_errors=True)
     write_dataset(ScenesSettings())
-    folder = config.output_dir / "whole"
-    check(start(config, folder), folder)
+    folder = settings.output_dir / "whole"
+    check(start(settings, folder), folder)
     whole = state_digest(folder)
     log.info("never stopped          %s", whole)
     equal = True
-    for seed in range(config.runs):
-        folder = config.output_dir / f"killed-{seed}"
-        kills = run_and_kill(config, folder, seed)
+    for seed in range(settings.runs):
+        folder = settings.output_dir / f"killed-{seed}"
+        kills = run_and_kill(settings, folder, seed)
         found = state_digest(folder)
         equal &= found == whole
         log.info("killed %2d times        %s", kills, found)

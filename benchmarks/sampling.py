@@ -87,12 +87,12 @@ class Subject:
     channels: int
 
 
-def demo_subject(comfy: LoadedComfy, config: SamplingSettings) -> Subject:
+def demo_subject(comfy: LoadedComfy, settings: SamplingSettings) -> Subject:
     """Return the demo model with its adapter."""
-    model, clip, _ = comfy.call("CheckpointLoaderSimple", ckpt_name=config.checkpoint.name)
+    model, clip, _ = comfy.call("CheckpointLoaderSimple", ckpt_name=settings.checkpoint.name)
     conds = [comfy.call("CLIPTextEncode", clip=clip, text=text)[0] for text in ("a cat", "")]
-    ours = comfy.call("LocalControl_LoadAdapter", adapter_name=config.adapter.name)[0]
-    (stock,) = comfy.call("ControlNetLoader", control_net_name=config.adapter.name)
+    ours = comfy.call("LocalControl_LoadAdapter", adapter_name=settings.adapter.name)[0]
+    (stock,) = comfy.call("ControlNetLoader", control_net_name=settings.adapter.name)
     return Subject(model, (conds[0], conds[1]), ours, stock, LATENT_SHAPE[0])
 
 
@@ -100,10 +100,10 @@ def sd15_subject(comfy: LoadedComfy) -> Subject:
     """Return random weights of SD1.5's shape, which cost what trained ones do."""
     from comfy import model_base, model_management, model_patcher, supported_models
 
-    settings = supported_models.SD15(dict(_SD15))
-    settings.set_inference_dtype(torch.float32, None)
+    model_config = supported_models.SD15(dict(_SD15))
+    model_config.set_inference_dtype(torch.float32, None)
     with torch.inference_mode(False):
-        model = model_base.BaseModel(settings).eval().requires_grad_(False)
+        model = model_base.BaseModel(model_config).eval().requires_grad_(False)
         for parameter in model.diffusion_model.parameters():
             parameter.normal_(0, 0.02)
     device = model_management.get_torch_device()
@@ -111,8 +111,8 @@ def sd15_subject(comfy: LoadedComfy) -> Subject:
     conds = [[[torch.randn(1, 77, 768), {}]] for _ in range(2)]
     parts = comfy.module("local_control.adapter"), comfy.module("local_control.checkpoint")
     hooks = comfy.module("nodes.sampler.control.adapter")
-    shape = parts[0].AdapterConfig(in_channels=1)
-    file = parts[1].AdapterFile(shape, parts[0].Adapter(shape).state_dict())
+    config = parts[0].AdapterConfig(in_channels=1)
+    file = parts[1].AdapterFile(config, parts[0].Adapter(config).state_dict())
     ours = hooks.AdapterControl(hooks.LoadedAdapter.from_file(file, "random"))
     stock = comfy_control(dict(file.tensors))
     return Subject(patcher, (conds[0], conds[1]), ours, stock, 4)
@@ -191,16 +191,16 @@ def advanced_chain(comfy: LoadedComfy, subject: Subject, image: Tensor, count: i
 
 
 def variants(
-    comfy: LoadedComfy, subject: Subject, config: SamplingSettings
+    comfy: LoadedComfy, subject: Subject, settings: SamplingSettings
 ) -> dict[str, tuple[Any, tuple]]:
     """Return each variant's model and (positive, negative)."""
-    image = torch.rand(1, config.side, config.side, 3)
+    image = torch.rand(1, settings.side, settings.side, 3)
     watched = comfy.call("LocalControl_Z0Preview", model=subject.model)[0]
     found = {NONE: (subject.model, subject.conds), "Preview z0'": (watched, subject.conds)}
     for count in _COUNTS:
         stock = stock_chain(comfy, subject, image, count)
         found[f"stock Apply ControlNet x {count}"] = (subject.model, stock)
-        if config.advanced_controlnet is not None:
+        if settings.advanced_controlnet is not None:
             masked = advanced_chain(comfy, subject, image, count)
             found[f"Advanced-ControlNet x {count}"] = (subject.model, masked)
         ours = ours_chain(comfy, subject, image, count)
@@ -218,12 +218,12 @@ class Times:
 
 
 def sampler(
-    comfy: LoadedComfy, model: Any, conds: tuple, channels: int, config: SamplingSettings
+    comfy: LoadedComfy, model: Any, conds: tuple, channels: int, settings: SamplingSettings
 ) -> Callable[[], Times]:
     """Return one whole sampling as a function."""
     from comfy.utils import set_progress_bar_global_hook
 
-    side = config.side // 8
+    side = settings.side // 8
     latent = {"samples": torch.zeros(1, channels, side, side)}
 
     def run() -> Times:
@@ -238,7 +238,7 @@ def sampler(
             "KSampler",
             model=model,
             seed=0,
-            steps=config.steps,
+            steps=settings.steps,
             cfg=4.0,
             sampler_name="euler",
             scheduler="normal",
@@ -252,14 +252,14 @@ def sampler(
             median(after - before for before, after in pairwise(clock))
             for clock in zip(*ends.values(), strict=True)
         )
-        return Times(step, processor, whole - config.steps * step)
+        return Times(step, processor, whole - settings.steps * step)
 
     return run
 
 
-def peak_memory(config: SamplingSettings, name: str) -> float:
+def peak_memory(settings: SamplingSettings, name: str) -> float:
     """Return the GiB that a process needs which runs one variant alone."""
-    short = config.model_copy(update={"steps": 2, "rounds": 0, "only": name})
+    short = settings.model_copy(update={"steps": 2, "rounds": 0, "only": name})
     flags = [f"--{key}={value}" for key, value in short.model_dump(exclude_none=True).items()]
     command = [sys.executable, "-m", "benchmarks.sampling", *flags]
     found = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -274,29 +274,29 @@ def spread(ratios: Sequence[float]) -> str:
 def main() -> None:
     """Time all variants in turn and print their ratios."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = read_settings(SamplingSettings)
-    files = {"checkpoints": [config.checkpoint], "controlnet": [config.adapter]}
+    settings = read_settings(SamplingSettings)
+    files = {"checkpoints": [settings.checkpoint], "controlnet": [settings.adapter]}
     others = {}
-    if config.advanced_controlnet is not None:
-        others["advanced_controlnet"] = config.advanced_controlnet
+    if settings.advanced_controlnet is not None:
+        others["advanced_controlnet"] = settings.advanced_controlnet
     folder = BUILD / "benchmark" / "sampling"
     shutil.rmtree(folder / "custom_nodes", ignore_errors=True)  # no pack of an earlier run
     workspace = prepare_demo_workspace(folder, files, others)
     with torch.inference_mode():
         comfy = load_comfy(workspace)
-        subject = demo_subject(comfy, config) if config.shape == "demo" else sd15_subject(comfy)
+        subject = demo_subject(comfy, settings) if settings.shape == "demo" else sd15_subject(comfy)
         runs = {
-            name: sampler(comfy, model, conds, subject.channels, config)
-            for name, (model, conds) in variants(comfy, subject, config).items()
-            if config.only in (None, name)
+            name: sampler(comfy, model, conds, subject.channels, settings)
+            for name, (model, conds) in variants(comfy, subject, settings).items()
+            if settings.only in (None, name)
         }
         times: dict[str, list[Times]] = {name: [] for name in runs}
-        for round_ in range(config.rounds + 1):
+        for round_ in range(settings.rounds + 1):
             for name, run in runs.items():
                 took = run()
                 if round_:  # the first round warms up
                     times[name].append(took)
-    if config.only is not None:
+    if settings.only is not None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
         sys.stdout.write(f"{json.dumps(peak)}\n")
         return
@@ -308,7 +308,7 @@ def main() -> None:
             spread([a.step / b.step for a, b in zip(found, times[NONE], strict=True)]),
             spread([a.processor / b.processor for a, b in zip(found, times[NONE], strict=True)]),
             1000 * median(each.once for each in found),
-            peak_memory(config, name),
+            peak_memory(settings, name),
         )
 
 

@@ -80,36 +80,37 @@ class ThroughputSettings(CommandSettings):
     way: Way | None = Field(None, description="measure one alone, in this process")
 
 
-def settings_of(config: ThroughputSettings, **changes: object) -> TrainSettings:
+def train_settings_of(settings: ThroughputSettings, **changes: object) -> TrainSettings:
     """Return the settings of the demo preset on a few pictures."""
     folder = BUILD / "benchmark" / "training"
-    settings = demo_settings(
-        config.checkpoint,
+    train_settings = demo_settings(
+        settings.checkpoint,
         folder,
-        max_train_samples=config.pictures,
-        max_train_steps=config.steps + 1,
+        max_train_samples=settings.pictures,
+        max_train_steps=settings.steps + 1,
         lr_warmup_steps=1,
-        train_batch_size=config.train_batch_size,
-        mixed_precision=config.mixed_precision,
+        train_batch_size=settings.train_batch_size,
+        mixed_precision=settings.mixed_precision,
         report_to="none",
         **changes,
     )
-    return settings.model_copy(update={"cache_dir": folder / "cache"})
+    return train_settings.model_copy(update={"cache_dir": folder / "cache"})
 
 
-def ours(config: ThroughputSettings, changes: dict[str, object]) -> list[Seconds]:
+def ours(settings: ThroughputSettings, changes: dict[str, object]) -> list[Seconds]:
     """Return what each step takes, the first left out as a warm-up."""
-    settings = settings_of(config, **changes)
-    base = open_base(settings)
-    run = Trainer(settings, base, prepare_data(settings, base, open_source(settings)))
+    train_settings = train_settings_of(settings, **changes)
+    base = open_base(train_settings)
+    data = prepare_data(train_settings, base, open_source(train_settings))
+    run = Trainer(train_settings, base, data)
     batches = run.batches()
-    return timed(lambda step: run.step(batches, step), config.steps)
+    return timed(lambda step: run.step(batches, step), settings.steps)
 
 
-def plain(config: ThroughputSettings, tuned: bool) -> list[Seconds]:
+def plain(settings: ThroughputSettings, tuned: bool) -> list[Seconds]:
     """Return the seconds of each step of a loop as in the examples of diffusers."""
-    folder = export_base(BaseExportSettings(checkpoint=config.checkpoint))
-    device, bf16 = device_of_all(), config.mixed_precision == "bf16"
+    folder = export_base(BaseExportSettings(checkpoint=settings.checkpoint))
+    device, bf16 = device_of_all(), settings.mixed_precision == "bf16"
     pipeline = StableDiffusionPipeline.from_pretrained(folder).to(device)
     unet: UNet2DConditionModel = pipeline.unet.requires_grad_(False)
     if bf16 and device.type != "cpu":  # there ours keeps it in fp32 too
@@ -124,12 +125,12 @@ def plain(config: ThroughputSettings, tuned: bool) -> list[Seconds]:
     adapter.to(device)
     optimizer = torch.optim.AdamW(adapter.parameters(), lr=5e-4, fused=tuned)
     lines = (ScenesSettings().output_dir / "metadata.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in lines[: config.pictures]]
+    rows = [json.loads(line) for line in lines[: settings.pictures]]
     rng = np.random.default_rng(0)
     amp = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
     def step(_index: int) -> None:
-        chosen = [rows[i] for i in rng.integers(0, len(rows), config.train_batch_size)]
+        chosen = [rows[i] for i in rng.integers(0, len(rows), settings.train_batch_size)]
         files = [ScenesSettings().output_dir / row["file_name"] for row in chosen]
         pixels = [np.array(Image.open(file).convert("RGB")) for file in files]
         images = torch.from_numpy(np.stack(pixels)).movedim(-1, 1).float() / 255
@@ -158,7 +159,7 @@ def plain(config: ThroughputSettings, tuned: bool) -> list[Seconds]:
         optimizer.step()
         optimizer.zero_grad()
 
-    return timed(step, config.steps)
+    return timed(step, settings.steps)
 
 
 def device_of_all() -> torch.device:
@@ -178,24 +179,24 @@ def timed(step: Callable[[int], object], count: int) -> list[Seconds]:
     return found[1:]
 
 
-def run_apart(config: ThroughputSettings, way: Way) -> dict[str, float]:
+def run_apart(settings: ThroughputSettings, way: Way) -> dict[str, float]:
     """Return what `measure` finds of one way, in a process of its own."""
     flags = [
-        *("--way", way, "--checkpoint", str(config.checkpoint)),
-        *("--pictures", str(config.pictures), "--steps", str(config.steps)),
-        *("--train_batch_size", str(config.train_batch_size)),
-        *("--mixed_precision", config.mixed_precision),
+        *("--way", way, "--checkpoint", str(settings.checkpoint)),
+        *("--pictures", str(settings.pictures), "--steps", str(settings.steps)),
+        *("--train_batch_size", str(settings.train_batch_size)),
+        *("--mixed_precision", settings.mixed_precision),
     ]
     command = [sys.executable, "-m", "benchmarks.training", *flags]
     found = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(found.stdout.splitlines()[-1])
 
 
-def measure(config: ThroughputSettings, way: Way) -> dict[str, float]:
+def measure(settings: ThroughputSettings, way: Way) -> dict[str, float]:
     """Return images per second, of the clock and of the processor, and peak memory in GiB."""
     is_ours = way in _OURS
-    seconds = ours(config, _OURS[way]) if is_ours else plain(config, way == "diffusers, tuned")
-    rates = [config.train_batch_size / median(kind) for kind in zip(*seconds, strict=True)]
+    seconds = ours(settings, _OURS[way]) if is_ours else plain(settings, way == "diffusers, tuned")
+    rates = [settings.train_batch_size / median(kind) for kind in zip(*seconds, strict=True)]
     return dict(zip(("images/s", "images/processor second"), rates, strict=True)) | {"GiB": peak()}
 
 
@@ -215,18 +216,18 @@ def ratio(rounds: list[dict[Way, dict[str, float]]], way: Way, key: str) -> str:
 def main() -> None:
     """Let all ways take turns and print their ratios."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = read_settings(ThroughputSettings)
-    if config.way is not None:
-        sys.stdout.write(json.dumps(measure(config, config.way)) + "\n")
+    settings = read_settings(ThroughputSettings)
+    if settings.way is not None:
+        sys.stdout.write(json.dumps(measure(settings, settings.way)) + "\n")
         return
     write_dataset(ScenesSettings())
-    settings = settings_of(config)
-    shutil.rmtree(settings.output_dir, ignore_errors=True)
-    base = open_base(settings)
+    train_settings = train_settings_of(settings)
+    shutil.rmtree(train_settings.output_dir, ignore_errors=True)
+    base = open_base(train_settings)
     start = time.perf_counter()
-    prepare_data(settings, base, open_source(settings))
-    log.info("cache built once at %.1f images/s", config.pictures / (time.perf_counter() - start))
-    rounds = [{way: run_apart(config, way) for way in WAYS} for _ in range(config.rounds)]
+    prepare_data(train_settings, base, open_source(train_settings))
+    log.info("cache built once at %.1f images/s", settings.pictures / (time.perf_counter() - start))
+    rounds = [{way: run_apart(settings, way) for way in WAYS} for _ in range(settings.rounds)]
     for way in WAYS:
         rate, most = (median(one[way][key] for one in rounds) for key in ("images/s", "GiB"))
         line = "%-19s %6.1f images/s, %s x diffusers, of processor time %s, peak %.2f GiB"
