@@ -302,7 +302,7 @@ def test_it_runs_in_comfyuis_own_execution(comfy, setup, patched, monkeypatch):
         "class_type": "LocalControl_GatePatches",
         "inputs": {"model": ["Patched", 0], "mask": ["Left", 0]},
     }
-    settings = {"seed": 3, "steps": 3, "cfg": 2.0, "denoise": 1.0}
+    numbers = {"seed": 3, "steps": 3, "cfg": 2.0, "denoise": 1.0}
     names = {"sampler_name": "euler", "scheduler": "simple"}
     links = {
         "model": ["gate", 0],
@@ -310,12 +310,12 @@ def test_it_runs_in_comfyuis_own_execution(comfy, setup, patched, monkeypatch):
         "negative": ["Negative", 0],
         "latent_image": ["Latent", 0],
     }
-    graph["sampler"] = {"class_type": "KSampler", "inputs": settings | names | links}
+    graph["sampler"] = {"class_type": "KSampler", "inputs": numbers | names | links}
     graph["end"] = {"class_type": "Keep", "inputs": {"latent": ["sampler", 0]}}
     execute(graph)
     expected = comfy.call(
         "KSampler",
-        **settings,
+        **numbers,
         **names,
         model=gate(comfy, patched, left()),
         positive=setup.text(0),

@@ -29,11 +29,11 @@ def patcher(config_class, base_class, config, model_type):
     import comfy.model_patcher
     import comfy.supported_models
 
-    settings = getattr(comfy.supported_models, config_class)(config)
-    settings.set_inference_dtype(torch.float32, None)
+    model_config = getattr(comfy.supported_models, config_class)(config)
+    model_config.set_inference_dtype(torch.float32, None)
     with torch.inference_mode(False):
         kind = comfy.model_base.ModelType[model_type]
-        model = getattr(comfy.model_base, base_class)(settings, model_type=kind)
+        model = getattr(comfy.model_base, base_class)(model_config, model_type=kind)
         model = model.eval().requires_grad_(False)
         fill(model.diffusion_model)
     cpu = torch.device("cpu")

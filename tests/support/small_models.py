@@ -89,14 +89,14 @@ def build_model(name, prediction="EPS", seed=0):
 
     family = FAMILIES[name]
     classes = {cls.__name__: cls for cls in comfy.supported_models.models}
-    config = classes[family.base]({**family.config, "use_checkpoint": False})
+    model_config = classes[family.base]({**family.config, "use_checkpoint": False})
     if name == "sd15":
-        config.unet_config["num_heads"] = 2
-    config.set_inference_dtype(torch.float32, None)
+        model_config.unet_config["num_heads"] = 2
+    model_config.set_inference_dtype(torch.float32, None)
     kind = comfy.model_base.ModelType[prediction]
     base = comfy.model_base.SDXL if name == "sdxl" else comfy.model_base.BaseModel
     with torch.inference_mode(False):
-        model = base(config, model_type=kind).eval().requires_grad_(False)
+        model = base(model_config, model_type=kind).eval().requires_grad_(False)
         fill(model.diffusion_model, seed)
     cpu = torch.device("cpu")
     return comfy.model_patcher.ModelPatcher(model, load_device=cpu, offload_device=cpu)

@@ -201,14 +201,14 @@ def vace(frames=3):
     model = patcher("WAN21_Vace", "WAN21_Vace", config, "FLOW")
     generator = torch.Generator().manual_seed(9)
     control = torch.randn(1, 32, frames, SIZE, SIZE, generator=generator)
-    settings = {
+    own = {
         "vace_frames": [control],
         "vace_mask": [torch.ones(1, 64, frames, SIZE, SIZE)],
     }
 
     def prompt(seed=0, strength=1.0):
         ((embedding, values),) = text(CONTEXT, 16, seed=seed)
-        return [[embedding, {**values, **settings, "vace_strength": [strength]}]]
+        return [[embedding, {**values, **own, "vace_strength": [strength]}]]
 
     return SimpleNamespace(
         model=model,

@@ -8,7 +8,7 @@ import torch
 _CACHE = {"reuse_threshold": 0.5, "start_percent": 0.1, "end_percent": 0.95, "verbose": False}
 _FREEU = {"b1": 1.3, "b2": 1.4, "s1": 0.9, "s2": 0.2}
 _TILE = {"tile_size": 32, "swap_size": 2, "max_depth": 0, "scale_depth": False}
-# Module, class and settings.
+# Module, class and inputs.
 GUIDANCE = {
     "perturbed attention": ("pag", "PerturbedAttentionGuidance", {"scale": 3.0}),
     "self attention": ("sag", "SelfAttentionGuidance", {"scale": 0.5, "blur_sigma": 2.0}),
@@ -35,12 +35,12 @@ STOCK = GUIDANCE | WITHIN_A_RUN
 
 def stock_node(name):
     """What makes a stock node of a model; skips where this ComfyUI has none."""
-    file, node, settings = STOCK[name]
+    file, node, inputs = STOCK[name]
     try:
         module = importlib.import_module(f"comfy_extras.nodes_{file}")
     except ModuleNotFoundError:
         pytest.skip(f"this ComfyUI has no {node}")
-    return lambda model: _run(getattr(module, node), {"model": model, **settings})
+    return lambda model: _run(getattr(module, node), {"model": model, **inputs})
 
 
 def _run(node, inputs):
