@@ -21,12 +21,12 @@ from .listing import TEMPLATES
 
 
 def write_all(infos: Infos) -> None:
-    """Write every template of the catalogue into the folder of its setting, and the blueprint."""
+    """Write every template of the catalogue into the folder of its kit, and the blueprint."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     for template in TEMPLATES:
         canvas = Canvas(template.name, infos, version)
-        template.draw(canvas, template.setting)
-        folder = DEMO_EXAMPLES if template.setting.suffix == "demo" else EXAMPLES
+        template.draw(canvas, template.kit)
+        folder = DEMO_EXAMPLES if template.kit.suffix == "demo" else EXAMPLES
         _write(canvas.to_json(), folder / f"{template.name}.json")
     _write(control_a_region(infos, version), BLUEPRINTS / f"{CONTROL_A_REGION}.json")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .canvas import Canvas, Node, Output
-from .settings import Picture, Setting
+from .kits import Kit, Picture
 
 LOAD, CONTROL, PROMPT = "#7a8f99", "#88aa88", "#b58b2a"
 SAMPLE, RESULT = "#3f789e", "#b04fa8"
@@ -28,24 +28,24 @@ class Source:
     condition: Output
 
 
-def load_checkpoint(canvas: Canvas, setting: Setting) -> Model:
+def load_checkpoint(canvas: Canvas, kit: Kit) -> Model:
     """Return model, text encoder and VAE of one checkpoint."""
-    loader = canvas.add("CheckpointLoaderSimple", ckpt_name=setting.checkpoint)
+    loader = canvas.add("CheckpointLoaderSimple", ckpt_name=kit.checkpoint)
     return Model(loader["MODEL"], loader["CLIP"], loader["VAE"])
 
 
-def load_qwen(canvas: Canvas, setting: Setting) -> Model:
+def load_qwen(canvas: Canvas, kit: Kit) -> Model:
     """Return model, text encoder and VAE of Qwen-Image, which comes in three files."""
-    model = canvas.add("UNETLoader", unet_name=setting.checkpoint, weight_dtype="default")
+    model = canvas.add("UNETLoader", unet_name=kit.checkpoint, weight_dtype="default")
     name = "qwen_2.5_vl_7b_fp8_scaled.safetensors"
     clip = canvas.add("CLIPLoader", clip_name=name, type="qwen_image")
     vae = canvas.add("VAELoader", vae_name="qwen_image_vae.safetensors")
     return Model(model["MODEL"], clip["CLIP"], vae["VAE"])
 
 
-def load_adapter(canvas: Canvas, setting: Setting) -> Output:
+def load_adapter(canvas: Canvas, kit: Kit) -> Output:
     """Return the adapter for edges."""
-    return canvas.add("LocalControl_LoadAdapter", adapter_name=setting.edges[0])["control_net"]
+    return canvas.add("LocalControl_LoadAdapter", adapter_name=kit.edges[0])["control_net"]
 
 
 def load_picture(canvas: Canvas, picture: Picture, title: str | None = None) -> tuple:
@@ -59,23 +59,23 @@ def load_picture(canvas: Canvas, picture: Picture, title: str | None = None) -> 
     return image["IMAGE"], mask["MASK"]
 
 
-def show_edges(canvas: Canvas, setting: Setting, picture: Output) -> Output:
+def show_edges(canvas: Canvas, kit: Kit, picture: Output) -> Output:
     """Return the condition for an adapter of edges."""
     node = canvas.add(
-        "LocalControl_Condition", shows=True, image=picture, kind="canny", **setting.canny
+        "LocalControl_Condition", shows=True, image=picture, kind="canny", **kit.canny
     )
     return node["condition"]
 
 
-def make_source(canvas: Canvas, setting: Setting) -> Source:
+def make_source(canvas: Canvas, kit: Kit) -> Source:
     """Return the picture with its mask, and its edges in the next column."""
-    picture, mask = load_picture(canvas, setting.picture)
+    picture, mask = load_picture(canvas, kit.picture)
     canvas.next_column()
-    return Source(picture, mask, show_edges(canvas, setting, picture))
+    return Source(picture, mask, show_edges(canvas, kit, picture))
 
 
 def add_region(
-    canvas: Canvas, setting: Setting, adapter: Output, source: Source, title: str | None = None
+    canvas: Canvas, kit: Kit, adapter: Output, source: Source, title: str | None = None
 ) -> Node:
     """Return the region of a source in a column of its own, under control of its edges."""
     canvas.next_column()
@@ -86,41 +86,41 @@ def add_region(
         control_net=adapter,
         image=source.condition,
         mask=source.mask,
-        strength=setting.edges[1],
-        acts_on=setting.acts_on,
+        strength=kit.edges[1],
+        acts_on=kit.acts_on,
     )
 
 
-def open_model(canvas: Canvas, setting: Setting, words: str) -> tuple[Model, Output]:
+def open_model(canvas: Canvas, kit: Kit, words: str) -> tuple[Model, Output]:
     """Return model and adapter in a group of their own, where words say what the template does."""
     with canvas.group("Model and adapter", LOAD):
-        model = load_checkpoint(canvas, setting)
-        adapter = load_adapter(canvas, setting)
-        canvas.note(f"{words}\n\n{setting.note}")
+        model = load_checkpoint(canvas, kit)
+        adapter = load_adapter(canvas, kit)
+        canvas.note(f"{words}\n\n{kit.note}")
     return model, adapter
 
 
 def choose_region(
     canvas: Canvas,
-    setting: Setting,
+    kit: Kit,
     adapter: Output,
     title: str = "What is controlled, and where",
 ) -> tuple[Source, Node]:
     """Return a source and its region in a group of their own."""
     with canvas.group(title, CONTROL):
-        source = make_source(canvas, setting)
-        region = add_region(canvas, setting, adapter, source)
+        source = make_source(canvas, kit)
+        region = add_region(canvas, kit, adapter, source)
     return source, region
 
 
-def write_prompts(canvas: Canvas, setting: Setting, clip: Output, text: str = "") -> tuple:
+def write_prompts(canvas: Canvas, kit: Kit, clip: Output, text: str = "") -> tuple:
     """Return the positive and the negative prompt."""
-    positive = canvas.add("CLIPTextEncode", "Prompt", clip=clip, text=text or setting.prompt)
-    negative = canvas.add("CLIPTextEncode", "Negative prompt", clip=clip, text=setting.negative)
+    positive = canvas.add("CLIPTextEncode", "Prompt", clip=clip, text=text or kit.prompt)
+    negative = canvas.add("CLIPTextEncode", "Negative prompt", clip=clip, text=kit.negative)
     return positive["CONDITIONING"], negative["CONDITIONING"]
 
 
-def apply(canvas: Canvas, setting: Setting, prompts: tuple, regions: Output, **more: Any) -> tuple:
+def apply(canvas: Canvas, kit: Kit, prompts: tuple, regions: Output, **more: Any) -> tuple:
     """Return both prompts under the control of the regions."""
     positive, negative = prompts
     node = canvas.add(
@@ -128,26 +128,26 @@ def apply(canvas: Canvas, setting: Setting, prompts: tuple, regions: Output, **m
         positive=positive,
         negative=negative,
         regions=regions,
-        outside=setting.outside,
+        outside=kit.outside,
         **more,
     )
     return node["positive"], node["negative"]
 
 
-def empty_latent(canvas: Canvas, setting: Setting) -> Output:
+def empty_latent(canvas: Canvas, kit: Kit) -> Output:
     """Return what sampling begins with."""
-    size = setting.size
+    size = kit.size
     return canvas.add("EmptyLatentImage", width=size, height=size, batch_size=1)["LATENT"]
 
 
 def prompt_in_region(
-    canvas: Canvas, setting: Setting, model: Model, region: Node
+    canvas: Canvas, kit: Kit, model: Model, region: Node
 ) -> tuple[tuple, tuple, Output]:
     """Return both prompts, the same under the region's control, and the latent, in their group."""
     with canvas.group("Prompt", PROMPT):
-        prompts = write_prompts(canvas, setting, model.clip)
-        controlled = apply(canvas, setting, prompts, region["regions"])
-        return prompts, controlled, empty_latent(canvas, setting)
+        prompts = write_prompts(canvas, kit, model.clip)
+        controlled = apply(canvas, kit, prompts, region["regions"])
+        return prompts, controlled, empty_latent(canvas, kit)
 
 
 def preview(canvas: Canvas, model: Model, **more: Any) -> Node:
@@ -159,7 +159,7 @@ def preview(canvas: Canvas, model: Model, **more: Any) -> Node:
 
 def sample(
     canvas: Canvas,
-    setting: Setting,
+    kit: Kit,
     model: Output,
     prompts: tuple,
     latent: Output,
@@ -168,7 +168,7 @@ def sample(
 ) -> Output:
     """Return the sampled LATENT."""
     positive, negative = prompts
-    numbers = {"seed": 0, "steps": setting.steps, "cfg": setting.cfg, "denoise": 1.0}
+    numbers = {"seed": 0, "steps": kit.steps, "cfg": kit.cfg, "denoise": 1.0}
     names = {"sampler_name": "euler", "scheduler": "normal"}
     inputs = {"model": model, "positive": positive, "negative": negative, "latent_image": latent}
     return canvas.add("KSampler", title, **{**inputs, **numbers, **names, **more})["LATENT"]

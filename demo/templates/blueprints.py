@@ -8,7 +8,7 @@ from typing import Any
 from testbed.pack import ROOT
 
 from .canvas import Canvas, Infos, Node, Output
-from .settings import SD15
+from .kits import SD15
 from .wires import Box
 
 BLUEPRINTS = ROOT / "subgraphs"

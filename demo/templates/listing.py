@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from . import graphs
 from .canvas import Canvas
-from .settings import DEMO, QWEN, SD15, SDXL, Setting
+from .kits import DEMO, QWEN, SD15, SDXL, Kit
 
 
 @dataclass(frozen=True)
@@ -13,13 +13,13 @@ class Template:
     """draw: puts the template's nodes on a canvas."""
 
     number: int
-    draw: Callable[[Canvas, Setting], None]
-    setting: Setting
+    draw: Callable[[Canvas, Kit], None]
+    kit: Kit
 
     @property
     def name(self) -> str:
         """Return the name of its file, which the template browser shows."""
-        return f"{self.number:02}_{self.draw.__name__}_{self.setting.suffix}"
+        return f"{self.number:02}_{self.draw.__name__}_{self.kit.suffix}"
 
 
 # Which the demo's model runs, too.
@@ -37,5 +37,5 @@ TEMPLATES = (
     Template(8, graphs.one_region, SDXL),
     Template(9, graphs.controlnet_in_a_region, QWEN),
     Template(10, graphs.patch_in_a_region, QWEN),
-    *(Template(11, graphs.hires, setting) for setting in (DEMO, SD15)),
+    *(Template(11, graphs.hires, kit) for kit in (DEMO, SD15)),
 )

@@ -23,7 +23,7 @@ def write_thumbnails(server: ComfyServer) -> None:
     infos = server.object_info()
     made: dict[str, Path] = {}
     for template in TEMPLATES:
-        if template.setting.suffix == "demo":
+        if template.kit.suffix == "demo":
             path = DEMO_EXAMPLES / f"{template.name}.json"
             outputs = server.run(prompt := to_prompt(json.loads(path.read_text()), infos))
             (entry,) = outputs[find(prompt, "SaveImage")]["images"]
@@ -31,7 +31,7 @@ def write_thumbnails(server: ComfyServer) -> None:
             made[template.draw.__name__] = _write(template, result, path.with_suffix(".jpg"))
     first = next(iter(made.values()))
     for template in TEMPLATES:
-        if template.setting.suffix != "demo":
+        if template.kit.suffix != "demo":
             source = made.get(template.draw.__name__, first)
             shutil.copy(source, EXAMPLES / f"{template.name}.jpg")
 

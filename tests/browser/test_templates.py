@@ -13,7 +13,7 @@ from comfy_page import (
 
 from demo.templates.listing import TEMPLATES
 
-RUNNABLE = [template.name for template in TEMPLATES if template.setting.suffix == "demo"]
+RUNNABLE = [template.name for template in TEMPLATES if template.kit.suffix == "demo"]
 LEAST_GAP = 38  # 40, less the borders that are drawn
 SAMPLERS = ("KSampler", "LocalControl_LocalControl")
 

@@ -13,7 +13,7 @@ from testbed.workflow import EXAMPLES
 
 LEAST_GAP = 40
 FILES = {
-    template.name: (DEMO_EXAMPLES if template.setting.suffix == "demo" else EXAMPLES)
+    template.name: (DEMO_EXAMPLES if template.kit.suffix == "demo" else EXAMPLES)
     / f"{template.name}.json"
     for template in TEMPLATES
 }

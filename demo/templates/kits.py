@@ -1,4 +1,4 @@
-"""What a template is made for: a model with its files, pictures, words and numbers."""
+"""What a template is drawn with: a model with its files, pictures, words and numbers."""
 
 from dataclasses import dataclass, field
 
@@ -12,10 +12,12 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """suffix: of the workflows' names. edges, colours: the adapters' files, each with a strength.
-    canny: options of the condition, and of the score that compares with it. acts_on: of
-    edges; outside: of all adapters. denoise: of a second sampling at twice the size.
+class Kit:
+    """What the templates of one model are drawn with.
+
+    suffix: of the workflows' names. edges, colours: the adapters' files, each with a strength.
+    canny: options of the condition, and of the score that compares with it. acts_on: of edges;
+    outside: of all adapters. denoise: of a second sampling at twice the size.
     """
 
     suffix: str
@@ -37,7 +39,7 @@ class Setting:
     denoise: float = 0.4
 
 
-DEMO = Setting(
+DEMO = Kit(
     suffix="demo",
     checkpoint="local_control_demo.safetensors",
     edges=("local_canny_demo.safetensors", 1.0),
@@ -57,7 +59,7 @@ DEMO = Setting(
     denoise=0.2,  # it never saw pictures of that size, and invents small things where it may
 )
 _PAINT = "Right-click the picture, choose *Open in MaskEditor*, and paint what is to be controlled."
-SD15 = Setting(
+SD15 = Kit(
     suffix="sd15",
     checkpoint="v1-5-pruned-emaonly-fp16.safetensors",
     edges=("t2iadapter_canny-fp16.safetensors", 1.0),
@@ -72,7 +74,7 @@ SD15 = Setting(
     second=Picture("example.png"),
     two="a red fox on the left and an old oak on the right in a meadow, photograph",
 )
-SDXL = Setting(
+SDXL = Kit(
     suffix="sdxl",
     checkpoint="sd_xl_base_1.0.safetensors",
     edges=("t2i-adapter_diffusers_xl_canny.safetensors", 1.0),
@@ -84,7 +86,7 @@ SDXL = Setting(
     cfg=6.0,
     note=_PAINT,
 )
-QWEN = Setting(
+QWEN = Kit(
     suffix="qwen",
     checkpoint="qwen_image_fp8_e4m3fn.safetensors",
     edges=("Qwen-Image-InstantX-ControlNet-Union.safetensors", 1.0),
