@@ -18,8 +18,8 @@ class OriginError(ValueError):
     """A folder that was made from something else; the message says what differs."""
 
 
-def claim(settings: CommandSettings, folder: Path, *apart: str) -> None:
-    """Note that what comes into `folder` is made with these settings, or see that it was.
+def claim(settings: CommandSettings, *apart: str) -> None:
+    """Note that what comes into their `output_dir` is made with these settings, or see that it was.
 
     Files and folders count by their contents, not by their paths, pictures of objects with the
     words for them; settings `apart` do not count.
@@ -28,10 +28,12 @@ def claim(settings: CommandSettings, folder: Path, *apart: str) -> None:
         OriginError: it was made with others, or holds files of which nothing is known.
         FileNotFoundError: there is not what it is made from.
     """
-    kept = settings.model_dump(mode="json", exclude=_APART | set(apart))
+    told = settings.model_dump(mode="json")
+    folder = Path(told["output_dir"])
     now = {
         name: contents(path) if isinstance(path := getattr(settings, name), Path) else value
-        for name, value in kept.items()
+        for name, value in told.items()
+        if name not in _APART.union(apart)
     }
     if "data_dir" in now:
         now["data_dir"] = digest(now["data_dir"], contents(VOCABULARY))

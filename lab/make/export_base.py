@@ -30,7 +30,7 @@ def export_base(settings: BaseExportSettings) -> Path:
     Raises:
         OriginError: the folder holds another base.
     """
-    claim(settings, settings.output_dir)
+    claim(settings)
     if not (settings.output_dir / "model_index.json").exists():  # which is written last
         load_pipeline(settings.checkpoint).save_pretrained(settings.output_dir)
     return settings.output_dir

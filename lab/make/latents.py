@@ -91,7 +91,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO)
     settings = read_settings(LatentsSettings)
     fetch_pictures(settings.data_dir)
-    claim(settings, settings.output_dir, "count")
+    claim(settings, "count")
     autoencoder = AutoencoderTiny.from_pretrained(settings.autoencoder)
     autoencoder = autoencoder.to(memory_format=torch.channels_last).eval()
     scenes = SceneSet(settings.data_dir, "train", settings.seed)

@@ -77,7 +77,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO)
     settings = read_settings(ProbeSettings)
     fetch_pictures(settings.data_dir)
-    claim(settings, settings.output_dir)
+    claim(settings)
     torch.manual_seed(settings.seed)
     scenes = SceneSet(settings.data_dir, "train", settings.seed)
     probe = new_probe(len(scenes.items))

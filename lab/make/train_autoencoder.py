@@ -129,7 +129,7 @@ def main() -> None:
     """Train, or resume, to `max_train_steps`."""
     settings = read_settings(AutoencoderSettings)
     fetch_pictures(settings.data_dir)
-    claim(settings, settings.output_dir)
+    claim(settings)
     logging.basicConfig(level=logging.INFO)
     torch.manual_seed(settings.seed)
     model = AutoencoderTiny(latent_channels=settings.latent_channels)

@@ -252,7 +252,7 @@ def export(
 def main() -> None:
     """Train, or resume, to `max_train_steps`."""
     settings = read_settings(BaseTrainingSettings)
-    claim(settings, settings.output_dir)
+    claim(settings)
     logging.basicConfig(level=logging.INFO)
     torch.manual_seed(settings.seed)
     alphas_cumprod = DDPMScheduler(**SCHEDULE).alphas_cumprod

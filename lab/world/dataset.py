@@ -63,7 +63,7 @@ def write_dataset(settings: ScenesSettings) -> None:
         OriginError: the folder holds other scenes.
     """
     fetch_pictures(settings.data_dir)
-    claim(settings, settings.output_dir)
+    claim(settings)
     table = settings.output_dir / "metadata.jsonl"
     if table.exists():  # it is written last
         log.info("%s is complete", settings.output_dir)

@@ -33,10 +33,10 @@ def test_what_is_made_again_from_the_same_is_taken(tmp_path):
     (source / "a.txt").write_text("a")
     moved = tmp_path / "moved"
     shutil.copytree(source, moved)
-    claim(Made(source=source), tmp_path / "made")
-    claim(Made(source=moved, checkpointing_steps=7), tmp_path / "made")
+    claim(Made(source=source, output_dir=tmp_path / "made"))
+    claim(Made(source=moved, checkpointing_steps=7, output_dir=tmp_path / "made"))
     for seed in range(2):
-        claim(Made(seed=seed), tmp_path / "of any seed", "seed")
+        claim(Made(seed=seed, output_dir=tmp_path / "of any seed"), "seed")
 
 
 @pytest.mark.parametrize(
@@ -44,26 +44,27 @@ def test_what_is_made_again_from_the_same_is_taken(tmp_path):
 )
 def test_what_was_made_from_something_else_is_refused_by_name(tmp_path, change, named):
     (tmp_path / "source").write_text("a")
-    settings = Made(source=tmp_path / "source")
-    claim(settings, tmp_path / "made")
+    settings = Made(source=tmp_path / "source", output_dir=tmp_path / "made")
+    claim(settings)
     with pytest.raises(OriginError, match=f"{named}.*; delete it"):
-        claim(settings.model_copy(update=change), tmp_path / "made")
+        claim(settings.model_copy(update=change))
 
 
 def test_contents_count_whatever_sizes_and_times_are(tmp_path):
     (tmp_path / "source").write_text("a")
+    settings = Made(source=tmp_path / "source", output_dir=tmp_path / "made")
     before = (tmp_path / "source").stat()
-    claim(Made(source=tmp_path / "source"), tmp_path / "made")
+    claim(settings)
     (tmp_path / "source").write_text("b")
     os.utime(tmp_path / "source", ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(OriginError, match="source was"):
-        claim(Made(source=tmp_path / "source"), tmp_path / "made")
+        claim(settings)
 
 
 def test_files_of_which_nothing_is_known_are_refused(tmp_path):
     (tmp_path / "old.txt").write_text("of an earlier version")
     with pytest.raises(OriginError, match="does not say what its files were made from"):
-        claim(Made(), tmp_path)
+        claim(Made(output_dir=tmp_path))
 
 
 def test_names_of_files_count(tmp_path):
@@ -107,7 +108,7 @@ def test_words_count_with_the_pictures_of_objects(tmp_path, monkeypatch):
 
 def test_what_is_not_there_is_named_and_nothing_is_noted(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"There is no .*source"):
-        claim(Made(source=tmp_path / "source"), tmp_path / "made")
+        claim(Made(source=tmp_path / "source", output_dir=tmp_path / "made"))
     assert not (tmp_path / "made").exists()
 
 
