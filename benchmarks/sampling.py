@@ -233,7 +233,7 @@ def sampler(
             ends.setdefault(step, (time.perf_counter(), time.process_time()))
 
         set_progress_bar_global_hook(note)
-        start = time.perf_counter()
+        started = time.perf_counter()
         comfy.call(
             "KSampler",
             model=model,
@@ -247,7 +247,7 @@ def sampler(
             latent_image=latent,
             denoise=1.0,
         )
-        whole = time.perf_counter() - start
+        whole = time.perf_counter() - started
         step, processor = (
             median(after - before for before, after in pairwise(clock))
             for clock in zip(*ends.values(), strict=True)

@@ -224,9 +224,11 @@ def main() -> None:
     train_settings = train_settings_of(settings)
     shutil.rmtree(train_settings.output_dir, ignore_errors=True)
     base = open_base(train_settings)
-    start = time.perf_counter()
+    started = time.perf_counter()
     prepare_data(train_settings, base, open_source(train_settings))
-    log.info("cache built once at %.1f images/s", settings.pictures / (time.perf_counter() - start))
+    log.info(
+        "cache built once at %.1f images/s", settings.pictures / (time.perf_counter() - started)
+    )
     rounds = [{way: run_apart(settings, way) for way in WAYS} for _ in range(settings.rounds)]
     for way in WAYS:
         rate, most = (median(one[way][key] for one in rounds) for key in ("images/s", "GiB"))

@@ -2,7 +2,7 @@
 
 python -m lab.study.experiment
 
-Equal steps, data and seeds for every method. Settings are compared on the validation objects; the
+Equal steps, data and seeds for every method. Searches are compared on the validation objects; the
 main tables are of the test objects, which nothing was chosen on. Scores of every picture are kept
 in `lab/results`, and what is there for the same base and settings is not made again: to run
 all anew, delete that folder and `build/experiment`.
