@@ -43,6 +43,7 @@ class DemoAdapterSettings(CommandSettings):
     output_dir: Path = Field(BUILD / "adapters", description="where runs are written")
     max_train_steps: int = Field(4000, description="steps in all")
     seed: int = Field(0, description="of weights, order and noise")
+    mixed_precision: Literal["no", "bf16"] = Field("no", description="of the predictions")
 
 
 def demo_settings(checkpoint: Path, output_dir: Path, **changes: Any) -> TrainSettings:
@@ -69,6 +70,7 @@ def main() -> None:
         settings.output_dir / settings.name,
         max_train_steps=settings.max_train_steps,
         seed=settings.seed,
+        mixed_precision=settings.mixed_precision,
         **_VARIANTS[settings.name],
     )
     file = train(train_settings, open_base(train_settings), open_source(train_settings))
