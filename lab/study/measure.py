@@ -4,7 +4,8 @@ python -m lab.study.measure
 """
 
 import logging
-from itertools import chain
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import Field
@@ -22,18 +23,32 @@ class MeasureSettings(StudySettings):
     """Settings of the measurement; every one is a command-line flag."""
 
     output: Path = Field(BUILD / "measure.json", description="the file of scores")
-    strengths: tuple[float, ...] = Field((1.0, 2.0), description="of the adapters")
+    strengths: tuple[float, ...] = Field((1.0,), description="of the adapters")
 
 
-def arms(strength: float) -> tuple[Arm, ...]:
-    """Return both adapters at one strength."""
+def arms(strength: float) -> dict[str, Arm]:
+    """Return ways to act with both adapters at one strength, by what each is called."""
+    positive = {"acts_on": "positive"}
+    found = {"plain adapter, everywhere": Arm("", "plain", "everywhere", strength)}
+    for kind in ("plain", "local"):
+        found |= {
+            f"{kind} adapter, gated": Arm("", kind, "gated", strength),
+            f"{kind} adapter, exact": Arm("", kind, "exact", strength),
+            f"{kind} adapter, exact, positive": Arm("", kind, "exact", strength, region=positive),
+        }
     at = "" if strength == 1 else f", strength {strength:g}"
-    return (
-        Arm(f"plain adapter, everywhere{at}", "plain", "everywhere", strength),
-        Arm(f"plain adapter, gated{at}", "plain", "gated", strength),
-        Arm(f"local adapter, exact{at}", "local", "exact", strength),
-        Arm(f"local adapter, gated{at}", "local", "gated", strength),
-    )
+    return {name: replace(arm, label=f"{name}{at}") for name, arm in found.items()}
+
+
+def pairs(ways: Mapping[str, Arm]) -> Iterator[tuple[str, str]]:
+    """Yield what is compared: each way with gated features, and both adapters in each."""
+    for name, arm in ways.items():
+        kind, _, way = name.partition(" ")
+        gated, plain = f"{kind} adapter, gated", f"plain {way}"
+        if name != gated:
+            yield arm.label, ways[gated].label
+        if name != plain:
+            yield arm.label, ways[plain].label
 
 
 def main() -> None:
@@ -41,11 +56,12 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = read_settings(MeasureSettings)
     groups = [arms(strength) for strength in settings.strengths]
-    tables = run(settings, [Arm("no control"), *chain(*groups)])
+    every = [arm for ways in groups for arm in ways.values()]
+    tables = run(settings, [Arm("no control"), *every])
     log.info("Objects of the %s split, %d seeds.\n", settings.split, settings.seeds)
     log.info("%s", report(tables))
-    pairs = [(local.label, other.label) for *others, local in groups for other in others]
-    log.info("%s", differences(tables, pairs))
+    for ways in groups:
+        log.info("%s", differences(tables, list(pairs(ways))))
     for name, value in bounds(settings).items():
         log.info("%s of %s: %.3f", ADHERENCE, name, value)
     Table.joined(tables).write(settings.output)
