@@ -57,16 +57,22 @@ class Sampler:
         return self.comfy.call("CLIPTextEncode", clip=self.clip, text=prompt)[0]
 
     def region(
-        self, control_net: Any, scene: Tensor, mask: Tensor, strength: float = 1.0, **more: Any
+        self,
+        control_net: Any,
+        scene: Tensor,
+        mask: Tensor,
+        strength: float = 1.0,
+        kind: str = "canny",
+        **more: Any,
     ) -> Any:
-        """Return one region: the edges of `scene` [1,H,W,3] inside `mask` [1,H,W].
+        """Return one region: edges or colours of `scene` [1,H,W,3] inside `mask` [1,H,W].
 
-        more: further inputs of the node.
+        kind: of the condition, as its node calls it. more: further inputs of the node Region.
         """
         (condition,) = self.comfy.call(
             "LocalControl_Condition",
             image=scene,
-            kind="canny",
+            kind=kind,
             low_threshold=int(EDGES.low),
             high_threshold=int(EDGES.high),
             blur=EDGES.blur,
@@ -153,8 +159,9 @@ class Sampler:
 
 
 def new_workspace(settings: GraphSettings, name: str) -> Path:
-    """Return a ComfyUI with the base and the canny adapters."""
-    files = [settings.adapters / ADAPTERS[kind].name for kind in ("plain", "local")]
+    """Return a ComfyUI with the base, and those of the demo's adapters that the folder has."""
+    files = [settings.adapters / file.name for file in ADAPTERS.values()]
+    files = [file for file in files if file.exists()]
     return prepare_demo_workspace(
         BUILD / "graph" / name, {"checkpoints": [settings.checkpoint], "controlnet": files}
     )

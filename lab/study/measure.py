@@ -1,12 +1,14 @@
 """Adherence and freedom of local control on held-out objects, through the nodes of ComfyUI.
 
 python -m lab.study.measure
+python -m lab.study.measure --condition colour
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -14,23 +16,29 @@ from testbed.comfyui import BUILD
 from training.config.commands import read_settings
 from training.evaluation.table import Table
 
-from .study import ADHERENCE, Arm, StudySettings, bounds, differences, report, run
+from .study import ADHERENCE, COLOURS, Arm, StudySettings, bounds, differences, report, run
 
 log = logging.getLogger(__name__)
+
+
+# What of the demo reads a condition, and the score that says how it is followed.
+_OF = {"canny": (("plain", "local"), ADHERENCE), "colour": (("colour",), COLOURS)}
 
 
 class MeasureSettings(StudySettings):
     """Settings of the measurement; every one is a command-line flag."""
 
+    condition: Literal["canny", "colour"] = Field("canny", description="that adapters read")
     output: Path = Field(BUILD / "measure.json", description="the file of scores")
     strengths: tuple[float, ...] = Field((1.0,), description="of the adapters")
 
 
-def arms(strength: float) -> dict[str, Arm]:
-    """Return ways to act with both adapters at one strength, by what each is called."""
+def arms(adapters: Sequence[str], strength: float) -> dict[str, Arm]:
+    """Return ways to act with each adapter at one strength, by what each is called."""
     positive = {"acts_on": "positive"}
-    found = {"plain adapter, everywhere": Arm("", "plain", "everywhere", strength)}
-    for kind in ("plain", "local"):
+    first = adapters[0]
+    found = {f"{first} adapter, everywhere": Arm("", first, "everywhere", strength)}
+    for kind in adapters:
         found |= {
             f"{kind} adapter, gated": Arm("", kind, "gated", strength),
             f"{kind} adapter, exact": Arm("", kind, "exact", strength),
@@ -44,24 +52,23 @@ def pairs(ways: Mapping[str, Arm]) -> Iterator[tuple[str, str]]:
     """Yield what is compared: each way with gated features, and both adapters in each."""
     for name, arm in ways.items():
         kind, _, way = name.partition(" ")
-        gated, plain = f"{kind} adapter, gated", f"plain {way}"
-        if name != gated:
-            yield arm.label, ways[gated].label
-        if name != plain:
-            yield arm.label, ways[plain].label
+        for other in (f"{kind} adapter, gated", f"plain {way}"):
+            if other in ways and other != name:
+                yield arm.label, ways[other].label
 
 
 def main() -> None:
     """Measure, print a table, and write all single values."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = read_settings(MeasureSettings)
-    groups = [arms(strength) for strength in settings.strengths]
+    adapters, adherence = _OF[settings.condition]
+    groups = [arms(adapters, strength) for strength in settings.strengths]
     every = [arm for ways in groups for arm in ways.values()]
     tables = run(settings, [Arm("no control"), *every])
     log.info("Objects of the %s split, %d seeds.\n", settings.split, settings.seeds)
     log.info("%s", report(tables))
     for ways in groups:
-        log.info("%s", differences(tables, list(pairs(ways))))
+        log.info("%s", differences(tables, list(pairs(ways)), adherence))
     for name, value in bounds(settings).items():
         log.info("%s of %s: %.3f", ADHERENCE, name, value)
     Table.joined(tables).write(settings.output)

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from demo.base import ADAPTERS
 from demo.canny import EDGES
+from local_control.conditions import colour
 from local_control.metrics import divergence, edge_match, leak
 from testbed.comfyui import BUILD
 from training.data.digests import digest
@@ -38,6 +39,7 @@ from .demo_cases import CategoryJudge, scene_cases
 from .graph import GraphSettings, Sampler
 
 ADHERENCE = "edge F1 inside"
+COLOURS = "colour error inside"
 RECOGNISED = "controlled object recognised"
 _PART = 11  # objects
 
@@ -182,7 +184,8 @@ class Worker:
             everywhere = arm.outside == "everywhere"
             mask = torch.ones_like(case.mask) if everywhere else case.mask
             adapter = self._adapters[arm.adapter]
-            regions = sampler.region(adapter, source, mask, arm.strength, **arm.region)
+            kind = "colour" if arm.adapter == "colour" else "canny"
+            regions = sampler.region(adapter, source, mask, arm.strength, kind, **arm.region)
             free, conds = conds, sampler.apply(regions, *conds, exact=arm.outside == "exact")
             if arm.control_scale is not None:
                 scale = arm.control_scale
@@ -197,6 +200,7 @@ class Worker:
         same = torch.equal(image, free)
         out = {
             ADHERENCE: _adherence(image, case),
+            COLOURS: divergence(colour(image), colour(case.image[None]), mask),
             "leak": torch.tensor([torch.nan]) if same else leak(image, free, mask),
             "change outside": divergence(image, free, 1 - mask),
         }
@@ -220,12 +224,14 @@ def report(tables: Sequence[Table]) -> str:
     return text
 
 
-def differences(tables: Sequence[Table], pairs: Sequence[tuple[str, str]]) -> str:
+def differences(
+    tables: Sequence[Table], pairs: Sequence[tuple[str, str]], adherence: str = ADHERENCE
+) -> str:
     """Return paired differences of each first arm to the second, a line a pair."""
     joined = Table.joined(tables)
     lines = []
     for arm, reference in pairs:
-        names = (ADHERENCE, "leak", RECOGNISED)
+        names = (adherence, "leak", RECOGNISED)
         found = [f"{name} {paired(joined, arm, reference, name)}" for name in names]
         lines.append(f"{arm}, less {reference}: {', '.join(found)}")
     return "\n".join(lines)
