@@ -88,6 +88,19 @@ def test_the_base_is_called_by_its_name(make_settings, width, kind, version, arc
     assert found["modelspec.architecture"] == architecture
 
 
+@pytest.mark.parametrize(
+    ("gamma", "words"),
+    [
+        (1.0, "features never masked, noise loss weighted by min-SNR 1"),
+        (0.0, "features never masked, noise loss weighted by 1/SNR"),
+        (None, "features never masked"),
+    ],
+)
+def test_a_file_tells_its_method(make_settings, gamma, words):
+    settings = make_settings(snr_gamma=gamma, mask_features=False, z0_loss_weight=0)
+    assert metadata_of(settings)["local_control.method"] == words
+
+
 def test_a_full_disk_is_a_sentence_and_leaves_nothing(adapter_file, tmp_path, monkeypatch):
     adapter = read_trained(adapter_file)
     fill_disk(monkeypatch)

@@ -40,6 +40,9 @@ def metadata_of(settings: TrainSettings) -> dict[str, str]:
 def _method(settings: TrainSettings) -> str:
     """How the control is trained, in a line."""
     method = "masked features" if settings.mask_features else "features never masked"
+    if settings.snr_gamma is not None:
+        weight = f"min-SNR {settings.snr_gamma:g}" if settings.snr_gamma else "1/SNR"
+        method += f", noise loss weighted by {weight}"
     if settings.z0_loss_weight:
         method += (
             f", z0 loss ({settings.edge}, weight {settings.z0_loss_weight:g}, "
