@@ -6,8 +6,7 @@ python -m lab.make.train_adapters --name colour
 
 plain: canny, features never masked, noise loss only, as T2I-Adapters are trained today but for
 min-SNR 1. local: canny, masked features and the Sobel z0 loss. Same steps, data and seeds. colour:
-as plain, which colours follow best. A stopped run goes on where it was. The adapters of this
-repository were made before min-SNR 1 came into the preset, the colour one as local.
+as plain, which colours follow best. A stopped run goes on where it was.
 """
 
 import logging
