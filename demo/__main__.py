@@ -39,7 +39,7 @@ class DemoSettings(CommandSettings):
 
 
 def variants(prompt: dict[str, Any], seed: int) -> dict[str, dict[str, Any]]:
-    """Return the example's prompt: as it is, without control, with the plain adapter everywhere."""
+    """Return the example's prompt: without control, with it everywhere, and as it is."""
     local = copy.deepcopy(prompt)
     sampler = find(local, "KSampler")
     local[sampler]["inputs"]["seed"] = seed
@@ -48,16 +48,13 @@ def variants(prompt: dict[str, Any], seed: int) -> dict[str, dict[str, Any]]:
     control = none[find(none, "LocalControl_Apply")]["inputs"]
     none[sampler]["inputs"] |= {key: control[key] for key in ("positive", "negative")}
 
-    plain = copy.deepcopy(local)
-    plain[find(plain, "LocalControl_LoadAdapter")]["inputs"]["adapter_name"] = ADAPTERS[
-        "plain"
-    ].name
+    whole = copy.deepcopy(local)
     with Image.open(EDGES_PICTURE) as picture:
         width, height = picture.size
     white = {"value": 1.0, "width": width, "height": height}
-    plain["everywhere"] = {"class_type": "SolidMask", "inputs": white}
-    plain[find(plain, "LocalControl_Region")]["inputs"]["mask"] = ["everywhere", 0]
-    return {"no control": none, "plain adapter everywhere": plain, "local control": local}
+    whole["everywhere"] = {"class_type": "SolidMask", "inputs": white}
+    whole[find(whole, "LocalControl_Region")]["inputs"]["mask"] = ["everywhere", 0]
+    return {"no control": none, "control everywhere": whole, "local control": local}
 
 
 def run_variant(server: ComfyServer, name: str, prompt: dict[str, Any]) -> dict[str, list]:

@@ -42,7 +42,7 @@ class Kit:
 DEMO = Kit(
     suffix="demo",
     checkpoint="local_control_demo.safetensors",
-    edges=("local_canny_demo.safetensors", 1.0),
+    edges=("plain_canny_demo.safetensors", 1.0),
     picture=Picture("local_control_demo.png", "local_control_demo_mask.png"),
     prompt="a fruit on the left and a smiling face on the right on a green background",
     negative="",
