@@ -49,7 +49,8 @@ def make_workspace(folder):
     """A ComfyUI base directory in which the demo's example workflow runs."""
     good = random_adapter(folder / "local_canny_demo.safetensors")
     colour = random_adapter(folder / "local_colour_demo.safetensors", "colour 8", in_channels=3)
-    adapters = [good, colour, *bad_adapters(folder, good)]
+    plain = random_adapter(folder / "plain_canny_demo.safetensors")
+    adapters = [good, plain, colour, *bad_adapters(folder, good)]
     checkpoint = random_base(folder / "local_control_demo.safetensors")
     workspace = prepare_demo_workspace(
         folder / "workspace", {"checkpoints": [checkpoint], "controlnet": adapters}
