@@ -69,6 +69,7 @@ def main() -> None:
         "--mixed_precision bf16, --optimizer adamw_8bit or a lower --resolution."
     ):
         source = open_source(settings)
+        # Before processes meet: under FSDP transformers loads weights for one of them alone then.
         base = open_base(settings)
         data = prepare(settings, base, source)
         base.free_text_encoders()

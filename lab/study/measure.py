@@ -69,8 +69,9 @@ def main() -> None:
     log.info("%s", report(tables))
     for ways in groups:
         log.info("%s", differences(tables, list(pairs(ways)), adherence))
-    for name, value in bounds(settings).items():
-        log.info("%s of %s: %.3f", ADHERENCE, name, value)
+    if adherence == ADHERENCE:
+        for name, value in bounds(settings).items():
+            log.info("%s of %s: %.3f", ADHERENCE, name, value)
     Table.joined(tables).write(settings.output)
 
 

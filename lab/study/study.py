@@ -122,6 +122,7 @@ def study_digest(settings: StudySettings, arms: Sequence[Arm]) -> str:
         settings.steps,
         settings.cfg,
         str(EDGES),
+        (ADHERENCE, COLOURS, RECOGNISED),
     ]
     files = [settings.checkpoint, PROBE, *adapters]
     weights = [digest(file.read_bytes()) for file in files]

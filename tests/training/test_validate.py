@@ -78,6 +78,12 @@ def test_conditions_of_a_column_are_named_by_validation_image(make_settings, pic
     given = settings.model_copy(update={"conditioning_image_column": "mask"})
     (own,) = prompted_of(given)
     assert torch.equal(own.condition, own.image)
+    lines = np.zeros((100, 100), np.uint8)
+    lines[:, ::7] = 255
+    Image.fromarray(lines).save(picture_folder / "lines.png")
+    larger = given.model_copy(update={"validation_image": (str(picture_folder / "lines.png"),)})
+    (scaled,) = prompted_of(larger)
+    assert scaled.condition.unique().tolist() == [0.0, 1.0]  # as conditions are in training
 
 
 @pytest.mark.parametrize("name", ["missing.png", "metadata.jsonl"])

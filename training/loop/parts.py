@@ -1,6 +1,7 @@
 """The parts of a run as its settings name them.
 
-What else is in the loop takes values; only `resume` compares whole settings.
+`prepare` and the trainer take them apart by these; `resume` compares them whole. What else is in
+the loop takes values.
 """
 
 from pathlib import Path

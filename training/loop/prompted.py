@@ -53,7 +53,9 @@ def _read(
     prompt: str, image: Path, mask: Path | None, side: int, condition: Condition | None
 ) -> Prompted:
     masks = None if mask is None else MaskPictures((FileContent(mask),))
-    record = Record(str(image), FileContent(image), masks=masks)
+    # As a condition it is scaled as those of training are.
+    given = FileContent(image) if condition is None else None
+    record = Record(str(image), FileContent(image), condition=given, masks=masks)
     try:
         sample = record.load()
     except (OSError, ValueError) as error:
@@ -65,7 +67,11 @@ def _read(
     crop = plan_crop(sample.size, size, generator(VALIDATION, 0), random=False, flip=False)
     sample = crop_sample(sample, crop)
     picture = _unit(sample.image)
-    made = picture if condition is None else condition(picture[None])[0]
+    if condition is not None:
+        made = condition(picture[None])[0]
+    else:
+        assert sample.condition is not None
+        made = _unit(sample.condition)
     region = torch.from_numpy(sample.masks).float() / 255 if mask else torch.ones(1, *size)
     return Prompted(prompt, picture, made, region)
 

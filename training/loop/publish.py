@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from huggingface_hub import HfApi
@@ -26,7 +26,7 @@ class Repository:
 
     name: str
     private: bool = False
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
 
     def open(self) -> str:
         """Return its full name; it is created if there is none.

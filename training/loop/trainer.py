@@ -185,7 +185,7 @@ class Trainer:
         return settings.output_dir / f"{self.control.name}.safetensors"
 
     def _write(self) -> list[Path]:
-        """Write the adapter and its model card -> all that a repository on the hub is to have."""
+        """Write the control and its model card -> all that a repository on the hub is to have."""
         settings, notes = self.settings, self.state.notes
         folder = settings.output_dir
         path = folder / f"{self.control.name}.safetensors"

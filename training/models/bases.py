@@ -17,7 +17,6 @@ from local_control.z0 import PredictionType, check_levels
 
 from ..data.digests import digest
 from .attention import Fp32Attention
-from .shared_base import share_weights
 from .weights import weights_digest
 
 _TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
@@ -113,16 +112,16 @@ class Base:
             frozen.eval().requires_grad_(False)
         unet: Any = self.unet
         self.alphas_cumprod = self.alphas_cumprod.to(device)
-        if device.type == "cpu":
-            unet.float()
-            if dtype is not None:
-                unet.set_attn_processor(Fp32Attention())
-        else:
-            unet.to(dtype or torch.float32)
+        kept = torch.float32 if device.type == "cpu" or dtype is None else dtype
+        if device.type == "cpu" and dtype is not None:
+            unet.set_attn_processor(Fp32Attention())
         if shared:
-            share_weights(unet, device)
+            # Not every torch has what this imports.
+            from .shared_base import share_weights
+
+            share_weights(unet, device, kept)
         else:
-            unet.to(device)
+            unet.to(device, kept)
 
     def free_text_encoders(self) -> None:
         """Let go of the text encoders, once all captions are embedded."""

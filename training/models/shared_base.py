@@ -17,17 +17,21 @@ log = logging.getLogger(__name__)
 _PARTS = (BasicTransformerBlock, ResnetBlock2D)
 
 
-def share_weights(unet: Any, device: torch.device) -> None:
-    """Leave each process its share of every weight of a frozen UNet, on its device.
+def share_weights(unet: Any, device: torch.device, dtype: torch.dtype) -> None:
+    """Leave each process its share of every weight of a frozen UNet, on its device in `dtype`.
 
     The whole of a part is there only while that is computed, forward or backward, and it is the
-    same to the bit. So all processes must use the UNet equally often, or they wait for each other.
+    same to the bit; what is in no part stays whole in between. So all processes must use the UNet
+    equally often, or they wait for each other.
     """
     whole = _size(unet)
     mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
     for part in unet.modules():
         if isinstance(part, _PARTS):
-            fully_shard(part, mesh=mesh)
+            fully_shard(part.to(device, dtype), mesh=mesh)
+    for weight in unet.parameters():
+        if not isinstance(weight, DTensor):
+            weight.data = weight.data.to(device, dtype)
     fully_shard(unet, mesh=mesh)
     if distributed.get_rank() == 0:
         log.info(
