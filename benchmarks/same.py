@@ -9,14 +9,12 @@ since older headers have no fixed order.
 """
 
 import hashlib
-import io
 import json
 import logging
 import os
 import shutil
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,8 @@ from demo.base import ADAPTERS, load_pipeline
 from testbed.comfyui import BUILD, ROOT, comfyui_path
 from training.config.commands import CommandSettings, read_settings
 from training.evaluation.cases import EVALUATION_SET
+
+from .revisions import extract
 
 log = logging.getLogger(__name__)
 
@@ -148,19 +148,6 @@ def _parsed(value: str) -> Any:
         return json.loads(value)
     except ValueError:
         return value
-
-
-def extract(revision: str) -> Path:
-    """Return the folder that a revision is unpacked into."""
-    name = ["git", "rev-parse", "--short", f"{revision}^{{commit}}"]
-    found = subprocess.run(name, cwd=ROOT, check=True, capture_output=True, text=True)
-    folder = _FOLDER / found.stdout.strip()
-    if not folder.is_dir():
-        archive = ["git", "archive", "--format=tar", revision]
-        packed = subprocess.run(archive, cwd=ROOT, check=True, capture_output=True).stdout
-        with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-            tar.extractall(folder, filter="data")
-    return folder
 
 
 def main() -> None:

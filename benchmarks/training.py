@@ -1,6 +1,7 @@
 """Images per second and peak memory of training, ours beside the plain diffusers way, in one run.
 
 python -m benchmarks.training
+python -m benchmarks.training --against 876a6de
 
 The plain way is what the usual example script does: decode and filter a picture at each use, encode
 it and its caption there and then, and train diffusers' T2IAdapter with the noise loss; tuned, it
@@ -36,12 +37,14 @@ from lab.make.export_base import BaseExportSettings, export_base
 from lab.make.train_adapters import demo_settings
 from lab.world.dataset import ScenesSettings, write_dataset
 from local_control.conditions import canny
-from testbed.comfyui import BUILD
+from testbed.comfyui import BUILD, ROOT
 from training.config.commands import CommandSettings, read_settings
 from training.config.processes import fast_bf16, on_cpu, process_state
 from training.config.run import TrainSettings
 from training.loop.prepare import open_base, open_source, prepare_data
 from training.loop.trainer import Trainer
+
+from .revisions import extract
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +79,9 @@ class ThroughputSettings(CommandSettings):
     mixed_precision: Literal["no", "bf16"] = Field(
         default_factory=lambda: "bf16" if not on_cpu() or fast_bf16() else "no",
         description="of all ways (default: bf16 where the CPU has it, or on a GPU)",
+    )
+    against: str | None = Field(
+        None, description="measure ours beside that of an earlier revision alone, by its git name"
     )
     way: Way | None = Field(None, description="measure one alone, in this process")
 
@@ -179,8 +185,8 @@ def timed(step: Callable[[int], object], count: int) -> list[Seconds]:
     return found[1:]
 
 
-def run_apart(settings: ThroughputSettings, way: Way) -> dict[str, float]:
-    """Return what `measure` finds of one way, in a process of its own."""
+def run_apart(settings: ThroughputSettings, way: Way, tree: Path = ROOT) -> dict[str, float]:
+    """Return what `measure` finds of one way, in a process of its own; tree: whose code runs."""
     flags = [
         *("--way", way, "--checkpoint", str(settings.checkpoint)),
         *("--pictures", str(settings.pictures), "--steps", str(settings.steps)),
@@ -188,7 +194,7 @@ def run_apart(settings: ThroughputSettings, way: Way) -> dict[str, float]:
         *("--mixed_precision", settings.mixed_precision),
     ]
     command = [sys.executable, "-m", "benchmarks.training", *flags]
-    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    found = subprocess.run(command, cwd=tree, check=True, capture_output=True, text=True)
     return json.loads(found.stdout.splitlines()[-1])
 
 
@@ -213,6 +219,21 @@ def ratio(rounds: list[dict[Way, dict[str, float]]], way: Way, key: str) -> str:
     return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
+def compare_with(settings: ThroughputSettings, tree: Path) -> None:
+    """Let ours and that of an earlier revision take turns, and print the ratio of the clock's."""
+    scenes = tree / "build" / "scenes"
+    scenes.parent.mkdir(exist_ok=True)
+    if not scenes.exists():
+        scenes.symlink_to(ScenesSettings().output_dir)
+    ratios = []
+    for _ in range(settings.rounds):
+        before, now = (run_apart(settings, "ours, local", code) for code in (tree, ROOT))
+        ratios.append(now["images/s"] / before["images/s"])
+        log.info("%.2f images/s, before %.2f", now["images/s"], before["images/s"])
+    spread = min(ratios), max(ratios)
+    log.info("%.2f times as fast as %s (%.2f to %.2f)", median(ratios), tree.name, *spread)
+
+
 def main() -> None:
     """Let all ways take turns and print their ratios."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -229,6 +250,9 @@ def main() -> None:
     log.info(
         "cache built once at %.1f images/s", settings.pictures / (time.perf_counter() - started)
     )
+    if settings.against is not None:
+        compare_with(settings, extract(settings.against))
+        return
     rounds = [{way: run_apart(settings, way) for way in WAYS} for _ in range(settings.rounds)]
     for way in WAYS:
         rate, most = (median(one[way][key] for one in rounds) for key in ("images/s", "GiB"))

@@ -7,6 +7,7 @@ import torch
 
 from demo.base import ADAPTERS
 from lab.study import study
+from lab.study.measure import arms, pairs
 from lab.study.study import Arm, StudySettings, parts, run, study_digest
 from training.evaluation.table import Table
 
@@ -72,3 +73,16 @@ def test_scores_hold_for_the_same_weights_sampling_and_arms_alone(settings):
     (settings.adapters / ADAPTERS["local"].name).write_bytes(b"other weights")
     changed.append(study_digest(settings, ARMS))
     assert len({before, *changed}) == 5
+
+
+def test_every_way_is_held_against_gated_features_and_both_adapters_in_each_way():
+    ways = arms(("plain", "local"), 2.0)
+    assert all(arm.label == f"{name}, strength 2" for name, arm in ways.items())
+    found = set(pairs(arms(("plain", "local"), 1.0)))
+    assert ("local adapter, exact", "local adapter, gated") in found
+    assert ("local adapter, exact, positive", "plain adapter, exact, positive") in found
+    assert ("plain adapter, everywhere", "plain adapter, gated") in found
+    assert all(one != other for one, other in found)
+    alone = set(pairs(arms(("colour",), 1.0)))
+    assert {other for _, other in alone} == {"colour adapter, gated"}
+    assert len(alone) == 3

@@ -8,10 +8,8 @@ from typing import Any
 from huggingface_hub import ModelCardData
 
 from ..data.files import write_text
-from .validation import HELD_OUT, PROMPTS
+from .validation import SHEETS
 
-# What sheets show -> how their names begin.
-SHEETS = {HELD_OUT: "step", PROMPTS: "prompts"}
 # By kind of control: what it is called, its tag on the hub, and what diffusers opens it with.
 _KINDS = {
     "adapter": ("An adapter", "t2i-adapter", "T2IAdapter"),

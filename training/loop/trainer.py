@@ -26,7 +26,7 @@ from .control_files import to_file, write_file
 from .examples import Examples, Places, loader
 from .learning import Learning
 from .means import Means
-from .model_card import SHEETS, Made, newest_sheets, write_model_card
+from .model_card import Made, newest_sheets, write_model_card
 from .optimisation import update_ema
 from .parts import (
     accelerator_of,
@@ -48,7 +48,7 @@ from .run_data import Data
 from .state import TrainState
 from .stop_signal import StopSignal
 from .trackers import log_sheet
-from .validation import Shown, Validated, Validation
+from .validation import SHEETS, Shown, Validated, Validation
 
 log = logging.getLogger(__name__)
 

@@ -26,6 +26,8 @@ from .prompted import Prompted
 
 MAX_SAMPLES = 32
 HELD_OUT, PROMPTS = "held out", "prompts"
+# What sheets show -> how the names of their files begin.
+SHEETS = {HELD_OUT: "step", PROMPTS: "prompts"}
 _HEADINGS = ("seen", "no control", "control", "its edges")
 Sampled = tuple[Batch, Tensor, Tensor]  # with its true picture and the one without control
 
