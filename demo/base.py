@@ -27,6 +27,8 @@ ADAPTERS = {
     "local": WEIGHTS / "local_canny_demo.safetensors",
     "colour": WEIGHTS / "local_colour_demo.safetensors",
 }
+# What each of them reads.
+CONDITIONS = {"plain": "canny", "local": "canny", "colour": "colour"}
 
 IMAGE_SIZE = 128
 LATENT_SHAPE = (8, 16, 16)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from demo.base import ADAPTERS, CHECKPOINT
+from demo.base import ADAPTERS, CHECKPOINT, CONDITIONS
 from testbed.comfyui import BUILD
 from training.config.commands import CommandSettings, read_settings
 from training.config.run import TrainSettings
@@ -30,7 +30,7 @@ _PLAIN = {"mask_features": False, "z0_loss_weight": 0.0}
 _VARIANTS: dict[str, dict[str, Any]] = {
     "plain": _PLAIN,
     "local": {},
-    "colour": _PLAIN | {"condition": "colour"},
+    "colour": _PLAIN,
 }
 
 
@@ -70,6 +70,7 @@ def main() -> None:
         max_train_steps=settings.max_train_steps,
         seed=settings.seed,
         mixed_precision=settings.mixed_precision,
+        condition=CONDITIONS[settings.name],
         **_VARIANTS[settings.name],
     )
     file = train(train_settings, open_base(train_settings), open_source(train_settings))

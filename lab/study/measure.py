@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from demo.base import CONDITIONS
 from testbed.comfyui import BUILD
 from training.config.commands import read_settings
 from training.evaluation.table import Table
@@ -20,9 +21,8 @@ from .study import ADHERENCE, COLOURS, Arm, StudySettings, bounds, differences, 
 
 log = logging.getLogger(__name__)
 
-
-# What of the demo reads a condition, and the score that says how it is followed.
-_OF = {"canny": (("plain", "local"), ADHERENCE), "colour": (("colour",), COLOURS)}
+# The score that says how a condition is followed.
+_ADHERENCE = {"canny": ADHERENCE, "colour": COLOURS}
 
 
 class MeasureSettings(StudySettings):
@@ -61,7 +61,8 @@ def main() -> None:
     """Measure, print a table, and write all single values."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = read_settings(MeasureSettings)
-    adapters, adherence = _OF[settings.condition]
+    adapters = [name for name, read in CONDITIONS.items() if read == settings.condition]
+    adherence = _ADHERENCE[settings.condition]
     groups = [arms(adapters, strength) for strength in settings.strengths]
     every = [arm for ways in groups for arm in ways.values()]
     tables = run(settings, [Arm("no control"), *every])

@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor
 from tqdm import tqdm
 
-from demo.base import ADAPTERS
+from demo.base import ADAPTERS, CONDITIONS
 from demo.canny import EDGES
 from local_control.conditions import colour
 from local_control.metrics import divergence, edge_match, leak
@@ -185,7 +185,7 @@ class Worker:
             everywhere = arm.outside == "everywhere"
             mask = torch.ones_like(case.mask) if everywhere else case.mask
             adapter = self._adapters[arm.adapter]
-            kind = "colour" if arm.adapter == "colour" else "canny"
+            kind = CONDITIONS[arm.adapter]
             regions = sampler.region(adapter, source, mask, arm.strength, kind, **arm.region)
             free, conds = conds, sampler.apply(regions, *conds, exact=arm.outside == "exact")
             if arm.control_scale is not None:
