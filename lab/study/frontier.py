@@ -41,7 +41,7 @@ from .methods import FRONTIER, FRONTIER_SEARCH, Method
 log = logging.getLogger(__name__)
 
 # How control is kept inside, as `load_variant` reads it.
-Way = Literal["gated", "exact", "both", "gated@positive", "exact@positive"]
+Way = Literal["everywhere", "gated", "exact", "both", "gated@positive", "exact@positive"]
 _BATCH = 22  # divides the objects of both splits
 _METHODS = {method.run: method for method in (*FRONTIER, *FRONTIER_SEARCH)}
 

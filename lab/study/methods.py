@@ -68,13 +68,13 @@ LONG = [method for method in MAIN if method.label in (GATED_SNR, SOBEL_SNR)]
 FRONTIER = [
     Method("plain, min-SNR 1", "plain-snr", _PLAIN | _MIN_SNR),
     Method("local", "sobel", _z0("sobel", _WEIGHT)),
+    Method("plain, noise loss", "plain", _PLAIN),
 ]
 # Tried on validation objects beside them, each for a question of its own: where the weight of steps
 # ends, whether both help together, whether training for blended predictions (losses inside, whole
 # features) or against change outside pays.
 _WHOLE = {"mask_features": False, "masked_noise_loss": True}
 FRONTIER_SEARCH = [
-    Method("plain, noise loss", "plain", _PLAIN),
     *(
         Method(f"plain, min-SNR {gamma:g}", f"plain-snr-{gamma:g}", _PLAIN | _normalized(gamma))
         for gamma in (5.0, 0.3, 0.05)
