@@ -46,9 +46,14 @@ def gate_features(
     return out
 
 
-def stays_finite(feature: Tensor, factor: float = 1.0) -> bool:
-    """Return whether a tensor is finite, and in its type too when multiplied by up to `factor`."""
-    return bool(feature.abs().amax().float() * factor <= torch.finfo(feature.dtype).max)
+def stays_finite(feature: Tensor, dtype: torch.dtype, factor: float = 1.0) -> bool:
+    """Return whether a tensor is finite in a type, also when multiplied by up to `factor`."""
+    return bool(feature.abs().amax().float() * factor <= torch.finfo(dtype).max)
+
+
+def narrowest(*dtypes: torch.dtype) -> torch.dtype:
+    """Return the type that holds the smallest range."""
+    return min(dtypes, key=lambda dtype: torch.finfo(dtype).max)
 
 
 def blend_predictions(with_control: Tensor, without: Tensor, mask: Tensor) -> Tensor:

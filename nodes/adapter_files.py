@@ -100,8 +100,13 @@ def _fits(name: str, value: float) -> bool:
     return least <= value <= most
 
 
-def file_version(name: str) -> tuple[int, int]:
-    """Return when a control's file was changed and its size, which tell a new one."""
+def file_version(name: str | None) -> tuple[int, int]:
+    """Return when a control's file was changed and its size, which tell a new one.
+
+    name: None while it is yet to come from another node.
+    """
+    if name is None:
+        return 0, 0
     stat = Path(folder_paths.get_full_path_or_raise(FOLDER, name)).stat()
     return stat.st_mtime_ns, stat.st_size
 

@@ -131,7 +131,7 @@ class LocalControl(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, adapter_name: str, **_others: Any) -> tuple[int, int]:
+    def fingerprint_inputs(cls, adapter_name: str | None, **_others: Any) -> tuple[int, int]:
         """Return what changes with the adapter's file, so that a new one is loaded."""
         return file_version(adapter_name)
 

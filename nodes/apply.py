@@ -1,5 +1,6 @@
 """Regions into the conditioning."""
 
+import itertools
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
@@ -87,6 +88,8 @@ class Apply(io.ComfyNode):
         alike = all(len(side) == len(regions) for side in sides)
         if alike:
             controls[1] = controls[0]
+        for control in itertools.chain(*controls):
+            control.is_one_sided = not alike
         wrappers = [] if alike else [keep_sides]
         if exact is not None:
             wrappers.append(blend_exact)

@@ -8,7 +8,7 @@ from ..local_control.conditions import CONDITIONS
 from .adapter_files import DEFAULTS, condition_of
 from .comfy_types import CATEGORY, from_comfy_image, make_schema, to_comfy_image
 from .inputs import check_least, checked
-from .region import to_adapter
+from .region import metadata_of
 from .shared_inputs import condition_inputs
 
 _SHOWN = 16
@@ -77,8 +77,8 @@ class Condition(io.ComfyNode):
         control_net: ControlBase | None = None,
     ) -> io.NodeOutput:
         """Return the condition, made by the options of the chosen kind alone."""
-        adapter = None if control_net is None else to_adapter(control_net)
-        if told := adapter and condition_of(adapter.metadata):
+        told = control_net and condition_of(metadata_of(control_net))
+        if told:
             kind, named = told
             low_threshold, high_threshold, blur, blocks = (DEFAULTS | named).values()
         options = {

@@ -51,7 +51,7 @@ class LoadAdapter(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, adapter_name: str) -> tuple[int, int]:
+    def fingerprint_inputs(cls, adapter_name: str | None) -> tuple[int, int]:
         """Return what changes with the file, so that a new one is loaded."""
         return file_version(adapter_name)
 

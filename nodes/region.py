@@ -1,5 +1,6 @@
 """Regions: where a condition acts, how strongly, when and on whom."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from .pictures.regions import draw_region, hex_of
 from .region_inputs import check_range, parse_curve, parse_level_weights, place_condition, soften
 from .sampler.control.adapter import AdapterControl, AdapterRegion
 from .sampler.control.any_region import ControlRegion
+from .sampler.control.controlnet import METADATA
 from .sampler.control.loaded import LoadedAdapter
 from .shared_inputs import range_inputs, strength_input
 
@@ -40,6 +42,12 @@ def to_adapter(control: ControlBase) -> LoadedAdapter | None:
     if isinstance(control, T2IAdapter) and isinstance(control.t2i_model, _ADAPTER_NETWORKS):
         return LoadedAdapter.from_core(control)
     return None
+
+
+def metadata_of(control: ControlBase) -> Mapping[str, str]:
+    """Return what the file of a CONTROL_NET says of itself; nothing if it is not of our loader."""
+    adapter = to_adapter(control)
+    return getattr(control, METADATA, {}) if adapter is None else adapter.metadata
 
 
 class Region(io.ComfyNode):

@@ -147,19 +147,20 @@ class Score(io.ComfyNode):
             free["leak"] = leak(picture, other, white).mean().item()
             free["change outside"] = divergence(picture, other, 1 - white).nanmean().item()
         numbers = found | free
-        text = "\n".join([in_words(kind, numbers), *in_numbers(numbers)])
+        words = in_words(kind, numbers, is_compared=uncontrolled is not None)
+        text = "\n".join([words, *in_numbers(numbers)])
         values = [numbers[key] for key in ("adherence", "precision", "recall", *free)]
-        shown = to_comfy_image(draw_card(report, text.splitlines()[0], LEGENDS[kind]))
+        shown = to_comfy_image(draw_card(report, words, LEGENDS[kind]))
         return io.NodeOutput(
             *values, to_comfy_image(report), text, ui=ui.PreviewImage(shown, cls=cls)
         )
 
 
-def in_words(kind: str, numbers: dict[str, float]) -> str:
-    """Return what the numbers say, in a line for a person."""
+def in_words(kind: str, numbers: dict[str, float], is_compared: bool) -> str:
+    """Return what the numbers say, in a line for a person; is_compared: with no control."""
     what = "Colours" if kind == "colour" else "Edges"
     words = f"{what} followed: {_percent(numbers['adherence'])}"
-    if math.isnan(numbers["change outside"]):
+    if not is_compared:
         return f"{words}. Changed outside: needs an uncontrolled image"
     return f"{words}. Changed outside: {_percent(numbers['change outside'])}"
 

@@ -9,6 +9,7 @@ import torch
 from adapters import core_control, make_setup
 from controls import CLOSE, apply, local, prompts, region, sample, stock
 from images import SIZE, left, picture, white
+from kinds import cast
 from small_models import FAMILIES, build_model
 
 
@@ -237,6 +238,15 @@ def test_features_beyond_the_model_s_precision_are_refused(comfy, bias, dtype):
     x = torch.zeros(1, 4, *SIZE, dtype=dtype)
     with pytest.raises(ValueError, match=r"adapter test of region 2 .* at strength 10 .* black"):
         control.get_control(x, torch.tensor([500.0]), {}, 1, {})
+
+
+def test_features_beyond_the_model_s_precision_are_refused_in_a_sampling(comfy):
+    setup = make_setup(comfy, "sd15")
+    cast([setup.model.model.diffusion_model], torch.float16)
+    setup.loaded.network.conv_in.bias.fill_(7000)
+    assert sample(setup, *local(setup, left())).isfinite().all()
+    with pytest.raises(ValueError, match=r"at strength 10 .* too large for float16, .* black"):
+        sample(setup, *local(setup, left(), strength=10.0))
 
 
 def answered(setup, *regions, dtype=torch.float16):

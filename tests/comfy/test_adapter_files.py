@@ -106,6 +106,12 @@ def test_a_condition_keeps_its_own_kind_where_the_control_tells_none(comfy, fold
     assert torch.equal(found, make(comfy, image, kind="sobel"))
 
 
+@pytest.mark.parametrize("node_id", ["LocalControl_LoadAdapter", "LocalControl_LocalControl"])
+def test_a_name_that_is_yet_to_come_from_another_node_changes_nothing(comfy, node_id):
+    told = comfy.nodes[node_id].fingerprint_inputs(adapter_name=None)
+    assert told == comfy.nodes[node_id].fingerprint_inputs(adapter_name=None)
+
+
 @pytest.mark.parametrize(
     "words",
     ["canny -5 99999", "canny 100 200 65", "colour 0", "colour 1e9", "canny nan", "canny a b"],

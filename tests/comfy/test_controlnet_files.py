@@ -101,6 +101,16 @@ def test_load_local_adapter_knows_a_controlnet_and_regions_take_it(comfy, folder
     assert region.control is control
 
 
+def test_a_condition_follows_what_a_connected_controlnet_says(comfy, folder):
+    told = METADATA | {"local_control.condition": "colour 4"}
+    write_file(ControlNetControl(of_demo()).file(told), folder / "colours.safetensors")
+    control, _ = comfy.call("LocalControl_LoadAdapter", adapter_name="colours.safetensors")
+    options = {"image": picture(), "low_threshold": 20, "high_threshold": 60, "blur": 0.0}
+    condition = "LocalControl_Condition"
+    found = comfy.call(condition, **options, kind="canny", blocks=8, control_net=control)[0]
+    assert torch.equal(found, comfy.call(condition, **options, kind="colour", blocks=4)[0])
+
+
 @pytest.mark.parametrize("damage", ["cut", "unknown"])
 def test_what_is_no_whole_controlnet_of_a_known_family_is_a_sentence(comfy, folder, damage):
     if damage == "cut":

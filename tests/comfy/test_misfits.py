@@ -4,7 +4,7 @@ import pytest
 import torch
 from controls import local, sample
 from images import left, picture
-from kinds import make_kind
+from kinds import cast, make_kind
 from small_controls import BUILDERS, unet
 from small_models import build_model
 
@@ -152,6 +152,7 @@ def answered(comfy, values, steps=1, **region):
     options = {"condition": torch.zeros(1, 3, 128, 128), "mask": mask, "number": 2}
     control = module.GatedControl(module.ControlRegion(**options | region, control=Returning()))
     model = torch.nn.Module()
+    model.manual_cast_dtype = torch.float32
     control.pre_run(model, lambda percent: 1 - percent)
     x = torch.zeros(1, 4, 16, 16, dtype=values.dtype)
     return [control.get_control(x, torch.tensor([1.0]), {}, 1, {}) for _ in range(steps)]
@@ -172,6 +173,15 @@ def test_one_that_a_curve_or_weights_take_beyond_the_precision_is_named(comfy, w
     assert answered(comfy, values.half())
     with pytest.raises(ValueError, match=r"region 2 gives numbers .* too large for float16"):
         answered(comfy, values.half(), **weights)
+
+
+def test_a_control_that_holds_more_than_the_model_does_is_named_in_a_sampling(comfy):
+    setup = setup_of(comfy, "sd15")
+    cast([setup.model.model.diffusion_model], torch.float16)
+    setup.control.control_model.zero_convs[0][0].bias.fill_(7000.0)
+    assert sample(setup, *local(setup, left())).isfinite().all()
+    with pytest.raises(ValueError, match=r"region 1 gives numbers .* too large for float16"):
+        sample(setup, *local(setup, left(), strength=10.0))
 
 
 def test_weights_that_are_no_numbers_are_named_in_a_sampling(comfy):

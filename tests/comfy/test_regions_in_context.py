@@ -103,6 +103,24 @@ def test_a_region_wholly_hidden_or_shared_acts_as_its_rule_says(setup, overlap):
 
 
 @pytest.mark.parametrize("outside", ["gated", "exact"])
+def test_a_stock_node_that_gives_its_control_to_both_prompts_gives_ours_to_none(setup, outside):
+    from nodes import ControlNetApply
+
+    def with_old(positive, negative):
+        given = ControlNetApply().apply_controlnet(positive, setup.control, picture(seed=9), 0.5)
+        return given[0], negative
+
+    positive, negative = apply(setup, region(setup, left()), outside=outside)
+    given = stock(setup, picture(seed=9), positive, negative, strength=0.5)[0], negative
+    torch.testing.assert_close(
+        sample(setup, *with_old(positive, negative)), sample(setup, *given), **CLOSE
+    )
+    one = apply(setup, region(setup, left(), acts_on="positive"), outside=outside)
+    with pytest.raises(ValueError, match=r"positive prompt alone; use Apply ControlNet instead"):
+        sample(setup, *with_old(*one))
+
+
+@pytest.mark.parametrize("outside", ["gated", "exact"])
 @pytest.mark.parametrize("overlap", ["normalise", "priority"])
 def test_regions_share_and_hide_on_each_prompt_for_itself(setup, overlap, outside):
     first = region(setup, white(), acts_on="negative")

@@ -405,6 +405,16 @@ class TestScore:
         wide = F.pad(edges, (0, 0, 64, 64))  # what sampling cuts off at both sides
         assert self.score(comfy, image, wide, mask)[:3] == (1, 1, 1)
 
+    def test_the_words_ask_for_an_uncontrolled_image_where_it_lacks_alone(self, comfy, scene):
+        image, edges = scene
+        white, left = torch.ones(1, 128, 128), mask_of((0, 0, 128, 64))
+        for mask in (white, left):
+            text = self.score(comfy, image, edges, mask)[-1]
+            assert "Changed outside: needs an uncontrolled image" in text
+        text = self.score(comfy, image, edges, white, image)[-1]
+        assert "Changed outside: nothing to measure" in text
+        assert "Changed outside: 0%" in self.score(comfy, image, edges, left, image)[-1]
+
     def test_an_uncontrolled_image_of_another_size_is_refused(self, comfy, scene):
         image, edges = scene
         white = torch.ones(1, 128, 128)

@@ -126,6 +126,7 @@ def test_tokens_and_maps_of_a_video_are_gated_by_the_mask_of_their_frame(comfy):
     )
     control = gated.GatedControl(region)
     model = torch.nn.Module()
+    model.manual_cast_dtype = torch.float32
     control.pre_run(model, lambda percent: 1 - percent)
     x = torch.zeros(2, 16, FRAMES, SIZE, SIZE)
     out = control.get_control(x, torch.tensor([0.5, 0.5]), {}, 2, {})

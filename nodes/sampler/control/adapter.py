@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import comfy.model_management
 import torch
+from comfy.model_base import BaseModel
 from torch import Tensor
 
 from ....local_control.gating import gate_features, stays_finite
@@ -39,15 +40,17 @@ class AdapterRegion(Region):
 
     adapter: LoadedAdapter
 
-    def features(self, view: View, count: int, like: Tensor) -> list[Tensor] | None:
+    def features(
+        self, view: View, count: int, like: Tensor, precision: torch.dtype
+    ) -> list[Tensor] | None:
         """Return gated features for what is seen of the picture; None if all of it is outside.
 
         count: latents, whichever a window shows -> [1 or count,C,h,w] a level, in the type and on
-        the device of `like`.
+        the device of `like`. precision: the type that the model computes in.
 
         Raises:
-            ValueError: they are beyond what that type holds, at some step, or there are pictures
-                for no batch.
+            ValueError: they are beyond what that holds, at some step, or there are pictures for no
+                batch.
         """
         match_batch(self.condition, count, "condition image")
         gate = self.gate.seen(view, count)
@@ -60,12 +63,12 @@ class AdapterRegion(Region):
         weights = [w * self.strength for w in self.level_weights or [1.0] * len(features)]
         gated = [f.to(like) for f in gate_features(features, gate.to(like.device), weights)]
         peak = max(map(abs, self.curve))
-        if not all(stays_finite(feature, peak) for feature in gated):
+        if not all(stays_finite(feature, precision, peak) for feature in gated):
             where = f" of region {self.number}" if self.number else ""
             raise ValueError(
                 f"The adapter {self.adapter.name}{where} gives numbers at strength "
                 f"{self.strength * peak:g} that are too large for "
-                f"{str(like.dtype).removeprefix('torch.')}, and would make the picture black; "
+                f"{str(precision).removeprefix('torch.')}, and would make the picture black; "
                 f"lower the strength, or load an adapter whose training has not diverged."
             )
         return gated
@@ -120,7 +123,7 @@ class AdapterControl(AdvancedApply, RegionControl[AdapterRegion]):
         own = max((size(region.adapter.network) for region in self.regions), default=0)
         return super().inference_memory_requirements(dtype) + own
 
-    def pre_run(self, model: object, percent_to_timestep_function: Callable) -> None:
+    def pre_run(self, model: BaseModel, percent_to_timestep_function: Callable) -> None:
         """Prepare a sampling; ComfyUI calls it before the first step."""
         super().pre_run(model, percent_to_timestep_function)
         for region in self.regions:
@@ -143,8 +146,8 @@ class AdapterControl(AdvancedApply, RegionControl[AdapterRegion]):
         """Return what is the same at every step; a sentence if it is too large together."""
         slots = self._sum(regions, acting, call)
         tensors = [x for row in (slots or {}).values() for x in row if x is not None]
-        if len(acting) > 1 and not all(map(stays_finite, tensors)):
-            kind = str(call.x.dtype).removeprefix("torch.")
+        if len(acting) > 1 and not all(stays_finite(x, call.precision) for x in tensors):
+            kind = str(call.precision).removeprefix("torch.")
             raise ValueError(
                 f"{self.name} together give numbers that are too large for {kind}, and would make "
                 f"the picture black; lower their strengths, or choose the overlap normalise."
@@ -172,7 +175,9 @@ class AdapterControl(AdvancedApply, RegionControl[AdapterRegion]):
             if window is not None:  # once for all latents, of which each window shows some
                 view, count = replace(view, window=None), window.total
             key = (index, self.cond_hint, view, count, x.device, x.dtype)
-            features = self._features.get_or(key, lambda v=view, n=count: region.features(v, n, x))
+            features = self._features.get_or(
+                key, lambda v=view, n=count: region.features(v, n, x, call.precision)
+            )
             if features is not None and window is not None:
                 features = [in_window(feature, window, call.batch) for feature in features]
             parts.append(features)

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import torch
 from comfy.controlnet import ControlBase
+from comfy.model_base import BaseModel
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ....local_control.gating import spread_weights, stays_finite
+from ....local_control.gating import narrowest, spread_weights, stays_finite
 from ....local_control.region_mask import match_batch
 from ....local_control.view import View
 from .any_region import ControlRegion, first_answer, tell_window
@@ -72,7 +73,7 @@ class GatedControl(RegionControl[ControlRegion]):
         own = self._given[0].control.inference_memory_requirements(dtype)
         return super().inference_memory_requirements(dtype) + own
 
-    def pre_run(self, model: object, percent_to_timestep_function: Callable) -> None:
+    def pre_run(self, model: BaseModel, percent_to_timestep_function: Callable) -> None:
         """Called once before the first step."""
         super().pre_run(model, percent_to_timestep_function)
         self._run = weakref.ref(model), percent_to_timestep_function
@@ -191,8 +192,9 @@ def check_numbers(
     peak = max(map(abs, region.curve))
     for (key, index), weight in weight_at.items():
         tensor = found[key][index]
-        if not stays_finite(tensor, abs(weight) * peak):
-            kind = str(tensor.dtype).removeprefix("torch.")
+        dtype = narrowest(tensor.dtype, call.precision)
+        if not stays_finite(tensor, dtype, abs(weight) * peak):
+            kind = str(dtype).removeprefix("torch.")
             raise ValueError(
                 f"The {type(region.control).__name__} of region {region.number} gives numbers at "
                 f"strength {region.strength * peak:g} that are none, or too large for {kind}, and "

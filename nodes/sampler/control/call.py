@@ -1,7 +1,7 @@
 """One call of a control: the latents, and what each prompt sees of the whole."""
 
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,13 +13,17 @@ from .view import frames_in
 
 @dataclass(frozen=True)
 class Call:
-    """One call of `get_control`: the latents, how many of one prompt, what each prompt sees."""
+    """One call of `get_control`: the latents, how many of one prompt, what each prompt sees.
+
+    precision: the type that the model computes in, to which it casts latents and controls.
+    """
 
     x: Tensor
     t: Tensor
     cond: dict
     options: dict
     views: tuple[View, ...]
+    precision: torch.dtype
 
     @property
     def batch(self) -> int:
@@ -64,4 +68,6 @@ class Call:
                 if key in options:
                     options[key] = options[key][i : i + 1]
             values = {key: cut(value) for key, value in self.cond.items()}
-            yield Call(self.x[own], self.t[own], values, options, (view,))
+            yield replace(
+                self, x=self.x[own], t=self.t[own], cond=values, options=options, views=(view,)
+            )

@@ -10,6 +10,8 @@ from comfy.model_detection import model_config_from_unet
 from ....local_control.controlnet import ControlNetFile
 from ....local_control.layout import AdapterFileError, compare_shapes
 
+# Of a loaded control: the metadata of its file.
+METADATA = "local_control_metadata"
 # What ComfyUI's detection and networks raise for tensors that do not make up a network.
 _UNKNOWN = (RuntimeError, LookupError, TypeError, ValueError, AttributeError, AssertionError)
 
@@ -34,4 +36,5 @@ def load_controlnet(file: ControlNetFile, name: str) -> ControlNet:
     expected = {key: tuple(v.shape) for key, v in control.control_model.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in tensors.items()}
     compare_shapes(found, expected, name, f"a ControlNet for {file.family}")
+    setattr(control, METADATA, file.metadata)
     return control

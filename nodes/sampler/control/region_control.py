@@ -7,8 +7,10 @@ from typing import Generic, TypeVar
 
 import torch
 from comfy.controlnet import T2IAdapter
+from comfy.model_base import BaseModel
 from torch import Tensor
 
+from ....local_control.gating import narrowest
 from ....local_control.view import Size, View, Window
 from .call import Call
 from .ending import ending_hooks
@@ -36,7 +38,8 @@ class RegionControl(T2IAdapter, Generic[R]):
     `cond_hint` of those; so this is one of them, whose network nobody asks for.
 
     exact: None, or what the controls of one Apply node have in common if the predictions with and
-    without them are blended. is_tried: whether nothing is left that only asking it would tell.
+    without them are blended. is_one_sided: whether it is of one prompt alone. is_tried: whether
+    nothing is left that only asking it would tell.
     """
 
     # Whether only asking a control of this kind tells that it is not for the model.
@@ -45,10 +48,12 @@ class RegionControl(T2IAdapter, Generic[R]):
     def __init__(self, regions: Sequence[R] = ()) -> None:
         self._given = tuple(regions)
         self.exact: uuid.UUID | None = None
+        self.is_one_sided = False
         self._blends: Recent[Tensor] = Recent(_KEPT_BLENDS)
         self._cut: Tensor | None = None
         self._cut_regions: tuple[R, ...] = ()
         self._timings: list[Timing] = []
+        self._precision = torch.float32
         self.is_tried = not self.may_misfit
         self._used_tiles: Tensor | None = None
         super().__init__(None, _COLOURS, LATENT_FACTOR, "nearest-exact")
@@ -108,6 +113,7 @@ class RegionControl(T2IAdapter, Generic[R]):
         """Return a control of the same regions, without a predecessor."""
         new = self._new()
         new.exact = self.exact
+        new.is_one_sided = self.is_one_sided
         # Not `copy_to`: it would have the picture of the regions made for nobody.
         new.cond_hint_original = self._cut
         new.strength = self.strength
@@ -143,10 +149,11 @@ class RegionControl(T2IAdapter, Generic[R]):
         previous = self.previous_controlnet
         return [] if previous is None else previous.get_extra_hooks()
 
-    def pre_run(self, model: object, percent_to_timestep_function: Callable) -> None:
+    def pre_run(self, model: BaseModel, percent_to_timestep_function: Callable) -> None:
         """Called once before the first step."""
         super().pre_run(model, percent_to_timestep_function)
         self.forget_sampling()
+        self._precision = model.manual_cast_dtype or model.get_dtype()
         self.is_tried = not self.may_misfit
         self._timings = [Timing(r, percent_to_timestep_function) for r in self.regions]
 
@@ -192,7 +199,8 @@ class RegionControl(T2IAdapter, Generic[R]):
             return found
         check_pictures(x_noisy.shape, self.name)
         regions, views = self._looked_at(x_noisy, batched_number, transformer_options)
-        call = Call(x_noisy, t, cond, transformer_options, views)
+        precision = narrowest(x_noisy.dtype, self._precision)
+        call = Call(x_noisy, t, cond, transformer_options, views, precision)
         self.is_tried = True
         if not acting:
             self._try(regions, call)
