@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.v0_0_2 import io
 from torch import Tensor
@@ -102,9 +101,9 @@ class EdgeGuidance(io.ComfyNode):
         regions: Sequence[AnyRegion] = (),
     ) -> io.NodeOutput:
         """Return a guided model; the one given is left as it is."""
-        guided = RegionMask(union_of(regions) if mask is None else white_of(mask))
+        guided = masks_of(regions) if mask is None else [RegionMask(white_of(mask))]
         span = check_range(start_percent, end_percent, _OWNER)
-        overlay = reference_overlay(_OWNER, [guided], reference, image, vae, regions)
+        overlay = reference_overlay(_OWNER, guided, reference, image, vae, regions)
         guidance = Guidance(overlay, scale, span, edge)
         return io.NodeOutput(guide_edges(model, guidance))
 
@@ -116,12 +115,11 @@ def white_of(mask: Tensor) -> Tensor:
     return white
 
 
-def union_of(regions: Sequence[AnyRegion]) -> Tensor:
-    """Return where any region acts, [1,1,H,W]; ValueError without regions."""
+def masks_of(regions: Sequence[AnyRegion]) -> list[RegionMask]:
+    """Return where regions act; ValueError without regions."""
     if not regions:
         raise ValueError(
             "Edge Guidance has neither a mask nor regions, so it is not told where to act; connect "
             "a mask that is white there."
         )
-    size = (regions[0].condition.shape[-2], regions[0].condition.shape[-1])
-    return torch.stack([region.mask.union(size) for region in regions]).amax(0)
+    return [region.mask for region in regions]

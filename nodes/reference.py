@@ -65,6 +65,8 @@ def together(regions: Sequence[AnyRegion]) -> Tensor:
     for region in reversed(regions):
         rows = match_batch(region.condition, batch, "condition", "picture")
         condition = cover(rows, size, "area").expand(batch, 3, -1, -1)
-        white = region.mask.union(size)
+        white = region.mask.at(size)
+        if len(white) != batch:  # of frames of a video, which the picture is not of
+            white = white.amax(0, keepdim=True)
         picture = picture * (1 - white) + condition * white
     return picture

@@ -62,6 +62,28 @@ def test_a_latent_comes_before_a_picture(setup, vae, image):
     assert torch.equal(sample_model(both), expected)
 
 
+def test_masks_of_regions_are_for_their_own_latents(setup):
+    masks = torch.cat([left(), 1 - left()])
+    reference = {"samples": torch.ones(1, 4, SIZE, SIZE)}
+    by_mask = sample_model(guide(setup, reference=reference, mask=masks), batch=2)
+    by_regions = guide(setup, reference=reference, regions=region(setup, masks))
+    assert torch.equal(sample_model(by_regions, batch=2), by_mask)
+    apart = region(setup, left(), regions=region(setup, 1 - left()))
+    everywhere = guide(setup, reference=reference, mask=torch.ones_like(left()))
+    found = sample_model(guide(setup, reference=reference, regions=apart))
+    torch.testing.assert_close(found, sample_model(everywhere), **CLOSE)
+
+
+def test_conditions_of_a_batch_are_black_where_their_own_masks_are(setup):
+    together = setup.comfy.module("nodes.reference").together
+    found = together(region(setup, torch.cat([left(), 1 - left()]), picture(batch=2)))
+    half = SIDE // 2
+    assert not found[0, ..., half:].any()
+    assert not found[1, ..., :half].any()
+    assert found[0].any()
+    assert found[1].any()
+
+
 def test_regions_give_mask_and_conditions(setup, vae):
     regions = region(setup, left())
     condition = picture() * left()[..., None]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ....local_control.steering import step_towards_edges
 from ..control.region import sigma_at
-from .overlay import Overlay, from_frames, to_frames
+from .overlay import Overlay, from_frames, to_frames, union
 from .prediction import Change, after_prediction
 
 
@@ -16,7 +16,7 @@ from .prediction import Change, after_prediction
 class Guidance:
     """What pulls z0', how strongly, in which share of the sampling, and by which edge filter.
 
-    overlay: the reference and the one mask in which it acts.
+    overlay: the reference and the masks in which it acts.
     """
 
     overlay: Overlay
@@ -41,9 +41,9 @@ def guide_edges(model: ModelPatcher, guidance: Guidance) -> ModelPatcher:
         def move(z0: Tensor, sigma: float) -> Tensor:
             if not guidance.scale or not end <= sigma <= start:
                 return z0
-            reference, (mask,) = overlay.over(z0)
+            reference, masks = overlay.over(z0)
             moved = step_towards_edges(
-                to_frames(z0), reference, mask, guidance.edge, guidance.scale
+                to_frames(z0), reference, union(masks), guidance.edge, guidance.scale
             )
             return from_frames(moved, z0)
 
