@@ -91,6 +91,27 @@ def test_masks_of_other_lengths_are_spread_over_the_frames(comfy, frames):
     assert placed.expand(2 * FRAMES, -1, -1, -1)[:, 0, 0, 0].tolist() == pytest.approx(means * 2)
 
 
+@pytest.mark.parametrize(("first", "count", "shown"), [(1, 2, (1, 2)), (3, 4, (3,)), (0, 4, None)])
+@pytest.mark.parametrize("has_window", [False, True])
+def test_an_area_of_frames_sees_their_masks(comfy, first, count, shown, has_window):
+    view = comfy.module("nodes.sampler.control.view")
+    window = view.Window((4, 5, 6, 7), 8, of_frames=True) if has_window else None
+    frames = torch.arange(8 if has_window else 4.0)
+    (mask,) = masks_of(comfy, frames.view(-1, 1, 1, 1).expand(-1, 1, 8, 8) / len(frames))
+    told = {}
+
+    def note(model, conds, x, timestep, options):
+        told.update(options["transformer_options"])
+
+    area = {"uuid": "late", "area": (count, SIZE, SIZE, first, 0, 0)}
+    view.note_areas(note, None, [[area]], torch.zeros(1, 16, 4, SIZE, SIZE), None, {})
+    seen = min(count, 4 - first)
+    (found,) = view.views_of((1, 16, seen, SIZE, SIZE), 1, told | {"uuids": ("late",)}, window)
+    rows = mask.on_grid((1, 1), found, 1, seen).flatten()
+    expected = torch.arange(4.0)[list(shown or range(4))] + (4 if has_window else 0)
+    torch.testing.assert_close(rows * len(frames), expected)
+
+
 def test_frames_become_images_and_frames_again(comfy):
     overlay = comfy.module("nodes.sampler.z0.overlay")
     z0 = torch.randn(2, 4, FRAMES, 6, 5)

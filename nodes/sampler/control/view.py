@@ -34,6 +34,7 @@ _WHOLE = "local_control_whole"
 _EVOLVED = "ad_params"  # what AnimateDiff-Evolved tells
 _VIDEO = 2  # the dimension of frames
 _PICTURES, _VIDEOS = 4, 5  # dimensions of their latents
+_AREA_OF_FRAMES = 3  # dimensions of an area that selects frames
 # Names under which ComfyUI's models keep the size of their patches, and the size of most.
 _PATCH_NAMES = ("patch_size", "patch_spatial")
 _USUAL_PATCH = 2
@@ -73,7 +74,17 @@ class _Areas:
             min(int(area[dims - 2]), self.whole[0] - corner[0]),
             min(int(area[dims - 1]), self.whole[1] - corner[1]),
         )
-        return View(size, self.whole, corner, window)
+        return View(size, self.whole, corner, self._cut_frames(area, window))
+
+    def _cut_frames(self, area: Sequence[int], window: Window | None) -> Window | None:
+        """The frames of an area of a video, of those that a window shows."""
+        if len(self.shape) != _VIDEOS or len(area) != 2 * _AREA_OF_FRAMES:
+            return window
+        total = self.shape[_VIDEO]
+        seen = window or Window(tuple(range(total)), total, of_frames=True)
+        shown = seen.indices[area[3] : area[3] + area[0]]
+        is_cut = seen.of_frames and len(shown) < len(seen.indices)
+        return replace(seen, indices=shown) if is_cut else window
 
 
 def views_of(
