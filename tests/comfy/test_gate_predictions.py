@@ -5,6 +5,7 @@ import torch
 from adapters import make_setup
 from controls import CLOSE, prompts, region, sample
 from images import left, picture, top
+from kinds import windowed
 from small_controls import concatenating_flux, concatenating_wan, flux
 from small_models import conditioning
 
@@ -249,15 +250,59 @@ def test_prompts_that_differ_and_have_areas_are_refused(setup, gate):
     assert torch.equal(found[..., 8:], sample(setup, positive + corner, negative, steps=1)[..., 8:])
 
 
-def test_what_acts_behind_the_predictions_is_refused(setup, gate):
-    guided = setup.model.clone()
-    guided.set_model_sampler_post_cfg_function(lambda args: args["denoised"])
-    with pytest.raises(ValueError, match="has a sampler_post_cfg_function that model_without"):
+def skipping(model):
+    from comfy_extras.nodes_slg import SkipLayerGuidanceDiTSimple
+
+    return SkipLayerGuidanceDiTSimple.execute(model, 0.0, 1.0, "0").result[0]
+
+
+def differential(model):
+    from comfy_extras.nodes_differential_diffusion import DifferentialDiffusion
+
+    return DifferentialDiffusion.execute(model).result[0]
+
+
+def with_function(kind):
+    def add(model):
+        model = model.clone()
+        getattr(model, f"set_model_{kind}")(lambda args: args["denoised"])
+        return model
+
+    return add
+
+
+ABOVE = {
+    "sampler_cfg_function": with_function("sampler_cfg_function"),
+    "sampler_pre_cfg_function": with_function("sampler_pre_cfg_function"),
+    "sampler_post_cfg_function": with_function("sampler_post_cfg_function"),
+    "sampler_calc_cond_batch_function": skipping,
+    "denoise_mask_function": differential,
+    "context_handler": lambda model: windowed(model, 4),
+}
+
+
+@pytest.mark.parametrize("name", ABOVE)
+def test_what_acts_behind_the_predictions_is_refused(setup, gate, name):
+    guided = ABOVE[name](setup.model)
+    with pytest.raises(ValueError, match=f"The model of .* has a {name} that model_without has"):
         gate(guided, *prompts(setup), left(), model_without=setup.model)
-    louder = patched(guided)
-    gated = gate(louder, *prompts(setup), left(), model_without=guided)
+    with pytest.raises(ValueError, match=f"The model_without of .* has a {name} that model has"):
+        gate(patched(setup.model), *prompts(setup), left(), model_without=guided)
+    gate(patched(guided), *prompts(setup), left(), model_without=guided)
+
+
+def test_what_acts_behind_the_predictions_of_both_leaves_the_outside(setup, gate):
+    guided = ABOVE["sampler_post_cfg_function"](setup.model)
+    gated = gate(patched(guided), *prompts(setup), left(), model_without=guided)
     found = sampled(setup, gated, steps=1)
     assert torch.equal(found[..., 8:], sample(setup, *prompts(setup), steps=1)[..., 8:])
+
+
+def test_windows_of_both_models_need_not_come_from_one_node(setup, gate):
+    within, without = windowed(patched(setup.model), 2), windowed(setup.model, 2)
+    sample(setup, *prompts(setup), model=within, batch=3)  # its windows keep something of that
+    model, *conds = gate(within, *prompts(setup), left(), model_without=without)
+    assert sample(setup, *conds, model=model, batch=3).isfinite().all()
 
 
 def test_injections_of_one_model_are_refused(setup, gate):

@@ -28,6 +28,15 @@ _KEY = "local_control_predictions"
 _INNER = "transformer_options"
 _WRAPPERS = "wrappers"
 _ABSENT = object()
+# Model options that ComfyUI calls above CALC_COND_BATCH, on both predictions at once.
+_ABOVE = (
+    "denoise_mask_function",
+    "sampler_calc_cond_batch_function",
+    "sampler_cfg_function",
+    "sampler_post_cfg_function",
+    "sampler_pre_cfg_function",
+)
+_WINDOWS = "context_handler"
 
 # A conditioning of the graph.
 Conditioning = list[list]
@@ -208,12 +217,18 @@ def _check_areas(conds: Sequence[Cond], key: uuid.UUID) -> None:
 
 def _check_change(change: Change) -> None:
     """Raise ValueError if something acts behind the predictions that are blended."""
-    names = [name for name in change.gone if "cfg_function" in name]
+    names = [name for name in _ABOVE if name in change.gone or name in change.other]
+    # What a handler keeps of earlier samplings may differ: of two it is not asked.
+    names += [_WINDOWS] if (_WINDOWS in change.gone) != (_WINDOWS in change.other) else []
     if names:
+        has, lacks = "model", "model_without"
+        if names[0] not in change.gone:
+            has, lacks = lacks, has
         raise ValueError(
-            f"The model of Gate Predictions has a {names[0]} that model_without has not, as Edge "
-            f"Guidance or PAG add it; it acts on both predictions at once and cannot be gated. Put "
-            f"the node that adds it behind Gate Predictions, or before the two models part."
+            f"The {has} of Gate Predictions has a {names[0]} that {lacks} has not, as Edge "
+            f"Guidance, PAG or Context Windows add one; it acts on both predictions at once and "
+            f"cannot be gated. Put the node that adds it behind Gate Predictions, or before the "
+            f"two models part."
         )
 
 
