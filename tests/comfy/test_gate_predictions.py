@@ -250,6 +250,34 @@ def test_prompts_that_differ_and_have_areas_are_refused(setup, gate):
     assert torch.equal(found[..., 8:], sample(setup, positive + corner, negative, steps=1)[..., 8:])
 
 
+def only_from(cond, start, end):
+    from nodes import ConditioningSetTimestepRange
+
+    return ConditioningSetTimestepRange().set_range(cond, start, end)[0]
+
+
+def test_after_the_end_of_a_prompt_with_control_the_one_without_it_counts(setup, gate):
+    (positive, negative), other = prompts(setup), only_from(conditioning(7), 0.0, 0.5)
+    model, runs = counted(setup.model)
+    found = sampled(setup, gate(model, other, negative, left(), positive_without=positive))
+    assert runs == [2, 1, 2]  # in the first of two steps
+    going_on = other + only_from(positive, 0.5, 1.0)
+    same = gate(setup.model, going_on, negative, left(), positive_without=positive)
+    torch.testing.assert_close(found, sampled(setup, same), **CLOSE)
+    assert not torch.allclose(found, sample(setup, positive, negative))
+
+
+def test_a_step_in_which_only_a_prompt_with_control_acts_is_refused(setup, gate):
+    (positive, negative), other = prompts(setup), conditioning(7)
+    ending = only_from(positive, 0.0, 0.5)
+    gated = gate(setup.model, other, negative, left(), positive_without=ending)
+    with pytest.raises(ValueError, match="ranges of positive_without cover those of positive"):
+        sampled(setup, gated)
+    both = only_from(other, 0.0, 0.5), only_from(negative, 0.0, 0.5)
+    gated = gate(setup.model, *both, left(), positive_without=ending)
+    assert sampled(setup, gated).isfinite().all()
+
+
 def skipping(model):
     from comfy_extras.nodes_slg import SkipLayerGuidanceDiTSimple
 

@@ -96,12 +96,17 @@ class PredictionGate:
         options: dict,
         *rest: Any,
     ) -> Sequence[Tensor]:
-        """Prompts that are alike with and without, to the same model, are predicted once."""
+        """Prompts that are alike with and without, to the same model, are predicted once.
+
+        Where nothing of a prompt with control acts, the prediction without it counts.
+        """
         check_pictures(x.shape, "Gate Predictions")
         _check_areas(conds, self.key)
         change: Change | None = options.get(_GIVEN, {}).get(self.key)
-        within = [cond and self._side(cond, True) for cond in conds]
-        without = [cond and self._side(cond, False) for cond in conds]
+        acting = [cond and _acting(cond, timestep) for cond in conds]
+        within = [cond and self._side(cond, True) for cond in acting]
+        without = [cond and self._side(cond, False) for cond in acting]
+        _check_covered(within, without, self.key)
         if change is None:
             same = [_alike(a, b) for a, b in zip(within, without, strict=True)]
             within = [None if alike else c for c, alike in zip(within, same, strict=True)]
@@ -126,6 +131,16 @@ class PredictionGate:
         """The mask on the grid of the latents, in a window those that it shows."""
         (view,) = views_of(x.shape, 1, {**options, "uuids": ()})
         return self._mask.as_factor(x.shape, view, len(x), frames_in(x.shape)).to(x)
+
+
+def _acting(cond: Sequence[dict], timestep: Tensor) -> list[dict]:
+    """The conditions of a prompt in whose timestep range a step is, as ComfyUI chooses them."""
+    return [
+        entry
+        for entry in cond
+        if not ("timestep_start" in entry and timestep[0] > entry["timestep_start"])
+        and not ("timestep_end" in entry and timestep[0] < entry["timestep_end"])
+    ]
 
 
 def _alike(within: Cond, without: Cond) -> bool:
@@ -213,6 +228,17 @@ def _check_areas(conds: Sequence[Cond], key: uuid.UUID) -> None:
             "has an area; use Conditioning (Set Mask) instead of areas, or regions of Apply Local "
             "Control."
         )
+
+
+def _check_covered(within: Sequence[Cond], without: Sequence[Cond], key: uuid.UUID) -> None:
+    """Raise ValueError if a prompt acts with control in a step, and nothing of it without."""
+    for inside, outside in zip(within, without, strict=True):
+        if inside and not outside:
+            name = inside[0][TOLD][key].prompt  # conditions of both predictions are in both
+            raise ValueError(
+                f"Gate Predictions has a {name} prompt with control in a step in which none "
+                f"without it acts; let the timestep ranges of {name}_without cover those of {name}."
+            )
 
 
 def _check_change(change: Change) -> None:
