@@ -9,6 +9,8 @@ from kinds import windowed
 from small_controls import concatenating_flux, concatenating_wan, flux
 from small_models import conditioning
 
+_SPLIT = "split_conds_to_windows"
+
 
 @pytest.fixture
 def setup(comfy):
@@ -276,6 +278,27 @@ def test_a_step_in_which_only_a_prompt_with_control_acts_is_refused(setup, gate)
     both = only_from(other, 0.0, 0.5), only_from(negative, 0.0, 0.5)
     gated = gate(setup.model, *both, left(), positive_without=ending)
     assert sampled(setup, gated).isfinite().all()
+
+
+def test_windows_that_have_one_of_the_prompts_each_are_refused(setup, gate):
+    def split(model):
+        return windowed(model, 2, overlap=0, is_split=True)
+
+    if not getattr(split(setup.model).model_options["context_handler"], _SPLIT, False):
+        pytest.skip(f"this ComfyUI has no {_SPLIT}")
+    (positive, negative), other = prompts(setup), conditioning(7)
+    model, *conds = gate(setup.model, other, negative, left(), positive_without=positive)
+    with pytest.raises(ValueError, match=f"have {_SPLIT} on"):
+        sample(setup, *conds, model=split(model), batch=4)
+    unsplit = sample(setup, *conds, model=model, batch=2)
+    assert torch.equal(sample(setup, *conds, model=split(model), batch=2), unsplit)
+
+    louder, once = patched(setup.model), {"batch": 4, "steps": 1}
+    pair = positive + other, negative
+    model, *conds = gate(louder, *pair, left(), model_without=setup.model)
+    found = sample(setup, *conds, model=split(model), **once)
+    within = sample(setup, *pair, model=split(louder), **once)
+    check_halves(found, within, sample(setup, *pair, model=split(setup.model), **once))
 
 
 def skipping(model):

@@ -78,10 +78,18 @@ def make_kind(comfy, name):
 
 
 def windowed(
-    model, length, dim=0, overlap=1, is_anchored=False, schedule="standard_static", retained=""
+    model,
+    length,
+    dim=0,
+    overlap=1,
+    is_anchored=False,
+    schedule="standard_static",
+    retained="",
+    is_split=False,
 ):
     """The model with ComfyUI's context windows; in newer versions, anchored ones also show the
-    frame before theirs, and retained frames stand in each in the places of their numbers.
+    frame before theirs, retained frames stand in each in the places of their numbers, and split
+    ones have one of a prompt's conditions each.
     """
     from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 
@@ -96,7 +104,7 @@ def windowed(
     }
     # Newer versions want these.
     options |= {"freenoise": False, "causal_window_fix": is_anchored}
-    options["latent_retain_index_list"] = retained
+    options |= {"latent_retain_index_list": retained, "split_conds_to_windows": is_split}
     known = inspect.signature(ContextWindowsManualNode.execute).parameters
     found = {key: value for key, value in options.items() if key in known}
     return ContextWindowsManualNode.execute(model, **found).result[0]

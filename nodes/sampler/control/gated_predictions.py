@@ -101,7 +101,7 @@ class PredictionGate:
         Where nothing of a prompt with control acts, the prediction without it counts.
         """
         check_pictures(x.shape, "Gate Predictions")
-        _check_areas(conds, self.key)
+        _check_told(conds, self.key, options)
         change: Change | None = options.get(_GIVEN, {}).get(self.key)
         acting = [cond and _acting(cond, timestep) for cond in conds]
         within = [cond and self._side(cond, True) for cond in acting]
@@ -218,15 +218,24 @@ def _check_weights(model: ModelPatcher, without: ModelPatcher) -> None:
         )
 
 
-def _check_areas(conds: Sequence[Cond], key: uuid.UUID) -> None:
-    """Raise ValueError if prompts differ and have areas, which ComfyUI copies to the others."""
+def _check_told(conds: Sequence[Cond], key: uuid.UUID, options: Mapping[str, Any]) -> None:
+    """Raise ValueError if prompts differ and ComfyUI mixes or splits their conditions."""
     entries = [entry for cond in conds for entry in cond or ()]
-    is_told = any(key in entry.get(TOLD, {}) for entry in entries)
-    if is_told and any(entry.get("area") is not None for entry in entries):
+    if not any(key in entry.get(TOLD, {}) for entry in entries):
+        return
+    # It copies areas from one prompt to the others.
+    if any(entry.get("area") is not None for entry in entries):
         raise ValueError(
             "Gate Predictions cannot tell prompts with and without control apart where one of them "
             "has an area; use Conditioning (Set Mask) instead of areas, or regions of Apply Local "
             "Control."
+        )
+    is_windowed = "context_window" in options.get(_INNER, {})
+    if is_windowed and getattr(options.get(_WINDOWS), "split_conds_to_windows", False):
+        raise ValueError(
+            "The context windows have split_conds_to_windows on, which leaves each window a prompt "
+            "with control or one without it, and Gate Predictions needs both; switch it off, or "
+            "use regions of Apply Local Control."
         )
 
 
