@@ -3,10 +3,10 @@
 import pytest
 import torch
 from adapters import make_setup
-from controls import CLOSE, apply, prompts, region, sample, stock
+from controls import CLOSE, apply, prompts, region, sample, sample_by_frame, stock
 from images import left, picture, stripes
 from kinds import make_kind, windowed
-from small_controls import unet
+from small_controls import causal_wan, unet
 from small_models import build_model, conditioning
 
 # An adapter, maps in a UNet, tokens.
@@ -196,3 +196,22 @@ def test_a_control_that_does_not_fit_is_named_at_the_first_step_though_it_acts_l
     with pytest.raises(ValueError, match="of region 1 does not fit the model"):
         kind.sample(kind.local(left(), start_percent=0.6, outside="exact"), steps=6)
     assert len(runs) == 1
+
+
+def test_the_autoregressive_sampler_is_refused(comfy):
+    from comfy.controlnet import ControlBase
+
+    class Silent(ControlBase):
+        def copy(self):
+            return Silent()
+
+        def get_control(self, *call):
+            return None
+
+    setup = causal_wan()
+    setup.comfy, setup.control = comfy, Silent()
+    free = sample_by_frame(setup, *prompts(setup))
+    assert torch.equal(sample_by_frame(setup, *apply(setup, region(setup, left()))), free)
+    exact = apply(setup, region(setup, left()), outside="exact")
+    with pytest.raises(ValueError, match=r"SamplerARVideo.* for Region 1 with outside: exact"):
+        sample_by_frame(setup, *exact)

@@ -3,10 +3,10 @@
 import pytest
 import torch
 from adapters import make_setup
-from controls import CLOSE, prompts, region, sample
+from controls import CLOSE, prompts, region, sample, sample_by_frame
 from images import left, picture, top
 from kinds import windowed
-from small_controls import concatenating_flux, concatenating_wan, flux
+from small_controls import causal_wan, concatenating_flux, concatenating_wan, flux
 from small_models import conditioning
 
 _SPLIT = "split_conds_to_windows"
@@ -299,6 +299,19 @@ def test_windows_that_have_one_of_the_prompts_each_are_refused(setup, gate):
     found = sample(setup, *conds, model=split(model), **once)
     within = sample(setup, *pair, model=split(louder), **once)
     check_halves(found, within, sample(setup, *pair, model=split(setup.model), **once))
+
+
+def test_the_autoregressive_sampler_is_refused(comfy, gate):
+    setup = causal_wan()
+    setup.comfy = comfy
+    (positive, negative), other = prompts(setup), setup.text(seed=7)
+    free = sample_by_frame(setup, positive, negative)
+    model, *conds = gate(setup.model, other, negative, left(), positive_without=positive)
+    with pytest.raises(ValueError, match=r"SamplerARVideo.* not twice as for Gate Predictions"):
+        sample_by_frame(setup, *conds, model=model)
+    # Without guidance the negative prompt is not run.
+    model, *conds = gate(setup.model, positive, other, left(), negative_without=negative)
+    assert torch.equal(sample_by_frame(setup, *conds, model=model), free)
 
 
 def skipping(model):

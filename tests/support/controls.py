@@ -54,6 +54,30 @@ def sample(
     )
 
 
+def sample_by_frame(setup, positive, negative, model=None):
+    """What the autoregressive sampler makes, without guidance, of a model that it knows."""
+    import comfy.sample
+    import comfy.samplers
+
+    model = model or setup.model
+    noise = torch.randn(shape(setup), generator=torch.Generator().manual_seed(3))
+    sampler = comfy.samplers.ksampler("ar_video", {"num_frame_per_block": 1})
+    sampling = model.get_model_object("model_sampling")
+    sigmas = comfy.samplers.calculate_sigmas(sampling, "simple", STEPS)
+    return comfy.sample.sample_custom(
+        model,
+        noise,
+        1.0,
+        sampler,
+        sigmas,
+        positive,
+        negative,
+        torch.zeros_like(noise),
+        seed=0,
+        disable_pbar=True,
+    )
+
+
 def region(setup, mask, image=None, regions=(), **kwargs):
     image = picture() if image is None else image
     node = setup.comfy.nodes["LocalControl_Region"]

@@ -380,6 +380,22 @@ def concatenating_wan():
     )
 
 
+def causal_wan():
+    """A video model that an autoregressive sampler runs block by block; two frames."""
+    import comfy.model_base
+
+    if not hasattr(comfy.model_base, "WAN21_CausalAR"):
+        pytest.skip("this ComfyUI has no autoregressive models")
+    config = {**WAN, "model_type": "t2v", "num_layers": 1}
+    return SimpleNamespace(
+        model=patcher("WAN21_CausalAR_T2V", "WAN21_CausalAR", config, "FLOW"),
+        text=lambda seed=0: text(CONTEXT, 16, seed=seed),
+        channels=16,
+        frames=2,
+        vae=None,
+    )
+
+
 BUILDERS = {
     "sd15": sd15,
     "union": union,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ....local_control.region_mask import RegionMask
 from .gated_patch import innermost
-from .predictions import Cond, told_apart
+from .predictions import Cond, check_rerun, told_apart
 from .view import check_pictures, frames_in, view_wrappers, views_of
 from .wiring import TOLD, Told, check_wiring, marked, unmarked
 
@@ -110,6 +110,8 @@ class PredictionGate:
         if change is None:
             same = [_alike(a, b) for a, b in zip(within, without, strict=True)]
             within = [None if alike else c for c, alike in zip(within, same, strict=True)]
+        if any(within):
+            check_rerun(options, "Gate Predictions", "leave Gate Predictions out")
         others = options if change is None else change.undo(options)
         found = executor(model, without, x, timestep, others, *rest)
         gate = self._gate(x, options.get("transformer_options", {}))

@@ -6,7 +6,7 @@ predictions that are made without them have nothing of them. It costs one more r
 
 import itertools
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -46,6 +46,7 @@ def blend_exact(
         *(row for side in sides for rows in side.values() for row in rows)
     ):
         check_pictures(x.shape, control.name)
+        check_rerun(options, f"{control.name} with outside: exact", "choose outside: gated")
 
     def run(conds: Sequence[Cond], off: Sequence[uuid.UUID]) -> Sequence[Tensor]:
         conds = [cond and [_without_idle(entry, off) for entry in cond] for cond in conds]
@@ -88,6 +89,19 @@ def exact_controls(cond: Sequence[Entry]) -> dict[uuid.UUID, list[list[RegionCon
             if controls not in found.setdefault(key, []):
                 found[key].append(controls)
     return found
+
+
+def check_rerun(options: Mapping[str, Any], owner: str, remedy: str) -> None:
+    """Raise ValueError if the sampler lets the model run once a step alone; owner: who needs two.
+
+    options: of the model; remedy: what to do other than to choose another sampler.
+    """
+    # The model writes what it sees into a cache that has room for one run.
+    if "ar_state" in options.get("transformer_options", {}):
+        raise ValueError(
+            f"The autoregressive sampler (SamplerARVideo) can run the model once a step alone, not "
+            f"twice as for {owner}; choose another sampler, or {remedy}."
+        )
 
 
 def told_apart(cond: Sequence[Entry], key: uuid.UUID) -> list[Entry]:
