@@ -8,11 +8,13 @@ from pathlib import Path
 
 from pydantic import Field
 
-from local_control.checkpoint import AdapterFileError
+from local_control.checkpoint import AdapterFile, AdapterFileError
+from local_control.control_file import ControlFile
 
-from .config.commands import CommandSettings, read_settings
+from .config.commands import CommandSettings, SettingsError, read_settings
 from .loop.control_files import write_diffusers, write_file
-from .loop.trained import read_trained
+from .loop.state import STATE_NAME, read_notes
+from .loop.trained import is_state, read_trained
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +26,10 @@ class ExportSettings(CommandSettings):
         description="the .safetensors of an adapter or a ControlNet, or a checkpoint of a run"
     )
     to: Path = Field(description="folder to write into")
-    name: str | None = Field(None, description="of the flat file (default: that of --adapter)")
+    name: str | None = Field(
+        None,
+        description="of the flat file (default: that of --adapter; of a checkpoint, kind and step)",
+    )
 
 
 def main() -> None:
@@ -33,12 +38,33 @@ def main() -> None:
     settings = read_settings(ExportSettings)
     try:
         adapter = read_trained(settings.adapter)
-        name = settings.name or settings.adapter.stem
-        write_file(adapter, settings.to / f"{name}.safetensors")
+        name = settings.name or _name(settings.adapter, adapter)
+        path = settings.to / f"{name}.safetensors"
+        _check_target(path, settings.adapter)
+        write_file(adapter, path)
         write_diffusers(adapter, settings.to / "diffusers")
-    except (AdapterFileError, OSError) as error:
+    except (AdapterFileError, SettingsError, OSError) as error:
         raise SystemExit(str(error)) from None
     log.info("wrote %s.safetensors and diffusers/ into %s", name, settings.to)
+
+
+def _name(source: Path, control: ControlFile) -> str:
+    """The name of what is exported from a file: its own, or kind and step of a checkpoint."""
+    if not is_state(source):
+        return source.stem
+    kind = "adapter" if isinstance(control, AdapterFile) else "controlnet"
+    step, _ = read_notes(source)
+    return f"{kind}-{step:08d}"
+
+
+def _check_target(path: Path, source: Path) -> None:
+    """SettingsError if a file would be written over its source, or be taken for a checkpoint."""
+    if STATE_NAME.fullmatch(path.name):
+        raise SettingsError(f"{path.name} would be taken for a checkpoint; give another --name.")
+    if path.exists() and path.samefile(source):
+        raise SettingsError(
+            f"{path} is what is exported, and would be written over; give another --name or --to."
+        )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from local_control.checkpoint import AdapterFile, AdapterFileError, read_adapter
 from local_control.z0 import PredictionType
 from training import export
 from training.config.metadata import metadata_of
-from training.data.files import WriteError
+from training.data.files import WriteError, write_tensors
 from training.loop.control_files import describe, write_diffusers, write_file
 from training.loop.state import list_states
 from training.loop.trained import read_trained
@@ -41,11 +41,21 @@ def test_what_diffusers_has_no_network_for_is_refused():
         to_diffusers(AdapterFile(config, Adapter(config).state_dict()))
 
 
-def test_both_layouts_come_from_one_command(run, tmp_path, monkeypatch):
+@pytest.fixture
+def export_to(monkeypatch):
+    """Run the command with one file and one folder."""
+
+    def call(source, folder, *flags):
+        flags = ["--adapter", str(source), "--to", str(folder), *flags]
+        monkeypatch.setattr("sys.argv", ["export", *flags])
+        export.main()
+
+    return call
+
+
+def test_both_layouts_come_from_one_command(run, export_to, tmp_path):
     run(use_ema=True)
-    flags = f"--adapter {tmp_path}/run/adapter.safetensors --name mine --to {tmp_path}/out"
-    monkeypatch.setattr("sys.argv", ["export", *flags.split()])
-    export.main()
+    export_to(tmp_path / "run" / "adapter.safetensors", tmp_path / "out", "--name", "mine")
     flat, trained = (
         read_adapter(tmp_path / name)
         for name in ("out/mine.safetensors", "run/adapter.safetensors")
@@ -65,9 +75,40 @@ def test_a_checkpoint_gives_its_average(run, tmp_path):
     assert state.metadata == written.metadata
 
 
+def test_a_checkpoint_exported_into_its_own_folder_stays_and_can_be_read(run, export_to, tmp_path):
+    run()
+    state = list_states(tmp_path / "run")[-1]
+    before = state.read_bytes()
+    export_to(state, tmp_path / "run")
+    assert state.read_bytes() == before
+    exported = read_trained(tmp_path / "run" / "adapter-00000006.safetensors")
+    for key, value in read_trained(state).tensors.items():
+        assert torch.equal(exported.tensors[key], value.half())
+
+
+def test_nothing_is_exported_over_its_source_or_as_a_checkpoint(adapter_file, export_to, tmp_path):
+    before = adapter_file.read_bytes()
+    with pytest.raises(SystemExit, match="give another --name or --to"):
+        export_to(adapter_file, tmp_path)
+    with pytest.raises(SystemExit, match="taken for a checkpoint"):
+        export_to(adapter_file, tmp_path / "out", "--name", "state-00000006")
+    assert adapter_file.read_bytes() == before
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_is_one_whatever_its_name(run, tmp_path):
+    run()
+    state = list_states(tmp_path / "run")[-1]
+    found = read_trained(state.rename(tmp_path / "renamed.safetensors"))
+    assert found.metadata == read_adapter(tmp_path / "run" / "adapter.safetensors").metadata
+
+
 def test_a_state_that_is_none_is_named(tmp_path):
     path = tmp_path / "state-00000001.safetensors"
     path.write_text("no state")
+    with pytest.raises(AdapterFileError, match=r"state-00000001\.safetensors cannot be read"):
+        read_trained(path)
+    write_tensors(path, {"module.adapter.w": torch.ones(1)}, {"step": "1", "notes": "["})
     with pytest.raises(AdapterFileError, match="cannot be read as a state"):
         read_trained(path)
 

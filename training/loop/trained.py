@@ -6,11 +6,11 @@ from typing import Any
 
 from safetensors import safe_open
 
-from local_control.checkpoint import METADATA_PREFIX, AdapterFileError
+from local_control.checkpoint import METADATA_PREFIX, AdapterFileError, open_file
 from local_control.control_file import ControlFile, parse_control, read_control
 
 from ..data.condition import PICTURES, Condition, parse_condition
-from .state import STATE_NAME, UNREADABLE, read_notes
+from .state import UNREADABLE, read_notes
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def read_trained(path: Path) -> ControlFile:
     Raises:
         AdapterFileError: it cannot be read, or holds no control.
     """
-    if not STATE_NAME.fullmatch(path.name):
+    if not is_state(path):
         return read_control(path)
     try:
         _, notes = read_notes(path)
@@ -40,6 +40,16 @@ def read_trained(path: Path) -> ControlFile:
                 tensors = {key.removeprefix(prefix): file.get_tensor(key) for key in keys}
                 return parse_control(tensors, path.name, _texts(notes.get("metadata")))
     raise AdapterFileError(f"{path.name} holds no control; name a file of a training run.")
+
+
+def is_state(path: Path) -> bool:
+    """Return whether a safetensors file is a state of a run, whatever its name.
+
+    Raises:
+        AdapterFileError: it cannot be read.
+    """
+    with open_file(path) as file:
+        return {"step", "notes"} <= (file.metadata() or {}).keys()
 
 
 def _texts(metadata: Any) -> dict[str, str]:
