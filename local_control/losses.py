@@ -126,7 +126,11 @@ class SnrWeight:
         # An error in noise is one in z0 times SNR; one in v is one in z0 times SNR + 1.
         snr = alpha_bar / (1 - alpha_bar)
         per_z0 = snr + 1 if kind is PredictionType.V else snr
-        return (snr.clamp(max=self.gamma) if self.gamma else 1) / per_z0
+        if not self.gamma:
+            return 1 / per_z0
+        # Of noise it is 1 up to gamma, also at zero terminal SNR, where the quotient is 0 / 0.
+        weight = snr.clamp(max=self.gamma) / per_z0
+        return weight if kind is PredictionType.V else weight.where(snr > self.gamma, 1)
 
 
 class NoiseLoss:

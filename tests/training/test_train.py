@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from collections import defaultdict
 
 import numpy as np
@@ -35,6 +36,17 @@ def sdxl_folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def v_folder(tmp_path_factory):
     return small_sd(tmp_path_factory.mktemp("v"), "v_prediction")
+
+
+@pytest.fixture(scope="module")
+def zero_snr_folder(base_folder, tmp_path_factory):
+    """The small base with a noise prediction at zero terminal SNR."""
+    folder = tmp_path_factory.mktemp("zero") / "base"
+    shutil.copytree(base_folder, folder)
+    path = folder / "scheduler" / "scheduler_config.json"
+    config = json.loads(path.read_text()) | {"rescale_betas_zero_snr": True}
+    path.write_text(json.dumps(config))
+    return folder
 
 
 def example(mask: Tensor, condition: Tensor | None = None) -> Batch:
@@ -116,6 +128,30 @@ def test_v_prediction_aims_at_v(make_settings, v_folder):
     a = base.alphas_cumprod[300]
     expected = a.sqrt() * batch.noise - (1 - a).sqrt() * batch.z0
     torch.testing.assert_close(found.target, expected)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"decoded_loss_weight": 1.0}, {"z0_loss_weight": 0.0, "snr_gamma": 0.0}]
+)
+def test_what_is_infinite_at_zero_terminal_snr_is_refused(make_settings, zero_snr_folder, changes):
+    settings = make_settings(pretrained_model_name_or_path=str(zero_snr_folder), **changes)
+    with pytest.raises(BaseModelError, match="--z0_loss_weight 0 --decoded_loss_weight 0"):
+        trainer_of(settings)
+
+
+@pytest.mark.parametrize("gamma", [None, 1.0])
+def test_without_that_a_base_of_zero_terminal_snr_is_trained_on(
+    make_settings, zero_snr_folder, gamma
+):
+    settings = make_settings(
+        pretrained_model_name_or_path=str(zero_snr_folder),
+        z0_loss_weight=0.0,
+        snr_gamma=gamma,
+        validation_timesteps=(500, 999),
+    )
+    run = trainer_of(settings)
+    assert run.base.alphas_cumprod[-1] == 0
+    assert 0 < run.validation.losses(run.control)["loss"] < float("inf")
 
 
 def test_an_adapter_can_start_from_a_file(make_settings, run, tmp_path):

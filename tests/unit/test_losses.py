@@ -207,6 +207,14 @@ def test_the_limit_of_min_snr_counts_an_error_in_z0_the_same_at_all_noise_levels
     torch.testing.assert_close(near, found)
 
 
+@pytest.mark.parametrize("normalised", [False, True])
+def test_min_snr_of_noise_counts_wholly_at_zero_terminal_snr(normalised):
+    drawn = torch.tensor([0.999, 0.5, 0.0])
+    found = SnrWeight(1.0, drawn if normalised else None)(drawn, PredictionType.EPSILON)
+    assert bool(found.isfinite().all())
+    assert found[2] == found[1] > found[0] > 0
+
+
 @pytest.mark.parametrize("gamma", [0.0, 0.3, 5.0])
 def test_normalised_weights_have_a_mean_of_one_over_what_is_drawn(gamma):
     drawn = torch.linspace(0.999, 0.005, 1000)

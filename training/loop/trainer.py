@@ -72,7 +72,7 @@ class Trainer:
         self.dtype = precision_of(settings)
         device = self.accelerator.device
         identity = Identity.of(data, base, world)
-        if settings.z0_loss_weight or settings.decoded_loss_weight:
+        if settings.z0_loss_weight or settings.decoded_loss_weight or settings.snr_gamma == 0:
             base.check_z0()
         self.control = control_of(settings, base)
         self._shared = shares_base()

@@ -134,7 +134,8 @@ class Base:
             check_levels(self.alphas_cumprod, self.kind)
         except ValueError as error:
             raise BaseModelError(
-                f"{error} Or train without it: --z0_loss_weight 0 --decoded_loss_weight 0."
+                f"{error} Or train without it: --z0_loss_weight 0 --decoded_loss_weight 0, and no "
+                f"--snr_gamma 0."
             ) from None
 
     def autoencoder_on(self, device: torch.device) -> AbstractContextManager[None]:
