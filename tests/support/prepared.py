@@ -42,3 +42,11 @@ def drop(folder, names):
         path.unlink()
         if left:
             save_file(left, path.with_stem(f"{path.stem}x"))
+
+
+def damage(folder, name):
+    """Make all entries zeros in the shard that has one, under the same size and header."""
+    (path,) = [path for path in folder.glob("shard-*.safetensors") if name in load_file(path)]
+    data = path.read_bytes()
+    begin = 8 + int.from_bytes(data[:8], "little")
+    path.write_bytes(data[:begin].ljust(len(data), b"\0"))

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from prepared import drop, entries, examples_of, latents, prepare
+from prepared import damage, drop, entries, examples_of, latents, prepare
 from small_base import pictures
 from torch.utils.data import DataLoader
 
@@ -207,6 +207,20 @@ def test_a_shard_that_was_cut_short_is_made_anew(own):
     whole = entries(settings.cache_folder)
     for path in settings.cache_folder.glob("shard-*.safetensors"):
         path.write_bytes(path.read_bytes()[:-1])
+    data = prepare(settings)
+    assert entries(settings.cache_folder) == whole
+    assert all(data.prepared.example(data.train, i, 0) for i in range(len(data.train.data)))
+
+
+def test_entries_that_are_damaged_are_named_and_made_anew_at_the_next_start(own):
+    settings = own()
+    data = prepare(settings)
+    whole = entries(settings.cache_folder)
+    crop, entry = data.prepared.making.crop(data.train, 0, 0), data.train.data.entry(0)
+    damage(settings.cache_folder, data.prepared.latent_name(entry.digests, crop))
+    data = prepare(settings)
+    with pytest.raises(DatasetError, match="start again, and it is made anew"):
+        data.prepared.example(data.train, 0, 0)
     data = prepare(settings)
     assert entries(settings.cache_folder) == whole
     assert all(data.prepared.example(data.train, i, 0) for i in range(len(data.train.data)))

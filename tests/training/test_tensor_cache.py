@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from full_disk import fill_disk
+from prepared import damage
 from torch import nn
 
 from training.cached.store import TensorStore
@@ -76,6 +77,15 @@ def test_a_damaged_shard_counts_as_missing_and_harms_no_other(tmp_path):
     path.write_bytes(b"\xff" * 100)
     store.refresh()
     assert store.get("aa02")["a"].all()
+
+
+def test_an_entry_that_is_damaged_since_is_missing_from_then_on(tmp_path):
+    store = TensorStore(tmp_path)
+    put(store, "aa01", a=torch.zeros(100))
+    damage(tmp_path, "aa01")
+    assert store.get("aa01") is None
+    store.refresh()
+    assert not store.has("aa01")
 
 
 def test_a_shard_that_has_gone_since_is_a_missing_entry(tmp_path):

@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -94,17 +94,25 @@ class TensorStore:
         return self._connect().execute(query, (name,)).fetchone()
 
     def get(self, name: str) -> dict[str, Tensor] | None:
-        """Return an entry, or None if there is none or it is damaged."""
+        """Return an entry, or None if there is none or it is damaged.
+
+        The shard of a damaged one is removed, so that the next start makes anew what it held.
+        """
         found = self._find(name)
         if found is None:
             return None
         shard, start, size = found
+        path = self.folder / self._names[shard]
         try:
-            with (self.folder / self._names[shard]).open("rb") as file:
+            with path.open("rb") as file:
                 file.seek(start)
                 return load(file.read(size))
-        except (OSError, SafetensorError):
-            return None
+        except SafetensorError:
+            with suppress(OSError):
+                path.unlink()
+        except OSError:
+            pass
+        return None
 
     @contextmanager
     def writer(self) -> Iterator["ShardWriter"]:
