@@ -128,6 +128,18 @@ def test_a_flag_sets_aside_what_a_preset_says_of_its_alternative():
     assert (told.max_train_steps, told.num_train_epochs) == (1400, None)
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--mask_shares", "ellipse=1"],
+        ["--mask_source", "full"],
+        ["--mask_source", "dataset", "--mask_shares", "exact=1"],
+    ],
+)
+def test_a_flag_of_masks_takes_the_place_of_what_a_preset_says(flags):
+    assert read("--config", "paper", *flags).mask_shares == read(*flags).mask_shares
+
+
 def test_epochs_that_are_shorter_than_the_warm_up_are_refused():
     with pytest.raises(SettingsError, match=r"^2 epochs are 20 steps\. --lr_warmup_steps 500"):
         read("--num_train_epochs", "2").settled(1, 10)

@@ -33,9 +33,9 @@ class CommandSettings(BaseSettings):
     """Base of every command's settings: each field is a flag, unknown flags are refused.
 
     presets: the folder of TOML files that `--config` knows by name; None: there is no such flag.
-    alternatives: pairs of settings of which only one may be there; a flag sets aside what a file
-    says of the other. The environment is not read: a variable that happens to be called SEED must
-    not change a run.
+    alternatives: pairs of settings; a flag of the first sets aside what a file says of the second,
+    which would contradict it. The environment is not read: a variable that happens to be called
+    SEED must not change a run.
     """
 
     presets: ClassVar[Path | None] = None
@@ -91,11 +91,9 @@ class TomlFlag(InitSettingsSource):
         flags = self.current_state
         name = flags.get("config")
         found = {} if name is None else read_toml(Path(name), self._presets)
-        for pair in self._alternatives:
-            for one, other in (pair, pair[::-1]):
-                if one in flags:
-                    found.pop(other, None)
-        return found
+        aside = {other for one, other in self._alternatives if one in flags}
+        # Those that flags name too, since pydantic-settings would merge tables.
+        return {key: value for key, value in found.items() if key not in aside | flags.keys()}
 
 
 def read_toml(name: Path, presets: Path) -> dict[str, Any]:

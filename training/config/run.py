@@ -5,7 +5,7 @@ A run's files follow from these settings, the data and the code alone.
 
 import logging
 from collections.abc import Mapping
-from itertools import combinations
+from itertools import permutations
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -44,8 +44,9 @@ class TrainSettings(
 
     presets: ClassVar[Path | None] = PRESETS
     alternatives = (
-        ("max_train_steps", "num_train_epochs"),
-        *combinations(("train_data_dir", "dataset_name", "shards_url"), 2),
+        *permutations(("max_train_steps", "num_train_epochs")),
+        *permutations(("train_data_dir", "dataset_name", "shards_url"), 2),
+        ("mask_source", "mask_shares"),
     )
 
     config: str | None = Field(None, description="a TOML file, or the name of a preset")
