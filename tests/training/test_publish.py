@@ -28,6 +28,14 @@ def card_of(settings, sheets=()):
     return model_card(recipe_of(settings), made)
 
 
+def repeated(card):
+    """The settings that the command of a card names."""
+    command = card.split("```sh\n")[1].split("\n```")[0]
+    python, m, module, *flags = shlex.split(command.replace("\\\n", " "))
+    assert (python, m, module) == ("python", "-m", "training.train")
+    return read_settings(TrainSettings, flags)
+
+
 def front_matter(card):
     return yaml.safe_load(card.split("---\n")[1])
 
@@ -75,13 +83,32 @@ def test_the_command_of_a_card_is_the_run(make_settings):
         validation_prompt=("a dog, it's running", 'a "cat"'),
         validation_image=("a.png", "b.png"),
     )
-    command = card_of(settings).split("```sh\n")[1].split("\n```")[0]
-    python, m, module, *flags = shlex.split(command.replace("\\\n", " "))
-    assert (python, m, module) == ("python", "-m", "training.train")
-    again = read_settings(TrainSettings, flags)
+    again = repeated(card_of(settings))
     assert not again.differences(settings.resolved())
     assert again.validation_prompt == settings.validation_prompt
     assert again.validation_timesteps == settings.validation_timesteps
+
+
+HUB_NAMES = {
+    "pretrained_model_name_or_path": "somebody/base",
+    "pretrained_vae_model_name_or_path": "somebody/vae",
+    "dataset_name": "some/pictures",
+}
+
+
+def test_the_command_of_a_card_has_names_on_the_hub_whole():
+    again = repeated(card_of(TrainSettings(**HUB_NAMES)))
+    assert HUB_NAMES.items() <= again.resolved().items()
+    single = {"pretrained_model_name_or_path": "x.safetensors", "base_config": "somebody/base"}
+    assert repeated(card_of(TrainSettings(**HUB_NAMES | single))).base_config == "somebody/base"
+
+
+@pytest.mark.parametrize("name", HUB_NAMES)
+@pytest.mark.parametrize("path", ["/home/me/secret/x", "../secret/x", "secret/x.safetensors"])
+def test_a_card_shows_no_path_in_place_of_a_name_on_the_hub(name, path):
+    card = card_of(TrainSettings(**HUB_NAMES | {name: path}))
+    assert "secret" not in card
+    assert f"--{name} {path.rpartition('/')[2]}" in card
 
 
 def test_a_finished_run_has_a_card_and_pushes_what_it_names(run, hub, tmp_path):

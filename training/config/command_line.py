@@ -19,6 +19,21 @@ _OF_HERE = frozenset(
     }
 )
 
+# What is named by a path or by a name on the hub, which is kept whole.
+_HUB_NAMES = frozenset(
+    {
+        *("pretrained_model_name_or_path", "base_config", "pretrained_vae_model_name_or_path"),
+        "dataset_name",
+    }
+)
+
+
+def is_path(name: str) -> bool:
+    """Return whether a name is that of a file or folder, and not one on the hub."""
+    path = Path(name)
+    local = path.suffix in (".safetensors", ".ckpt") or path.is_absolute() or path.exists()
+    return local or name.startswith((".", "~"))
+
 
 def command_line(kind: type[BaseModel], resolved: Mapping[str, Any], module: str) -> str:
     """Return the command that repeats a run, a flag a line; of files and folders the names alone.
@@ -40,7 +55,9 @@ def _flag(kind: type[BaseModel], name: str, value: Any) -> Iterator[str]:
         yield f"--{name}" if value else f"--no-{name}"
         return
     yield f"--{name}"
-    if name in PLACES:
+    if name in _HUB_NAMES:
+        yield Path(value).name if is_path(value) else value
+    elif name in PLACES:
         many = value if isinstance(value, list) else [value]
         yield from (Path(one).name or one for one in many)
     elif are_whole(kind.model_fields[name].metadata):

@@ -7,6 +7,7 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
+from ..config.command_line import is_path
 from ..data.files import write_text
 from .validation import SHEETS
 
@@ -75,7 +76,8 @@ def write_model_card(recipe: Recipe, made: Made, folder: Path) -> Path:
 def model_card(recipe: Recipe, made: Made) -> str:
     """Return the card: front matter for the hub, and Markdown. It has no date and no path."""
     kind, tag, opened_with = _KINDS[recipe.control]
-    local = Path(recipe.base).exists()
+    local = is_path(recipe.base)
+    dataset = recipe.dataset if recipe.on_hub else Path(recipe.dataset).name
     about = ModelCardData(
         base_model=None if local else recipe.base,
         datasets=recipe.dataset if recipe.on_hub else None,
@@ -89,8 +91,7 @@ def model_card(recipe: Recipe, made: Made) -> str:
         "base": Path(recipe.base).name if local else recipe.base,
         "reads": told["local_control.condition"],
         "trained with": told["local_control.method"],
-        "data": f"{Path(recipe.dataset).name}: {made.pictures} pictures, and {made.held_out} held "
-        "out",
+        "data": f"{dataset}: {made.pictures} pictures, and {made.held_out} held out",
         "steps": told["local_control.steps"],
         "licence": recipe.license or "not stated; those of the base and of the data may bind it",
     }

@@ -4,14 +4,12 @@
 the loop takes values.
 """
 
-from pathlib import Path
-
 import torch
 from accelerate import Accelerator
 from torch import nn
 
 from ..cached.prepared import Making
-from ..config.command_line import command_line
+from ..config.command_line import command_line, is_path
 from ..config.run import TrainSettings
 from ..models.bases import Base
 from ..models.controls import Control
@@ -77,7 +75,7 @@ def recipe_of(settings: TrainSettings) -> Recipe:
         control=settings.control,
         base=settings.pretrained_model_name_or_path,
         dataset=name or settings.shards_url or str(settings.train_data_dir),
-        on_hub=name is not None and not Path(name).exists(),
+        on_hub=name is not None and not is_path(name),
         license=settings.license,
         command=command_line(TrainSettings, settings.resolved(), "training.train"),
     )
