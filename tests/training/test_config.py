@@ -186,6 +186,30 @@ def test_a_run_with_another_optimizer_can_be_repeated_from_its_file(tmp_path):
     assert not again.differences(settings.resolved())
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--optimizer", "adamw"],
+        ["--optimizer", "adafactor"],
+        ["--use_8bit_adam"],
+        ["--optimizer", "adamw", "--fused"],
+    ],
+)
+@pytest.mark.parametrize("before", [[], ["--optimizer", "adafactor"], ["--use_8bit_adam"]])
+def test_a_run_can_be_repeated_from_its_file_with_another_optimizer(tmp_path, before, flags):
+    read("--output_dir", str(tmp_path), *before).write()
+    again = read_settings(TrainSettings, ["--config", str(tmp_path / "config.toml"), *flags])
+    alone = read("--output_dir", str(tmp_path), *flags)
+    assert (again.chosen_optimizer(), again.fused) == (alone.chosen_optimizer(), alone.fused)
+
+
+def test_a_run_that_is_not_fused_is_so_when_repeated(tmp_path):
+    read("--output_dir", str(tmp_path), "--no-fused").write()
+    config = str(tmp_path / "config.toml")
+    again = read_settings(TrainSettings, ["--config", config, "--optimizer", "adamw"])
+    assert not again.fused
+
+
 def test_unknown_keys_of_a_file_are_refused(tmp_path):
     path = tmp_path / "settings.toml"
     path.write_text("lerning_rate = 1")

@@ -47,6 +47,7 @@ class TrainSettings(
         *permutations(("max_train_steps", "num_train_epochs")),
         *permutations(("train_data_dir", "dataset_name", "shards_url"), 2),
         ("mask_source", "mask_shares"),
+        *permutations(("optimizer", "use_8bit_adam")),
     )
 
     config: str | None = Field(None, description="a TOML file, or the name of a preset")
@@ -139,4 +140,6 @@ class TrainSettings(
         self.output_dir.mkdir(parents=True, exist_ok=True)
         found = self.resolved()
         found.pop("resume_from_checkpoint", None)  # the file names the run, not how it was begun
+        if self.fused or found["optimizer"] != "adamw":
+            del found["fused"]  # it is the default, or says nothing, and another --optimizer counts
         (self.output_dir / "config.toml").write_text(tomli_w.dumps(found), encoding="utf-8")
