@@ -12,6 +12,7 @@ from PIL import Image
 
 from training.data.folder import ImageFolder
 from training.data.records import Columns, DatasetError
+from training.loop.prepare import open_source
 
 
 def test_a_folder_is_captioned_by_text_files(tmp_path):
@@ -54,12 +55,25 @@ def test_captions_may_be_lists_numbers_or_hold_ends_of_lines(tmp_path):
 def test_what_is_written_into_the_folder_is_not_trained_on(tmp_path, monkeypatch):
     noise_image().save(tmp_path / "a.png")
     folder = ImageFolder(tmp_path, Columns())
-    folder.check_apart(tmp_path.parent / "out")
+    folder.check_apart("cache_dir", tmp_path.parent / "out")
     monkeypatch.chdir(tmp_path)
     for inside in (Path("out"), tmp_path):
-        with pytest.raises(DatasetError, match="is inside of"):
-            folder.check_apart(inside)
-    listed(tmp_path, {"file_name": "a.png", "text": ""}).check_apart(Path("out"))
+        with pytest.raises(DatasetError, match=r"^--cache_dir .* is inside of"):
+            folder.check_apart("cache_dir", inside)
+    folder.check_apart("cache_dir", Path(".cache"))  # hidden folders are not looked into
+    listed(tmp_path, {"file_name": "a.png", "text": ""}).check_apart("cache_dir", Path("out"))
+
+
+@pytest.mark.parametrize("flag", ["output_dir", "cache_dir"])
+def test_a_run_that_would_write_among_its_pictures_is_refused(make_settings, tmp_path, flag):
+    noise_image().save(tmp_path / "a.png")
+    inside = {
+        "train_data_dir": tmp_path,
+        "output_dir": tmp_path.parent / "out",
+        "mask_column": None,
+    }
+    with pytest.raises(DatasetError, match=f"^--{flag} .* is inside of"):
+        open_source(make_settings(**inside | {flag: tmp_path / "written"}))
 
 
 @pytest.mark.parametrize("columns", [Columns(mask="msak"), Columns(condition="msak")])

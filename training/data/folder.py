@@ -71,12 +71,18 @@ class ImageFolder:
                 f"name the right one with {flag}."
             )
 
-    def check_apart(self, output_dir: Path) -> None:
-        """DatasetError if pictures that are written to `output_dir` would be taken for samples."""
-        if not self._listed and output_dir.resolve().is_relative_to(self._folder.resolve()):
+    def check_apart(self, flag: str, written: Path) -> None:
+        """DatasetError if what is written to the folder of a flag would be seen as of the pictures.
+
+        Hidden folders are not looked into.
+        """
+        pictures, other = self._folder.resolve(), written.resolve()
+        if self._listed or not other.is_relative_to(pictures):
+            return
+        if not any(part.startswith(".") for part in other.relative_to(pictures).parts):
             raise DatasetError(
-                f"--output_dir {output_dir} is inside of {self._folder}, where its sheets would be "
-                f"taken for pictures; name a folder outside."
+                f"--{flag} {written} is inside of {self._folder}, where what a run writes would be "
+                f"taken for pictures, or for a change of them; name a folder outside."
             )
 
     def stamp(self) -> str:

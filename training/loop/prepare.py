@@ -47,7 +47,8 @@ def open_source(settings: TrainSettings) -> Source:
     Raises:
         DatasetError: as `source_of` says.
     """
-    return source_of(settings, settings.train_data_dir, settings.output_dir)
+    folders = settings.train_data_dir, settings.output_dir, settings.cache_dir
+    return source_of(settings, *folders)
 
 
 def prepare_data(settings: TrainSettings, base: Base, source: Source) -> Data:

@@ -11,10 +11,12 @@ from ..data.shard_files import local_shards, remote_shards
 from ..data.shards import TarShards, only_shards
 
 
-def source_of(flags: SourceFlags, folder: Path | None, output_dir: Path) -> Source:
+def source_of(
+    flags: SourceFlags, folder: Path | None, output_dir: Path, cache_dir: Path | None = None
+) -> Source:
     """Return the data set in `folder`, or that of `--dataset_name` or `--shards_url`.
 
-    output_dir: what must not be read as pictures.
+    output_dir, cache_dir (None: below that): what must not be read as pictures.
 
     Raises:
         DatasetError: it does not exist or lacks a column.
@@ -33,5 +35,7 @@ def source_of(flags: SourceFlags, folder: Path | None, output_dir: Path) -> Sour
     if shards := only_shards(folder, output_dir):
         return TarShards(local_shards(shards), columns)
     source = ImageFolder(folder, columns, outside)
-    source.check_apart(output_dir)
+    source.check_apart("output_dir", output_dir)
+    if cache_dir is not None:
+        source.check_apart("cache_dir", cache_dir)
     return source
