@@ -10,7 +10,9 @@ from diffusers import (
     AutoencoderTiny,
     DDIMScheduler,
     EDMEulerScheduler,
+    FlowMatchEulerDiscreteScheduler,
     UNet2DConditionModel,
+    UniPCMultistepScheduler,
 )
 from safetensors.torch import save_file
 from small_base import CHANNELS, single_file, small_sd, small_sdxl
@@ -205,6 +207,29 @@ def test_bases_with_another_task_are_refused(base_folder, tmp_path):
     index.write_text(index.read_text().replace("DDIMScheduler", "EDMEulerScheduler"))
     with pytest.raises(BaseModelError, match="EDM schedule"):
         load_base(str(tmp_path / "edm"))
+
+
+def test_a_base_without_one_of_its_text_encoders_is_refused(tmp_path):
+    """SDXL's refiner has the second one alone."""
+    folder = small_sdxl(tmp_path)
+    index = folder / "model_index.json"
+    found = json.loads(index.read_text()) | {"text_encoder": [None, None]}
+    index.write_text(json.dumps(found))
+    with pytest.raises(BaseModelError, match="has no text_encoder, as SDXL's refiner"):
+        load_base(str(folder))
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [FlowMatchEulerDiscreteScheduler(shift=3.0), UniPCMultistepScheduler(use_flow_sigmas=True)],
+)
+def test_a_base_of_flow_matching_is_refused(scheduler, base_folder, tmp_path):
+    folder = shutil.copytree(base_folder, tmp_path / "flow")
+    scheduler.save_pretrained(folder / "scheduler")
+    index = folder / "model_index.json"
+    index.write_text(index.read_text().replace("DDIMScheduler", type(scheduler).__name__))
+    with pytest.raises(BaseModelError, match=f"schedule of a {type(scheduler).__name__}, without"):
+        load_base(str(folder))
 
 
 def test_mixed_precision_on_a_cpu_keeps_fp32_weights(base_folder):

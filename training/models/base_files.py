@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from local_control.z0 import PredictionType
 
 from ..data.words import shown
-from .bases import Base, BaseModelError
+from .bases import TEXT_ENCODERS, Base, BaseModelError
 from .checkpoint_marks import is_sdxl, read_schedule
 
 _KINDS = {"epsilon": PredictionType.EPSILON, "v_prediction": PredictionType.V}
@@ -148,11 +148,22 @@ def _trained_schedule(pipeline: Any, name: str, changes: dict[str, Any]) -> Any:
             f"The base {name} reads {unet.config['in_channels']} channels, as inpainting models "
             f"do; name the model that it was made from."
         )
-    if "sigma_data" in pipeline.scheduler.config:
+    if missing := [part for part in TEXT_ENCODERS if getattr(pipeline, part, True) is None]:
+        raise BaseModelError(
+            f"The base {name} has no {missing[0]}, as SDXL's refiner has none; name the whole "
+            f"model, for SDXL its base."
+        )
+    schedule = pipeline.scheduler.config
+    if "sigma_data" in schedule:
         raise BaseModelError(
             f"The base {name} has an EDM schedule; adapters are not trained on it."
         )
-    scheduler: Any = DDPMScheduler.from_config(pipeline.scheduler.config, **changes)
+    if "beta_start" not in schedule or schedule.get("use_flow_sigmas"):
+        raise BaseModelError(
+            f"The base {name} has the schedule of a {type(pipeline.scheduler).__name__}, without "
+            f"the betas of diffusion; adapters are not trained on flow matching and its like."
+        )
+    scheduler: Any = DDPMScheduler.from_config(schedule, **changes)
     if scheduler.config["prediction_type"] not in _KINDS:
         raise BaseModelError(
             f"The base {name} predicts {scheduler.config['prediction_type']!r}; adapters are "

@@ -19,7 +19,7 @@ from ..data.digests import digest
 from .attention import Fp32Attention
 from .weights import weights_digest
 
-_TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 _WIDTH, _SD2_TEXT = 320, 1024
 
 
@@ -125,7 +125,7 @@ class Base:
 
     def free_text_encoders(self) -> None:
         """Let go of the text encoders, once all captions are embedded."""
-        for name in _TEXT_ENCODERS:
+        for name in TEXT_ENCODERS:
             setattr(self.pipeline, name, None)
 
     def check_z0(self) -> None:
@@ -205,7 +205,7 @@ class Base:
         return len(tokenizer(caption, verbose=False).input_ids) > tokenizer.model_max_length
 
     def _text_encoders(self) -> list[Any]:
-        found = [getattr(self.pipeline, name, None) for name in _TEXT_ENCODERS]
+        found = [getattr(self.pipeline, name, None) for name in TEXT_ENCODERS]
         return [encoder for encoder in found if encoder is not None]
 
     def _modules(self) -> list[Any]:
