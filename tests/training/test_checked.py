@@ -19,6 +19,7 @@ from training.data.coco import Coco
 from training.data.files import WriteError
 from training.data.folder import ImageFolder
 from training.data.hub import HubDataset
+from training.data.pictures import formats
 from training.data.records import ChangedError, Columns, DatasetError, Record
 from training.data.shard_files import local_shards
 from training.data.shards import TarShards
@@ -37,6 +38,26 @@ def test_broken_small_and_misfitting_samples_are_named_and_left_out(tmp_path, ca
     for name in ("small.png", "text.png", "cut.png", "broken.png"):
         assert f"skipped {name}" in caplog.text
     assert "4 of 5 samples are skipped" in caplog.text
+
+
+@pytest.mark.parametrize("kind", formats())
+def test_damaged_files_of_every_format_are_passed_over_as_pictures_and_as_masks(tmp_path, kind):
+    noise_image().save(tmp_path / "good.png")
+    rng, rows = np.random.default_rng(0), [{"file_name": "good.png", "text": "", "m": "good.png"}]
+    noise_image(1).save(tmp_path / "whole", kind)
+    whole = (tmp_path / "whole").read_bytes()
+    for index in range(40):
+        content = np.frombuffer(whole, np.uint8).copy()
+        content[rng.integers(len(content), size=3)] = rng.integers(256, size=3)
+        name = f"{index}.png"
+        (tmp_path / name).write_bytes(content.tobytes()[: rng.integers(len(content), size=4).max()])
+        rows += [
+            {"file_name": picture, "text": "", "m": mask}
+            for picture, mask in ((name, "good.png"), ("good.png", name))
+        ]
+    found = usable(listed(tmp_path, *rows, columns=Columns(mask="m")), tmp_path)
+    assert found.catalogue.skipped_count() + len(found) == len(rows)
+    assert found.catalogue.skipped_count() > 10
 
 
 def test_nothing_usable_is_an_error(tmp_path):

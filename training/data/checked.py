@@ -4,7 +4,6 @@ import hashlib
 import logging
 import os
 import sqlite3
-import struct
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from .catalogue import Catalogue, CatalogueWriter, Entry
@@ -31,21 +29,8 @@ _TOLD = 10
 _BATCH = 256
 _MEMORY = 2**30  # bytes that all threads together decode at once
 _THREADS = min(32, (os.cpu_count() or 1) + 4)
-# What decoders say of damaged and of oversized files.
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    SyntaxError,
-    EOFError,
-    OverflowError,
-    MemoryError,
-    RecursionError,
-    struct.error,
-    Image.DecompressionBombError,
-)
+# What readers raise of rows and files that are not sound.
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError)
 
 
 class Checked:
@@ -194,7 +179,7 @@ class _Judge:
 def _reason(error: BaseException) -> str:
     """What is wrong, in a line; some errors say nothing but what they are."""
     told = shown(str(error), 300)
-    speaks = told and isinstance(error, OSError | ValueError | Image.DecompressionBombError)
+    speaks = told and isinstance(error, OSError | ValueError)
     return told if speaks else f"{type(error).__name__} {told}".strip()
 
 

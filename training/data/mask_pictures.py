@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from .contents import Content, read
-from .pictures import DECODING, Size, check_same, on_ground, open_beside, upright
+from .pictures import DECODING, Size, check_same, decoding, on_ground, open_beside, upright
 
 # A picture has no more masks than this, nor more bytes of them.
 _MOST = 1000
@@ -85,6 +85,7 @@ class MaskPictures:
         return " ".join(content.stamp() for content in self.contents)
 
 
+@decoding()
 def to_mask(picture: Image.Image) -> np.ndarray:
     """Return a mask picture upright as uint8 [H,W].
 

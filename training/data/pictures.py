@@ -1,6 +1,9 @@
 """Pictures: opened if they are of a known format and size, upright, with 8 bits a channel."""
 
 import io
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import BinaryIO
 
@@ -15,6 +18,16 @@ MAX_PIXELS = 89_478_485
 # laid on a ground, or 16 bits are scaled.
 DECODING = 12
 Size = tuple[int, int]  # height, width
+# What decoders raise of damaged files, beside OSError and ValueError; of AVIF it is RuntimeError.
+_DAMAGED = (
+    EOFError,
+    LookupError,
+    OverflowError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    struct.error,
+)
 
 
 @cache
@@ -31,6 +44,16 @@ def suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, name in known.items() if name in formats())
 
 
+@contextmanager
+def decoding() -> Iterator[None]:
+    """Around what decodes a picture: whatever it raises of a damaged one is a ValueError."""
+    try:
+        yield
+    except _DAMAGED as error:
+        raise ValueError(f"it is damaged ({type(error).__name__}: {error})") from error
+
+
+@decoding()
 def open_picture(file: BinaryIO) -> Image.Image:
     """Return a picture whose format and size are known, and which is not decoded yet.
 
@@ -41,6 +64,10 @@ def open_picture(file: BinaryIO) -> Image.Image:
         image = Image.open(file, formats=formats())
     except UnidentifiedImageError:
         raise ValueError(f"it is none of {', '.join(formats())}, or damaged") from None
+    except Image.DecompressionBombError:
+        raise ValueError(
+            f"it has more than {MAX_PIXELS // 10**6} megapixels; scale it down"
+        ) from None
     check_area((image.height, image.width))
     return image
 
@@ -104,6 +131,7 @@ def on_ground(image: Image.Image, colour: str) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", rgba.size, colour), rgba)
 
 
+@decoding()
 def to_rgb(image: Image.Image) -> np.ndarray:
     """Return a picture upright as RGB uint8 [H,W,3]; transparency is laid on white."""
     return np.array(on_ground(upright(image), "white").convert("RGB"))
