@@ -1,5 +1,6 @@
 """The check of a data set: once, kept, resumed, never of other data."""
 
+import errno
 import json
 import logging
 import os
@@ -212,6 +213,46 @@ def test_a_memory_that_another_process_writes_to_is_left_to_it(tmp_path, monkeyp
             usable(ImageFolder(tmp_path, Columns()), tmp_path)
     assert (kept / "known.sqlite").read_bytes() == before
     assert len(usable(ImageFolder(tmp_path, Columns()), tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "1.png cannot be read now .*Input/output error"),
+        (OSError(errno.EMFILE, "Too many open files"), "see to the disk, and start again"),
+        (MemoryError(), "not enough memory to read 1.png"),
+    ],
+)
+def test_an_error_that_may_pass_is_told_and_not_remembered(tmp_path, monkeypatch, error, told):
+    for index in range(3):
+        noise_image(index).save(tmp_path / f"{index}.png")
+    source, load = ImageFolder(tmp_path, Columns()), Record.load
+
+    def fail_once(record):
+        if record.key == "1.png":
+            monkeypatch.undo()
+            raise error
+        return load(record)
+
+    monkeypatch.setattr(Record, "load", fail_once)
+    with pytest.raises(DatasetError, match=told):
+        usable(source, tmp_path)
+    assert keys(usable(source, tmp_path)) == ["0.png", "1.png", "2.png"]
+
+
+def test_a_file_that_may_not_be_read_is_passed_over(tmp_path, monkeypatch, caplog):
+    for index in range(2):
+        noise_image(index).save(tmp_path / f"{index}.png")
+    load = Record.load
+
+    def refuse(record):
+        if record.key == "1.png":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return load(record)
+
+    monkeypatch.setattr(Record, "load", refuse)
+    assert keys(usable(ImageFolder(tmp_path, Columns()), tmp_path)) == ["0.png"]
+    assert "skipped 1.png: [Errno 13] Permission denied" in caplog.text
 
 
 def same_times(folder):

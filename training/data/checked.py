@@ -1,5 +1,6 @@
 """Which samples of a source can be used: each read once, the outcome kept, some held out."""
 
+import errno
 import hashlib
 import logging
 import os
@@ -31,6 +32,19 @@ _MEMORY = 2**30  # bytes that all threads together decode at once
 _THREADS = min(32, (os.cpu_count() or 1) + 4)
 # What readers raise of rows and files that are not sound.
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError)
+# Errors of the system that are a file's own; decoders' have no number. Any other one may pass.
+_OF_A_FILE = {
+    None,
+    errno.EACCES,
+    errno.EINVAL,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ENXIO,
+    errno.EPERM,
+}
 
 
 class Checked:
@@ -75,10 +89,10 @@ def check(source: Source, min_side: int, limit: int | None, folder: Path) -> Che
     or changed, and what a check has found before it was stopped is not looked for again.
 
     Raises:
-        DatasetError: nothing is left.
+        DatasetError: nothing is left, or a sample cannot be read for a reason that is not its own.
         WriteError: the disk is full.
     """
-    name = digest("checked 3", source.stamp(), min_side, limit)
+    name = digest("checked 4", source.stamp(), min_side, limit)
     path = folder / f"checked-{name}.sqlite"
     try:
         catalogue = Catalogue(path)
@@ -158,7 +172,7 @@ class _Judge:
             stamp = self._source.record(row).stamp()
         except _UNREADABLE as error:
             stamp = str(error)
-        return digest("verdict 1", row, stamp)
+        return digest("verdict 2", row, stamp)
 
     def _inspect(self, row: Row) -> Verdict:
         key = f"sample {shown(row.get('image', row))}"
@@ -170,7 +184,17 @@ class _Judge:
                 masks = sample.masks
                 black = int((masks.max((1, 2), initial=0) == 0).sum())
                 white = int((masks.min((1, 2), initial=255) == 255).sum())
+        except MemoryError:
+            raise DatasetError(
+                f"There is not enough memory to read {key}; free some, and start again: what was "
+                f"checked stays."
+            ) from None
         except _UNREADABLE as error:
+            if isinstance(error, OSError) and error.errno not in _OF_A_FILE:
+                raise DatasetError(
+                    f"{key} cannot be read now ({error}), which may be no fault of its own; see to "
+                    f"the disk, and start again: what was checked stays."
+                ) from error
             return Skipped(key, _reason(error))
         counts = (len(masks), black, white)
         return Entry(key, sample.caption, sample.size, sample.digests, *counts)
