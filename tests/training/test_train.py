@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from local_control.adapter import Adapter, AdapterConfig
 from local_control.checkpoint import AdapterFile, AdapterFileError, read_adapter, write_adapter
+from local_control.losses import LocalControlLoss
 from training.config.run import TrainSettings
 from training.loop.examples import collate
 from training.loop.parts import control_of
@@ -25,7 +27,7 @@ from training.loop.prepare import open_base
 from training.loop.state import list_states
 from training.models.bases import BaseModelError
 from training.models.batch import Batch
-from training.models.denoise import denoise_at, timesteps
+from training.models.denoise import denoise_at, predict, timesteps
 
 
 @pytest.fixture(scope="module")
@@ -290,20 +292,32 @@ def test_weights_that_do_not_move_are_told_of(make_settings, monkeypatch, caplog
     assert caplog.text.count("have not moved, though there are gradients") == 1
 
 
-def test_perturbed_inputs_keep_their_targets(make_settings):
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_perturbed_inputs_keep_their_targets(make_settings, monkeypatch, kind):
     plain, noisy = (trainer_of(make_settings(input_perturbation=p)).examples for p in (0.0, 0.5))
     one, other = collate([plain[0, 0]]), collate([noisy[0, 0]])
     assert torch.equal(one.noise, other.noise)
     assert one.perturbation is None
     assert 0.3 < other.perturbation.std() < 0.7
-    base, t = open_base(make_settings()), torch.tensor([500])
+    inputs = []
+
+    def note(unet, z_t, *given):
+        inputs.append(z_t)
+        return predict(unet, z_t, *given)
+
+    monkeypatch.setattr("training.models.denoise.predict", note)
+    base, t = open_base(make_settings(prediction_type=kind)), torch.tensor([500])
     adapter = control_of(make_settings(), base)
     first, second = (
         denoise_at(base, adapter, batch.to(base.device), t, True) for batch in (one, other)
     )
     assert torch.equal(first.target, second.target)
     a = base.alphas_cumprod[500]
-    torch.testing.assert_close(second.z_t - first.z_t, (1 - a).sqrt() * other.perturbation)
+    torch.testing.assert_close(inputs[1] - inputs[0], (1 - a).sqrt() * other.perturbation)
+    right = replace(second, output=second.target)  # no loss asks for anything else
+    terms = LocalControlLoss(z0_weight=1.0).terms(right)
+    assert terms["noise"].item() == 0
+    assert terms["z0"].item() < 1e-8
 
 
 def test_epochs_are_steps_and_a_run_by_them_goes_on(run, make_settings, tmp_path):

@@ -60,21 +60,22 @@ def denoise_at(
 ) -> Denoising:
     """Return the prediction for a batch that is noised to `timestep` [B].
 
+    A perturbation is seen by the model alone: target and z_t, of which z0' is made, are without it.
     gated: control is masked. dtype: that of mixed precision. with_free: predict without control
     as well, for half as much time again.
     """
     alpha_bar = base.alphas_cumprod.to(timestep.device)[timestep]
     a = alpha_bar.view(-1, 1, 1, 1)
-    added = batch.noise if batch.perturbation is None else batch.noise + batch.perturbation
-    z_t = a.sqrt() * batch.z0 + (1 - a).sqrt() * added
+    z_t = a.sqrt() * batch.z0 + (1 - a).sqrt() * batch.noise
+    seen = z_t if batch.perturbation is None else z_t + (1 - a).sqrt() * batch.perturbation
     mask = batch.mask if gated else None
     with torch.autocast(timestep.device.type, dtype, enabled=dtype is not None):
         acting = control.on(batch.condition, mask)
-        output = predict(base.unet, z_t, timestep, batch.context, acting, batch.added())
+        output = predict(base.unet, seen, timestep, batch.context, acting, batch.added())
         free = None
         if with_free:
             with torch.no_grad():
-                free = predict(base.unet, z_t, timestep, batch.context, None, batch.added())
+                free = predict(base.unet, seen, timestep, batch.context, None, batch.added())
     velocity = a.sqrt() * batch.noise - (1 - a).sqrt() * batch.z0
     target = velocity if base.kind is PredictionType.V else batch.noise
     return Denoising(
