@@ -8,6 +8,7 @@ import pytest
 from data_sets import blank_png, left_mask, listed, noise_image, png, records, usable
 from PIL import Image, ImageFile
 
+from training.data.digests import digest
 from training.data.folder import ImageFolder
 from training.data.mask_pictures import to_mask
 from training.data.pictures import MAX_PIXELS, to_rgb
@@ -36,6 +37,39 @@ def test_a_key_colour_is_transparent_and_so_white(mode):
     found = to_rgb(Image.open(buffer))
     assert (found[:, 4:] == 255).all()
     assert np.array_equal(found[:, :4], np.asarray(image.convert("RGB"))[:, :4])
+
+
+def lines_on(ground, mode):
+    """White lines in a mode, transparent where there are none, as a PNG."""
+    image = Image.new("RGBA", noise_image().size, ground)
+    image.paste("white", (4, 4, 30, 6))
+    if mode in ("RGBA", "LA"):
+        return png(image.convert(mode))
+    buffer = io.BytesIO()
+    image = image.convert("RGB").convert(mode)
+    image.save(buffer, "PNG", transparency=image.getpixel((0, 0)))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "RGB", "L", "P"])
+@pytest.mark.parametrize("ground", [(0, 0, 0, 0), (90, 90, 90, 0)])
+def test_a_condition_on_transparency_is_what_comfyui_loads(tmp_path, mode, ground):
+    noise_image().save(tmp_path / "a.png")
+    data = lines_on(ground, mode)
+    (tmp_path / "c.png").write_bytes(data)
+    row = {"file_name": "a.png", "text": "", "c": "c.png"}
+    sample = records(listed(tmp_path, row, columns=Columns(condition="c")))[0].load()
+    loaded = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))  # LoadImage in its nodes.py
+    assert np.array_equal(sample.condition, loaded)
+    assert sample.condition.min() < sample.condition.max()
+    assert sample.digests.condition != digest(data)  # its name when it lay on white
+
+
+def test_an_opaque_condition_keeps_its_name(tmp_path):
+    noise_image().save(tmp_path / "a.png")
+    row = {"file_name": "a.png", "text": "", "c": "a.png"}
+    sample = records(listed(tmp_path, row, columns=Columns(condition="c")))[0].load()
+    assert sample.digests.condition == digest((tmp_path / "a.png").read_bytes())
 
 
 def test_sixteen_bits_are_scaled_and_values_without_a_white_refused(tmp_path):

@@ -135,3 +135,9 @@ def on_ground(image: Image.Image, colour: str) -> Image.Image:
 def to_rgb(image: Image.Image) -> np.ndarray:
     """Return a picture upright as RGB uint8 [H,W,3]; transparency is laid on white."""
     return np.array(on_ground(upright(image), "white").convert("RGB"))
+
+
+@decoding()
+def to_colours(image: Image.Image) -> np.ndarray:
+    """Return a picture upright as RGB uint8 [H,W,3] without its alpha, as ComfyUI loads it."""
+    return np.array(upright(image).convert("RGB"))

@@ -13,7 +13,7 @@ from .captions import as_caption, decode_text
 from .contents import Content, read
 from .digests import Folded, digest
 from .mask_pictures import Masks, check_masks
-from .pictures import DECODING, Size, check_same, decode, open_beside, open_picture, to_rgb
+from .pictures import DECODING, Size, check_same, decode, open_beside, open_picture, to_colours
 
 Row = dict[str, Any]  # JSON values
 
@@ -133,9 +133,12 @@ class Record:
         digests, condition = Digests(digest(data)), None
         if self.condition is not None:
             data = read(self.condition)
-            condition = to_rgb(open_beside(data, size, "condition"))
+            drawn = open_beside(data, size, "condition")
+            condition = to_colours(drawn)
             check_same((condition.shape[0], condition.shape[1]), size, "condition")
-            digests = digests._replace(condition=digest(data))
+            # In older caches transparency lies on white, under the name of the bytes alone.
+            how = ["without alpha"] if drawn.has_transparency_data else []
+            digests = digests._replace(condition=digest(data, *how))
         masks = np.zeros((0, *size), np.uint8)
         if self.masks is not None:
             check_masks(len(self.masks), size)
