@@ -3,6 +3,7 @@
 import io
 import threading
 
+import cv2
 import numpy as np
 import pytest
 from data_sets import blank_png, left_mask, listed, noise_image, png, records, usable
@@ -120,6 +121,23 @@ def test_masks_mean_the_same_however_they_were_drawn(mask):
 def test_masks_that_do_not_mark_with_white_are_refused(mask, told):
     with pytest.raises(ValueError, match=told):
         to_mask(Image.open(io.BytesIO(png(mask))))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_of_sixteen_bits_are_a_mask_unless_they_are_too_dark_to_be_told(suffix, channels):
+    """Pillow reads their higher 8 bits."""
+    left = np.asarray(left_mask(), np.uint16)[..., None] // 255
+
+    def written(white):
+        values = np.concatenate([left * white] * 3 + [np.full_like(left, 65535)], 2)
+        _, data = cv2.imencode(suffix, values[..., :channels])
+        return Image.open(io.BytesIO(data.tobytes()))
+
+    assert np.array_equal(to_mask(written(65535)), np.asarray(left_mask()))
+    for white in (0, 1, 255):
+        with pytest.raises(ValueError, match="brighter than 255 of 65535; save it in gray"):
+            to_mask(written(white))
 
 
 def test_classes_are_no_mask():

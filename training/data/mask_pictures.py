@@ -93,8 +93,11 @@ def to_mask(picture: Image.Image) -> np.ndarray:
     Of 0 and 1 alone 1 is white.
 
     Raises:
-        ValueError: it is dark everywhere, but not black, so white is not what it marks with.
+        ValueError: it is dark everywhere, but not black, so white is not what it marks with; or
+            that cannot be told.
     """
+    # Pillow keeps 16 bits of gray alone, and of colours the higher 8.
+    halved = picture.mode in ("RGB", "RGBA") and ";16" in str(getattr(picture, "tile", ""))
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I;16"):
         return _scaled(np.asarray(picture, np.uint32), 65535)
@@ -104,6 +107,11 @@ def to_mask(picture: Image.Image) -> np.ndarray:
         alpha = np.asarray(picture.convert("RGBA").getchannel("A"))
         if alpha.min() != alpha.max():
             values = alpha
+    if halved and not values.any():
+        raise ValueError(
+            "its mask is nowhere brighter than 255 of 65535; save it in gray, or with 8 bits a "
+            "channel"
+        )
     return _scaled(values, 255)
 
 
