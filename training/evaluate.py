@@ -31,7 +31,7 @@ from .data.digests import digest
 from .data.records import DatasetError
 from .errors import one_sentence
 from .evaluation.cases import EVALUATION_SET, Cases, read_evaluation_set
-from .evaluation.evaluator import Evaluator
+from .evaluation.evaluator import CEILING, CONDITION, FLOOR, SEEN, Evaluator
 from .evaluation.frontier import Curve, Frontier
 from .evaluation.frontier_report import read_best, write_frontier
 from .evaluation.perceptual import PerceptualChange
@@ -196,10 +196,15 @@ def load_variants(
     """Return the adapters as they are named, each as `load_variant` does.
 
     Raises:
-        DatasetError, AdapterFileError: a name is there twice, or a file is amiss.
+        DatasetError, AdapterFileError: a name is there twice or not to be had, or a file is amiss.
     """
     found = [load_variant(text, column, outside, acts_on) for text in texts]
-    names = [FREE, *(variant.name for variant in found)]
+    names = [variant.name for variant in found]
+    if taken := [name for name in names if name in (FREE, SEEN, CONDITION, CEILING, FLOOR)]:
+        raise DatasetError(
+            f"--adapters has the name {taken[0]!r}, which reports give to something else; give "
+            f"the adapter another one."
+        )
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DatasetError(f"--adapters has the name {twice[0]!r} twice; give each one its own.")
     return found

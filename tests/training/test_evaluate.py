@@ -26,7 +26,7 @@ from training.data.folder import ImageFolder
 from training.data.records import Columns, DatasetError
 from training.evaluate import load_variant
 from training.evaluation.cases import Cases, draw_mask, read_evaluation_set, spread_out
-from training.evaluation.evaluator import Evaluator
+from training.evaluation.evaluator import CEILING, CONDITION, FLOOR, SEEN, Evaluator
 from training.evaluation.intervals import interval, paired
 from training.evaluation.progress import Progress
 from training.evaluation.report import markdown, spread
@@ -491,12 +491,15 @@ def test_pictures_without_control_may_be_handed_in(make_settings, data, adapter_
     assert repr(evaluation.run(cases, variants, 1 - free).scores) != repr(fresh.scores)
 
 
-@pytest.mark.parametrize(
-    ("names", "message"), [(["a", "a"], "'a' twice"), (["no control"], "'no control' twice")]
-)
-def test_adapters_have_names_of_their_own(adapter_file, names, message):
-    with pytest.raises(DatasetError, match=message):
-        evaluate.load_variants([f"{name}={adapter_file}" for name in names])
+def test_adapters_have_names_of_their_own(adapter_file):
+    with pytest.raises(DatasetError, match="'a' twice"):
+        evaluate.load_variants([f"a={adapter_file}"] * 2)
+
+
+@pytest.mark.parametrize("name", ["no control", SEEN, CONDITION, CEILING, FLOOR])
+def test_adapters_have_no_name_that_reports_give_to_something_else(adapter_file, name):
+    with pytest.raises(DatasetError, match=f"the name '{name}', which reports give"):
+        evaluate.load_variants([f"{name}={adapter_file}"])
 
 
 @pytest.mark.parametrize(
