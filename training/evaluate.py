@@ -46,7 +46,7 @@ from .loop.sources import source_of
 from .loop.trained import read_condition, read_trained
 from .models.new_control import check_control
 from .models.sample import ActsOn, Sampling
-from .models.weights import tensors_digest
+from .models.weights import tensors_digest, weights_digest
 
 log = logging.getLogger(__name__)
 
@@ -269,7 +269,9 @@ def evaluate(settings: EvaluateSettings, adapters: Sequence[Variant]) -> tuple[T
         settings.direct_leak,
         settings.reference_metrics,
     )
-    name = digest("evaluation 1", parts, _progress_of(settings, variants, chosen, resolution))
+    judges = [weights_digest(j.network) for j in (judge, inception, perceptual) if j is not None]
+    about = _progress_of(settings, variants, chosen, resolution)
+    name = digest("evaluation 2", parts, judges, about)
     progress = Progress(settings.output_dir / f"progress-{name}")
     table = evaluation.run(cases, variants, progress=progress)
     table.about = {

@@ -4,6 +4,7 @@ import json
 import sys
 import weakref
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -293,6 +294,39 @@ def test_only_the_same_evaluation_goes_on(base_folder, data, adapter_file, tmp_p
     evaluate.evaluate(other, evaluate.load_variants(other.adapters))
     assert names[0] == names[1]
     assert len(set(names)) == 4
+
+
+@pytest.mark.parametrize(
+    ("flag", "judge"),
+    [
+        ("clip_model", "ClipScore"),
+        ("inception_weights", "InceptionFeatures"),
+        ("vgg_weights", "PerceptualChange"),
+    ],
+)
+def test_an_evaluation_does_not_go_on_with_other_weights_of_a_judge(
+    base_folder, data, tmp_path, monkeypatch, flag, judge
+):
+    names = []
+    monkeypatch.setattr(
+        Evaluator,
+        "run",
+        lambda self, cases, variants, progress: names.append(progress.folder.name) or Table([]),
+    )
+    settings = evaluate.EvaluateSettings(
+        pretrained_model_name_or_path=str(base_folder),
+        eval_data_dir=data.source._folder,
+        adapters=[],
+        output_dir=tmp_path,
+        **{flag: "the same name"},
+    )
+    for value in (0.0, 0.0, 1.0):
+        network = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.constant_(network.weight, value)
+        found = SimpleNamespace(network=network)
+        monkeypatch.setattr(evaluate, judge, lambda name, found=found: found)
+        evaluate.evaluate(settings, [])
+    assert names[0] == names[1] != names[2]
 
 
 def test_each_prompt_is_encoded_once(make_settings, data, monkeypatch):

@@ -39,6 +39,7 @@ class PerceptualChange:
                 f"has features.0.weight to features.28.bias."
             ) from None
         network.eval().requires_grad_(False)
+        self.network = network
         self._layers = list(network.features.children())[: _TAPS[-1] + 1]
 
     @torch.no_grad()

@@ -132,16 +132,16 @@ class InceptionFeatures:
     def __init__(self, weights: str) -> None:
         from torchvision.models import inception_v3
 
-        self._network: Any = inception_v3(weights=None, transform_input=False, init_weights=False)
-        self._network.load_state_dict(load_file(weights))
-        self._network.fc = torch.nn.Identity()
-        self._network.eval()
+        self.network: Any = inception_v3(weights=None, transform_input=False, init_weights=False)
+        self.network.load_state_dict(load_file(weights))
+        self.network.fc = torch.nn.Identity()
+        self.network.eval()
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """images [B,3,H,W] in 0..1."""
         large = torch.nn.functional.interpolate(images, (299, 299), mode="bilinear", antialias=True)
-        return self._network(2 * large - 1)
+        return self.network(2 * large - 1)
 
 
 class ClipScore:
@@ -150,7 +150,7 @@ class ClipScore:
     def __init__(self, name: str) -> None:
         from transformers import CLIPModel, CLIPProcessor
 
-        self._model = CLIPModel.from_pretrained(name, use_safetensors=True).eval()
+        self.network = CLIPModel.from_pretrained(name, use_safetensors=True).eval()
         self._processor: Any = CLIPProcessor.from_pretrained(name)
 
     @torch.no_grad()
@@ -164,6 +164,6 @@ class ClipScore:
             truncation=True,
             do_rescale=False,
         )
-        found = self._model(**inputs)
+        found = self.network(**inputs)
         cosine = (found.image_embeds * found.text_embeds).sum(-1)
         return (100 * cosine).clamp(min=0)
