@@ -156,8 +156,8 @@ class EvaluateSettings(SourceFlags, BaseFlags):
         self.check_source("eval_data_dir", self.eval_data_dir)
         if not self.strengths and self.best_from is not None:
             raise ValueError("--best_from needs --strengths.")
-        if len(set(self.strengths)) < len(self.strengths):
-            raise ValueError("--strengths has one of them twice; name each once.")
+        if len({f"{strength:g}" for strength in self.strengths}) < len(self.strengths):
+            raise ValueError("--strengths has one of them twice, to six digits; name each once.")
         if self.strengths and self.equal_at not in self.strengths:
             raise ValueError(f"--equal_at {self.equal_at:g} is none of --strengths; name one.")
         return self
