@@ -61,6 +61,20 @@ def test_cost_is_the_least_that_reaches_the_gain():
     assert np.isnan(cost_reaching(*turning, at(0.7)).item())
 
 
+@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("point", [(0.3, np.nan), (np.nan, 0.2), (np.nan, np.nan)])
+def test_a_point_that_is_not_known_changes_no_reading(place, point):
+    points = [(0.2, 0.1), (0.6, 0.3), (0.5, 0.05)]
+    whole, holed = path(*points), path(*points[:place], point, *points[place:])
+    for value in (0.01, 0.07, 0.15, 0.4, 0.6, 0.7):
+        for read in (gain_within, cost_reaching):
+            np.testing.assert_equal(read(*holed, at(value)), read(*whole, at(value)))
+
+
+def test_points_that_are_all_unknown_reach_nothing():
+    assert np.isnan(gain_within(*path((0.1, np.nan), (np.nan, 0.1)), at(1.0)).item())
+
+
 def test_means_leave_out_what_is_not_there():
     values = np.array([[1.0, 3.0, np.nan], [np.nan, np.nan, np.nan]])
     found = means(values, np.array([[0, 1, 2], [0, 0, 2]]))
@@ -255,6 +269,7 @@ def sources(cases):
     [
         ("--strengths 2,3", "--equal_at 1 is none of --strengths"),
         ("--strengths 1,1", "one of them twice"),
+        ("--strengths 1,1.0000001", "one of them twice"),
         ("--best_from a.json", "--best_from needs --strengths"),
     ],
 )

@@ -25,8 +25,9 @@ def gain_within(gain: np.ndarray, cost: np.ndarray, limit: np.ndarray) -> np.nda
     """Return the most gain that a path of straight pieces has at no more than a cost.
 
     gain and cost [R,S] of each path's points in order, limit [R] -> [R], NaN where every point of a
-    path costs more.
+    path costs more. A point of which one of both is NaN is left out.
     """
+    gain, cost = _without_gaps(gain, cost)
     limit = limit[:, None]
     (left, right), (below, above) = ((x[:, :-1], x[:, 1:]) for x in (cost, gain))
     crosses = (left <= limit) != (right <= limit)
@@ -35,6 +36,14 @@ def gain_within(gain: np.ndarray, cost: np.ndarray, limit: np.ndarray) -> np.nda
     points = np.where(cost <= limit, gain, -np.inf)
     best = np.concatenate([points, crossing], axis=1).max(1)
     return np.where(np.isfinite(best), best, np.nan)
+
+
+def _without_gaps(gain: np.ndarray, cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Paths with the point before in place of one that is NaN; the first known one at the start."""
+    known = ~(np.isnan(gain) | np.isnan(cost))
+    before = np.maximum.accumulate(np.where(known, np.arange(known.shape[1]), -1), axis=1)
+    index = np.where(before < 0, known.argmax(1)[:, None], before)
+    return np.take_along_axis(gain, index, 1), np.take_along_axis(cost, index, 1)
 
 
 def cost_reaching(gain: np.ndarray, cost: np.ndarray, level: np.ndarray) -> np.ndarray:
