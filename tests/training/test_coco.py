@@ -156,6 +156,14 @@ def test_annotations_that_are_not_as_coco_writes_them_are_a_sentence(tmp_path, t
         records(Coco(tmp_path, tmp_path / "instances.json"))
 
 
+@pytest.mark.parametrize("categories", [5, "cat", {"id": 1, "name": "cat"}])
+def test_categories_that_are_no_list_are_a_sentence(tmp_path, categories):
+    content = {"images": [], "annotations": [], "categories": categories}
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match=r"instances\.json has no list for its 'categories'"):
+        records(Coco(tmp_path, tmp_path / "instances.json"))
+
+
 def test_masks_are_scaled_with_the_picture(tmp_path):
     left = [[0, 0, 40, 0, 40, 64, 0, 64]]
     (mask,) = records(coco_of(tmp_path, [left], (80, 64)))[0].load().masks

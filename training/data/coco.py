@@ -97,6 +97,10 @@ class Coco:
         """
         instances, captions = self._files
         table = _read_coco(instances, "images", "annotations")
+        if not isinstance(table.get("categories") or [], list):
+            raise DatasetError(
+                f"{instances} has no list for its 'categories', as COCO's annotations have."
+            )
         drawn = _by_image(table["annotations"])
         names = {_id(c.get("id")): c.get("name") for c in _objects(table.get("categories"))}
         written: dict[str, list[Row]] = {}
