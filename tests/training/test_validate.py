@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from data_sets import blank_png, noise_image, png
 from PIL import Image
 from prepared import prepare, trainer_of
 
@@ -17,6 +18,21 @@ from training.loop.parts import prompted_of
 
 def shown_shares(settings):
     return settings.masks().shown().shares
+
+
+@pytest.mark.parametrize("part", ["validation_image", "validation_mask"])
+@pytest.mark.parametrize("damage", ["a broken chunk", "too many pixels"])
+def test_a_picture_that_cannot_be_decoded_is_a_sentence(make_settings, tmp_path, part, damage):
+    content = bytearray(png(noise_image()))
+    content[content.index(b"IDAT") : content.index(b"IDAT") + 4] = b"I\0AT"
+    path = tmp_path / "x.png"
+    path.write_bytes(content if damage == "a broken chunk" else blank_png(20_000, 20_000))
+    noise_image().save(tmp_path / "whole.png")
+    files = {"validation_image": (str(tmp_path / "whole.png"),), part: (str(path),)}
+    settings = make_settings(validation_prompt=("a",), **files)
+    told = "damaged" if damage == "a broken chunk" else "more than 89 megapixels; scale it down"
+    with pytest.raises(DatasetError, match=f"--validation_image .* cannot be read: .*{told}"):
+        prompted_of(settings)
 
 
 def test_masks_are_of_the_kinds_that_the_run_draws(make_settings):
