@@ -251,7 +251,7 @@ def evaluate(settings: EvaluateSettings, adapters: Sequence[Variant]) -> tuple[T
     judge = None if settings.clip_model is None else ClipScore(settings.clip_model)
     inception = None
     if settings.inception_weights is not None:
-        inception = InceptionFeatures(str(settings.inception_weights))
+        inception = InceptionFeatures(settings.inception_weights)
     perceptual = None if settings.vgg_weights is None else PerceptualChange(settings.vgg_weights)
     parts = digest(data.catalogue.identity, base.unet_name, base.autoencoder_name, base.text_name)
     precision = DTYPES[settings.mixed_precision]

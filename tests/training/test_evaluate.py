@@ -489,12 +489,34 @@ def test_clip_scores_depend_on_picture_and_prompt(data, tmp_path):
     assert not torch.equal(found, clip(sources, cases[::-1]))
 
 
+def test_weights_of_inception_that_are_none_are_a_sentence(tmp_path):
+    path = tmp_path / "other.safetensors"
+    for found in (None, b"no weights"):
+        if found is not None:
+            path.write_bytes(found)
+        with pytest.raises(DatasetError, match=r"other\.safetensors cannot be read"):
+            InceptionFeatures(path)
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(DatasetError, match="no Inception v3 under torchvision's keys") as raised:
+        InceptionFeatures(path)
+    assert len(str(raised.value)) < 200
+
+
+def test_a_clip_model_that_is_none_is_a_sentence(tmp_path):
+    with pytest.raises(DatasetError, match="/not/there cannot be loaded"):
+        ClipScore("/not/there")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    (tmp_path / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(DatasetError, match=r"cannot be loaded .*; name a folder or a hub model"):
+        ClipScore(str(tmp_path))
+
+
 def test_a_frechet_distance_is_taken_on_inception_features(
     make_settings, data, tmp_path, monkeypatch
 ):
     network = inception_v3(weights=None, init_weights=False)
     save_file(network.state_dict(), tmp_path / "inception.safetensors")
-    inception = InceptionFeatures(str(tmp_path / "inception.safetensors"))
+    inception = InceptionFeatures(tmp_path / "inception.safetensors")
     cases = Cases(data, 64, read_evaluation_set(), ["left"])[::3]
     features = inception(torch.stack([case.image for case in cases]))
     assert features.shape == (3, 2048)

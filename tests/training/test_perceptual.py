@@ -56,6 +56,12 @@ def test_a_file_of_another_network_is_refused(tmp_path):
         PerceptualChange(tmp_path / "other.safetensors")
 
 
+def test_a_file_that_is_damaged_is_a_sentence(tmp_path):
+    (tmp_path / "cut.safetensors").write_bytes(b"no weights")
+    with pytest.raises(DatasetError, match=r"cut\.safetensors cannot be read .*; name a whole"):
+        PerceptualChange(tmp_path / "cut.safetensors")
+
+
 def test_a_converted_trunk_sees_pictures_as_the_original_does(trunk, tmp_path):
     """Its first layer takes BGR of 0..255 less a mean, in Keras' order of kernels."""
     h5py = pytest.importorskip("h5py")

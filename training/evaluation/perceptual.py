@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.models import vgg16
 
 from local_control.masks import resize_mask
 
 from ..data.records import DatasetError
+from ..models.weights import read_weights
 
 # Of torchvision's vgg16.features: the last layer of each block, before it is pooled.
 _TAPS = (3, 8, 15, 22, 29)
@@ -28,7 +28,7 @@ class PerceptualChange:
     """
 
     def __init__(self, weights: Path) -> None:
-        found = {k: v for k, v in load_file(weights).items() if k.startswith("features.")}
+        found = {k: v for k, v in read_weights(weights).items() if k.startswith("features.")}
         network = vgg16(weights=None, init_weights=False)
         network.classifier = torch.nn.Sequential()
         try:

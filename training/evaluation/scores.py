@@ -1,17 +1,20 @@
 """How well sampled pictures follow their condition inside the mask, and how free the rest is."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from local_control.conditions import colour
 from local_control.metrics import diffcc, divergence, edge_match, leak, lfmse, masked_ssim
 
 from ..data.condition import Condition
+from ..data.records import DatasetError
+from ..data.words import shown
+from ..models.weights import read_weights
 from .cases import Case
 
 # Name -> whether more is better.
@@ -127,13 +130,22 @@ class InceptionFeatures:
     """Pooled features [B,2048] of torchvision's Inception v3, its weights in a .safetensors file.
 
     Not the TensorFlow port that published FIDs use: compare with distances from here alone.
+
+    Raises:
+        DatasetError: the file is no such file.
     """
 
-    def __init__(self, weights: str) -> None:
+    def __init__(self, weights: Path) -> None:
         from torchvision.models import inception_v3
 
         self.network: Any = inception_v3(weights=None, transform_input=False, init_weights=False)
-        self.network.load_state_dict(load_file(weights))
+        try:
+            self.network.load_state_dict(read_weights(weights))
+        except RuntimeError:
+            raise DatasetError(
+                f"{weights.name} has no Inception v3 under torchvision's keys; name one that has "
+                f"those of its inception_v3, AuxLogits among them."
+            ) from None
         self.network.fc = torch.nn.Identity()
         self.network.eval()
 
@@ -145,13 +157,24 @@ class InceptionFeatures:
 
 
 class ClipScore:
-    """100 x the cosine of picture and prompt in CLIP (Hessel et al., 2021), at least 0."""
+    """100 x the cosine of picture and prompt in CLIP (Hessel et al., 2021), at least 0.
+
+    Raises:
+        DatasetError: there is no such model, or it cannot be read.
+    """
 
     def __init__(self, name: str) -> None:
         from transformers import CLIPModel, CLIPProcessor
 
-        self.network = CLIPModel.from_pretrained(name, use_safetensors=True).eval()
-        self._processor: Any = CLIPProcessor.from_pretrained(name)
+        try:
+            self.network = CLIPModel.from_pretrained(name, use_safetensors=True).eval()
+            self._processor: Any = CLIPProcessor.from_pretrained(name)
+        except Exception as error:  # transformers lets through whatever a damaged file raises
+            reason = shown(str(error).partition("\n")[0], 300)
+            raise DatasetError(
+                f"The CLIP model {name} cannot be loaded ({reason}); name a folder or a hub model "
+                f"that holds safetensors."
+            ) from error
 
     @torch.no_grad()
     def __call__(self, images: Tensor, cases: Sequence[Case]) -> Tensor:

@@ -1,10 +1,25 @@
-"""Names for the weights of a module."""
+"""Weights of a module: read from a file, and given names."""
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from ..data.records import DatasetError
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a .safetensors file; DatasetError if it cannot be read."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise DatasetError(
+            f"The weights {path} cannot be read ({error}); name a whole .safetensors file."
+        ) from error
 
 
 def weights_digest(module: nn.Module, dtype: torch.dtype | None = None) -> str:
