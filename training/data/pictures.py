@@ -46,7 +46,7 @@ def suffixes() -> frozenset[str]:
 
 @contextmanager
 def decoding() -> Iterator[None]:
-    """Around what decodes a picture: whatever it raises of a damaged one is a ValueError."""
+    """Yield to what decodes a picture: whatever it raises of a damaged one is a ValueError."""
     try:
         yield
     except _DAMAGED as error:
