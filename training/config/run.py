@@ -44,10 +44,10 @@ class TrainSettings(
 
     presets: ClassVar[Path | None] = PRESETS
     alternatives = (
-        *permutations(("max_train_steps", "num_train_epochs")),
+        *permutations(("max_train_steps", "num_train_epochs"), 2),
         *permutations(("train_data_dir", "dataset_name", "shards_url"), 2),
         ("mask_source", "mask_shares"),
-        *permutations(("optimizer", "use_8bit_adam")),
+        *permutations(("optimizer", "use_8bit_adam"), 2),
     )
 
     config: str | None = Field(None, description="a TOML file, or the name of a preset")
