@@ -17,6 +17,9 @@ from kinds import KINDS, make_kind, windowed
 from other_tools import Telling, cropped
 from two_devices import emulate, on_two
 
+# Of our two kinds of control, adapters and any other.
+ONE_OF_EACH_CLASS = ("adapter sd15", "sd15")
+
 
 @pytest.fixture(params=KINDS)
 def kind(comfy, request):
@@ -288,21 +291,34 @@ class TestWindows:
     # ComfyUI 0.3.75 compares six latents with the noise levels of as many steps and one.
     sampled = MappingProxyType({"batch": 6, "steps": 5})
 
-    @pytest.mark.parametrize(("masks", "pictures"), [(6, 1), (1, 6), (6, 6)])
-    def test_windowed_is_as_unwindowed(self, kind, masks, pictures):
+    def check_windowed(self, kind, masks, pictures):
         conds = kind.local(stripes(masks), picture(batch=pictures))
         whole = kind.sample(conds, **self.sampled)
         model = windowed(kind.setup.model, 4)
         found = kind.sample(conds, model=model, **self.sampled)
         torch.testing.assert_close(found, whole, **CLOSE)
 
+    def test_windowed_is_as_unwindowed(self, kind):
+        self.check_windowed(kind, 6, 6)
+
+    @pytest.mark.parametrize("kind", ONE_OF_EACH_CLASS, indirect=True)
+    @pytest.mark.parametrize(("masks", "pictures"), [(6, 1), (1, 6)])
+    def test_one_mask_or_picture_serves_all_windows(self, kind, masks, pictures):
+        self.check_windowed(kind, masks, pictures)
+
     def test_masks_for_a_window_alone_are_refused_by_the_number_of_latents(self, kind):
         model = windowed(kind.setup.model, 4)
         with pytest.raises(ValueError, match="4 masks for 6 latents"):
             kind.sample(kind.local(stripes(4)), model=model, **self.sampled)
 
-    @pytest.mark.parametrize("side", [-2, -1])
-    def test_windows_of_rows_or_columns_see_their_part_of_mask_and_picture(self, kind, side):
+    def test_windows_of_rows_see_their_part_of_mask_and_picture(self, kind):
+        self.check_part(kind, -2)
+
+    @pytest.mark.parametrize("kind", ONE_OF_EACH_CLASS, indirect=True)
+    def test_windows_of_columns_see_their_part_of_mask_and_picture(self, kind):
+        self.check_part(kind, -1)
+
+    def check_part(self, kind, side):
         steps = {"steps": 5}
         mask, image = (top() if side == -2 else left()), picture()
         other = torch.where(mask[..., None] == 1, image, picture(seed=9))
