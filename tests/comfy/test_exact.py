@@ -10,7 +10,7 @@ from small_controls import causal_wan, unet
 from small_models import build_model, conditioning
 
 # An adapter, maps in a UNet, tokens.
-KINDS = ("adapter sd15", "union", "flux")
+KINDS = ("adapter sd15", "sd15", "flux")
 
 
 @pytest.fixture
