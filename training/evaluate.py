@@ -126,7 +126,9 @@ class EvaluateSettings(SourceFlags, BaseFlags):
     canny_low: float = Field(100.0, ge=0, description="of the edges that are compared")
     canny_high: float = Field(200.0, ge=0, description="of the same")
     canny_blur: float = Field(0.0, ge=0, description="px, the Gaussian before them; 0: none")
-    num_inference_steps: int = Field(20, ge=1, description="steps in which pictures are sampled")
+    num_inference_steps: int = Field(
+        20, ge=1, le=1000, description="steps in which pictures are sampled"
+    )
     guidance_scale: float = Field(5.0, ge=0, description="classifier-free guidance")
     mixed_precision: Literal["no", "bf16", "fp16"] = Field(
         "no", description="of the predictions; scores stay in fp32"

@@ -49,6 +49,8 @@ def test_what_is_written_is_read_again(tmp_path):
     [
         (["--sede", "3"], "unrecognized arguments: --sede"),
         (["--seed", "x"], "--seed is 'x'"),
+        (["--seed", str(2**64)], "--seed is"),
+        (["--num_inference_steps", "1001"], "--num_inference_steps is"),
         (["--config", "nothing"], "no such preset"),
         (["--dataset_name", "x"], "one of --train_data_dir, --dataset_name"),
         (["--resolution", "500"], "multiple of 64"),

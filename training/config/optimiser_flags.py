@@ -82,7 +82,7 @@ class OptimiserFlags(CommandSettings):
     dataloader_num_workers: int = Field(
         0, ge=0, description="processes that read and crop; 0: the training one does"
     )
-    seed: int = Field(0, ge=0, description="of every draw")
+    seed: int = Field(0, ge=0, lt=2**63, description="of every draw")
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> Self:

@@ -39,7 +39,9 @@ class OutputFlags(CommandSettings):
     validation_mask: Sentences = Field(
         (), description="a mask for each of these, white = controlled (default: all is)"
     )
-    num_inference_steps: int = Field(20, ge=1, description="steps in which it samples them")
+    num_inference_steps: int = Field(
+        20, ge=1, le=1000, description="steps in which it samples them"
+    )
     guidance_scale: float = Field(5.0, ge=0, description="classifier-free guidance of them")
     report_to: Literal["tensorboard", "wandb", "all", "none"] = Field(
         "tensorboard", description="where curves go; all: to every tracker that is installed"
